@@ -1,0 +1,73 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A Swift module of the package. Every one is compiled with the same settings.
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil)
+  -> Target
+{
+  .testTarget(
+    name: name, dependencies: dependencies, resources: resources, swiftSettings: swiftSettings)
+}
+
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+
+let package = Package(
+  name: "patchbay",
+  products: [
+    .library(name: "CacheFormat", targets: ["CacheFormat"]),
+    .library(name: "Model", targets: ["Model"]),
+    .library(name: "Patching", targets: ["Patching"]),
+    .executable(name: "capture", targets: ["Capture"]),
+    .executable(name: "analyze", targets: ["Analyze"]),
+    .executable(name: "cachedump", targets: ["CacheDump"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    // Unoptimised kernels would make debug builds some fifty times slower.
+    .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
+
+    module("FileIO", []),
+    module("CacheFormat", ["FileIO", "CKernels", "CLZ4", crypto]),
+    module("Model", ["FileIO", "CKernels", "COpenBLAS", crypto]),
+    module("Patching", ["Model", "CacheFormat", "FileIO"]),
+    module("Terminal", ["FileIO", argumentParser]),
+
+    .executableTarget(
+      name: "Capture",
+      dependencies: ["Model", "CacheFormat", "FileIO", "Terminal", argumentParser],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "Analyze",
+      dependencies: ["Patching", "Model", "CacheFormat", "FileIO", "Terminal", argumentParser],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "CacheDump",
+      dependencies: ["CacheFormat", "FileIO", "Terminal", argumentParser],
+      swiftSettings: swiftSettings),
+
+    tests("KernelTests", ["CKernels"]),
+    tests("FileIOTests", ["FileIO"]),
+    tests("CacheFormatTests", ["CacheFormat", "FileIO"], resources: [.copy("Golden")]),
+    tests("ModelTests", ["Model", "FileIO"], resources: [.copy("Fixtures")]),
+    tests("PatchingTests", ["Patching", "Model", "CacheFormat"]),
+    tests("CommandTests", ["Capture", "Analyze", "CacheDump", "Model", "CacheFormat", "FileIO"]),
+  ]
+)

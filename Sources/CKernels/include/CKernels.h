@@ -1,0 +1,3 @@
+#ifndef PATCHBAY_CKERNELS_H
+#define PATCHBAY_CKERNELS_H
+#endif
