@@ -1,0 +1,32 @@
+import ArgumentParser
+import FileIO
+import Glibc
+
+/// Runs a command line and ends the process.
+///
+/// An error is shown as one sentence on standard error, `name: sentence`, and its sysexits code is
+/// the exit status. Mistakes in the arguments get ArgumentParser's own message and 64.
+public func runCommand<Root: ParsableCommand>(_ root: Root.Type, name: String) -> Never {
+  do {
+    var command = try root.parseAsRoot()
+    try command.run()
+    exit(EXIT_SUCCESS)
+  } catch let error as any ReportableError {
+    printError("\(name): \(error)")
+    exit(error.exitCode.rawValue)
+  } catch {
+    root.exit(withError: error)
+  }
+}
+
+/// Writes a line to standard error.
+public func printError(_ line: String) {
+  fputs(line + "\n", stderr)
+}
+
+/// A mistake in how a command was called that the argument parser cannot see.
+public struct UsageError: ReportableError {
+  public let description: String
+  public var exitCode: SysExit { .usage }
+  public init(_ description: String) { self.description = description }
+}
