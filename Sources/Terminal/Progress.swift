@@ -33,8 +33,8 @@ public struct Progress {
     if isTerminal {
       guard done >= total || now - lastDrawn > 100_000_000 else { return }
       lastDrawn = now
-      fputs("\r\u{1B}[K\(line(done: done, now: now, note: note))", stderr)
-      if done >= total { fputs("\n", stderr) }
+      writeError("\r\u{1B}[K\(line(done: done, now: now, note: note))")
+      if done >= total { writeError("\n") }
     } else {
       let tenth = min(done, total) * 10 / total
       guard tenth > lastTenth else { return }

@@ -21,7 +21,13 @@ public func runCommand<Root: ParsableCommand>(_ root: Root.Type, name: String) -
 
 /// Writes a line to standard error.
 public func printError(_ line: String) {
-  fputs(line + "\n", stderr)
+  writeError(line + "\n")
+}
+
+/// Writes text to standard error as it is. What cannot be written there has nowhere else to go.
+func writeError(_ text: String) {
+  var text = text
+  text.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }
 
 /// A mistake in how a command was called that the argument parser cannot see.
