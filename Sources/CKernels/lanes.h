@@ -1,0 +1,83 @@
+// Sixteen floats at a time, the same on every instruction set.
+#ifndef PATCHBAY_LANES_H
+#define PATCHBAY_LANES_H
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#pragma clang fp contract(off)
+
+#if defined(__x86_64__) && defined(__linux__)
+#define PB_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define PB_CLONES
+#endif
+#define PB_INLINE static inline __attribute__((always_inline))
+
+enum { PB_LANES = 16 };
+typedef float pb_lanes __attribute__((vector_size(64), aligned(4)));
+
+// Helpers take vectors by pointer: passed by value, their calling convention would differ between
+// the clones of a kernel.
+PB_INLINE void pb_load(pb_lanes *v, const float *p) { memcpy(v, p, sizeof *v); }
+PB_INLINE void pb_store(float *p, const pb_lanes *v) { memcpy(p, v, sizeof *v); }
+
+PB_INLINE void pb_fill(pb_lanes *v, float value) {
+  for (int i = 0; i < PB_LANES; i++) (*v)[i] = value;
+}
+
+// The first `count` lanes from memory, the rest `filler`.
+PB_INLINE void pb_load_part(pb_lanes *v, const float *p, size_t count, float filler) {
+  pb_fill(v, filler);
+  memcpy(v, p, count * sizeof(float));
+}
+
+PB_INLINE void pb_store_part(float *p, const pb_lanes *v, size_t count) {
+  memcpy(p, v, count * sizeof(float));
+}
+
+PB_INLINE float pb_sum(const pb_lanes *v) {
+  float t[PB_LANES];
+  memcpy(t, v, sizeof t);
+  for (int half = PB_LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) t[i] = t[i] + t[i + half];
+  return t[0];
+}
+
+PB_INLINE float pb_max(const pb_lanes *v) {
+  float t[PB_LANES];
+  memcpy(t, v, sizeof t);
+  for (int half = PB_LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
+  return t[0];
+}
+
+// exp(x) within about one unit in the last place: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's
+// polynomial of degree 7 in r, n added to the exponent. Below -87.3, where float32 runs out of
+// normal numbers, the result is zero; above 88.3 it is held at the largest; a NaN stays one.
+PB_INLINE float pb_exp(float x) {
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
+  float clamped = x < -87.3f ? -87.3f : x;
+  clamped = clamped > 88.3f ? 88.3f : clamped;
+  float shifted = clamped * 1.44269504088896341f + magic;
+  float n = shifted - magic;
+  float r = clamped - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  float p = 1.98412698e-4f;
+  p = p * r + 1.38888889e-3f;
+  p = p * r + 8.33333333e-3f;
+  p = p * r + 4.16666667e-2f;
+  p = p * r + 1.66666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  uint32_t bits, exponent;
+  memcpy(&exponent, &shifted, 4);
+  memcpy(&bits, &p, 4);
+  bits += exponent << 23;
+  memcpy(&p, &bits, 4);
+  p = x < -87.3f ? 0.0f : p;
+  return x != x ? x : p;
+}
+
+#endif

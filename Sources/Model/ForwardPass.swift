@@ -1,0 +1,432 @@
+import CKernels
+
+/// The forward pass of GPT-2 (Radford et al. 2019), as TransformerLens's HookedTransformer runs it.
+///
+/// A pass carries the rows of many sequences side by side, without padding: row r of a [R, D]
+/// buffer belongs to one position of one sequence, and a matrix product takes all rows at once.
+/// Positions mix in attention only. A pass may begin at the tokens, or at any block with residual
+/// rows from elsewhere; a sequence may begin at any position, if the keys and values before it are
+/// given. It is deliberately not parallel inside: run several passes on several threads.
+///
+/// Letters: R rows of the batch, D width, H heads, K head width, M MLP width, V vocabulary, T
+/// positions of a sequence. One pass is used by one thread at a time.
+public final class ForwardPass {
+  /// Where a pass goes on from.
+  public enum Entry: Sendable, Equatable, Comparable {
+    /// The residual rows are a block's input, hook_resid_pre.
+    case block(Int)
+    /// The residual rows are the input of a block's MLP half, hook_resid_mid.
+    case mlp(Int)
+    /// The residual rows are the last block's output.
+    case final
+  }
+
+  public let model: GPT2
+  private let config: ModelConfig
+  private let weights: Weights
+
+  private var sequences: [PassSequence] = []
+  /// First row of each sequence, and R. [B + 1]
+  private var rowStart = [0]
+  /// First value of each sequence's [H, live, T] scores, and the number of all. [B + 1]
+  private var scoreStart = [0]
+  private var rows: Int { rowStart[sequences.count] }
+
+  private let residual = PassBuffer()  // [R, D]
+  private let normalized = PassBuffer()  // [R, D]
+  private let scale = PassBuffer()  // [R]
+  private let q = PassBuffer()  // [R, H·K]
+  private let k = PassBuffer()  // [R, H·K]
+  private let v = PassBuffer()  // [R, H·K]
+  private let scores = PassBuffer()  // by sequence [H, live, T]
+  private let z = PassBuffer()  // [R, H·K]
+  private let branch = PassBuffer()  // [R, D]
+  private let mlp = PassBuffer()  // [R, M]
+  private let transposedKeys = PassBuffer()  // [K, T] of one head
+  private let perHead = PassBuffer()  // [R, H, D]
+  private let perHeadScale = PassBuffer()  // [R, H]
+  private let logits = PassBuffer()  // [R, V]
+
+  public init(_ model: GPT2) {
+    self.model = model
+    config = model.config
+    weights = model.weights
+  }
+
+  /// Runs whole sequences from their tokens to ln_final.
+  ///
+  /// - Throws: `PassError`, or what a hook throws.
+  public func run(tokens: [[Int32]], hooks: PassHooks = .none) throws {
+    try embed(tokens, hooks)
+    try run(from: .block(0), hooks: hooks)
+  }
+
+  /// Prepares a pass that does not begin at the tokens: `fill` is called with the number of each
+  /// sequence and its [live, D] rows of the residual stream to fill in. `run(from:)` goes on.
+  public func enter(
+    _ sequences: [PassSequence], fill: (Int, UnsafeMutablePointer<Float>) throws -> Void
+  ) throws {
+    layOut(sequences)
+    let stream = residual.need(rows * config.width)
+    for index in sequences.indices {
+      try fill(index, stream + rowStart[index] * config.width)
+    }
+  }
+
+  /// Goes on from the residual rows to ln_final.
+  public func run(from entry: Entry, hooks: PassHooks = .none) throws {
+    var next = config.layers
+    switch entry {
+    case .block(let layer): next = layer
+    case .mlp(let layer):
+      try mlpHalf(layer, hooks)
+      next = layer + 1
+    case .final: break
+    }
+    for layer in next..<max(next, config.layers) {
+      try attentionHalf(layer, hooks)
+      try mlpHalf(layer, hooks)
+    }
+    try finish(hooks)
+  }
+
+  /// The logits of some tokens at the last position of a sequence, once a pass has run.
+  public func lastLogits(sequence: Int, tokens: [Int32]) -> [Float] {
+    let width = config.width
+    let row = normalized.pointer + (rowStart[sequence + 1] - 1) * width  // [D]
+    return tokens.map { token in
+      let column = weights.unembedding.row(Int(token))  // [D]
+      var sum = Double(weights.unembeddingBias?.pointer[Int(token)] ?? 0)
+      for d in 0..<width { sum += Double(row[d]) * Double(column[d]) }
+      return Float(sum)
+    }
+  }
+
+  /// Computes the logits of all live rows, [R, V], once a pass has run; those of one sequence are
+  /// [live, V].
+  public func allLogits(sequence: Int) -> UnsafeBufferPointer<Float> {
+    let live = sequences[sequence].live
+    let out = logits.need(live * config.vocabulary)
+    unembed(normalized.pointer + rowStart[sequence] * config.width, rows: live, into: out)
+    return UnsafeBufferPointer(start: out, count: live * config.vocabulary)
+  }
+
+  // The stages, in the order of the pass.
+
+  private func embed(_ tokens: [[Int32]], _ hooks: PassHooks) throws {
+    for sequence in tokens {
+      guard !sequence.isEmpty else { throw PassError.empty }
+      guard sequence.count <= config.contextLength else {
+        throw PassError.tooLong(positions: sequence.count, contextLength: config.contextLength)
+      }
+      for token in sequence where token < 0 || token >= Int32(clamping: config.vocabulary) {
+        throw PassError.unknownToken(token, vocabulary: config.vocabulary)
+      }
+    }
+    layOut(tokens.map { PassSequence(length: $0.count) })
+    let width = config.width
+    let stream = residual.need(rows * width)  // token embeddings [R, D], then the stream
+    let positions = branch.need(rows * width)  // [R, D]
+    var row = 0
+    for sequence in tokens {
+      for (position, token) in sequence.enumerated() {
+        (stream + row * width).update(from: weights.tokenEmbedding.row(Int(token)), count: width)
+        (positions + row * width).update(
+          from: weights.positionEmbedding.row(position), count: width)
+        row += 1
+      }
+    }
+    try visit(hooks, .embed, nil, stream)
+    try visit(hooks, .posEmbed, nil, positions)
+    pb_add(stream, positions, stream, rows * width)
+  }
+
+  /// residual += attention(ln1(residual))
+  private func attentionHalf(_ layer: Int, _ hooks: PassHooks) throws {
+    let block = weights.layers[layer]
+    let stream = residual.pointer
+    try visit(hooks, .residPre, layer, stream)
+
+    let splitInputs = try visitSplitInputs(layer, hooks)
+    let input = try layerNorm(
+      stream, block.ln1, hooks, scale: .ln1Scale, normalized: .ln1Normalized, layer)
+    try project(input, splitInputs[.qInput], block.query, block.queryBias, into: q)
+    try visit(hooks, .q, layer, q.pointer)
+    try project(input, splitInputs[.kInput], block.key, block.keyBias, into: k)
+    try visit(hooks, .k, layer, k.pointer)
+    try project(input, splitInputs[.vInput], block.value, block.valueBias, into: v)
+    try visit(hooks, .v, layer, v.pointer)
+
+    attentionScores(layer)
+    try visit(hooks, .attnScores, layer, scores.pointer)
+    causalSoftmax()
+    try visit(hooks, .pattern, layer, scores.pointer)
+    mixValues(layer)
+    try visit(hooks, .z, layer, z.pointer)
+
+    let output = branch.need(rows * config.width)  // [R, D]
+    if try visitResult(layer, hooks) {
+      sumHeads(adding: block.outputBias, into: output)
+    } else {
+      linear(z.pointer, rows: rows, block.output, block.outputBias, into: output)
+    }
+    try visit(hooks, .attnOut, layer, output)
+    pb_add(stream, output, stream, rows * config.width)
+  }
+
+  /// residual += mlp(ln2(residual))
+  private func mlpHalf(_ layer: Int, _ hooks: PassHooks) throws {
+    let block = weights.layers[layer]
+    let stream = residual.pointer
+    try visit(hooks, .residMid, layer, stream)
+
+    var input = stream
+    if hooks.contains(.mlpIn, layer) {
+      input = branch.need(rows * config.width)
+      input.update(from: stream, count: rows * config.width)
+      try visit(hooks, .mlpIn, layer, input)
+    }
+    let normal = try layerNorm(
+      input, block.ln2, hooks, scale: .ln2Scale, normalized: .ln2Normalized, layer)
+    let hidden = mlp.need(rows * config.mlpWidth)  // [R, M]
+    linear(normal, rows: rows, block.mlpIn, block.mlpInBias, into: hidden)
+    try visit(hooks, .mlpPre, layer, hidden)
+    pb_gelu_new(hidden, hidden, rows * config.mlpWidth)
+    try visit(hooks, .mlpPost, layer, hidden)
+    let output = branch.need(rows * config.width)  // [R, D]
+    linear(hidden, rows: rows, block.mlpOut, block.mlpOutBias, into: output)
+    try visit(hooks, .mlpOut, layer, output)
+    pb_add(stream, output, stream, rows * config.width)
+    try visit(hooks, .residPost, layer, stream)
+  }
+
+  private func finish(_ hooks: PassHooks) throws {
+    let input = try layerNorm(
+      residual.pointer, weights.lnFinal, hooks, scale: .finalScale, normalized: .finalNormalized,
+      nil)
+    if hooks.contains(.unembed) {
+      let out = logits.need(rows * config.vocabulary)  // [R, V]
+      unembed(input, rows: rows, into: out)
+      try visit(hooks, .unembed, nil, out)
+    }
+  }
+
+  // The parts of the stages.
+
+  /// (x - mean) / scale, and then w and b where they are not folded away. [R, D]
+  private func layerNorm(
+    _ x: UnsafePointer<Float>, _ weights: LayerNormWeights?, _ hooks: PassHooks,
+    scale scaleKind: HookKind, normalized normalizedKind: HookKind, _ layer: Int?
+  ) throws -> UnsafeMutablePointer<Float> {
+    let out = normalized.need(rows * config.width)
+    let divisors = scale.need(rows)
+    pb_layernorm_centre(x, rows, config.width, config.layerNormEpsilon, divisors, out)
+    try visit(hooks, scaleKind, layer, divisors)
+    pb_divide_rows(out, divisors, rows, config.width)
+    if let weights {
+      pb_scale_shift(out, weights.weight.pointer, weights.bias.pointer, rows, config.width, out)
+    }
+    try visit(hooks, normalizedKind, layer, out)
+    return out
+  }
+
+  /// q, k or v [R, H·K] of the shared input [R, D], or of an input of its own for each head
+  /// [R, H, D].
+  private func project(
+    _ input: UnsafePointer<Float>, _ split: PassBuffer?, _ weight: Matrix, _ bias: Matrix,
+    into buffer: PassBuffer
+  ) throws {
+    let columns = config.heads * config.headWidth
+    let out = buffer.need(rows * columns)
+    guard let split else {
+      linear(input, rows: rows, weight, bias, into: out)
+      return
+    }
+    copyBias(bias, rows: rows, into: out)
+    for head in 0..<config.heads {
+      BLAS.multiply(
+        split.pointer + head * config.width, rows: rows, stride: config.heads * config.width,
+        by: weight.pointer + head * config.headWidth, inner: config.width,
+        columns: config.headWidth, stride: columns,
+        into: out + head * config.headWidth, stride: columns, adding: true)
+    }
+  }
+
+  /// Shows each head's own copy of the block's input to the hooks that ask for it, [R, H, D]. Those
+  /// that were open to change are returned, normalised, as the inputs that q, k and v really have.
+  private func visitSplitInputs(_ layer: Int, _ hooks: PassHooks) throws -> [HookKind: PassBuffer] {
+    var inputs: [HookKind: PassBuffer] = [:]
+    for kind in [HookKind.attnIn, .qInput, .kInput, .vInput] where hooks.contains(kind, layer) {
+      let (width, heads) = (config.width, config.heads)
+      let copies = perHead.need(rows * heads * width)
+      for row in 0..<rows {
+        for head in 0..<heads {
+          (copies + (row * heads + head) * width).update(
+            from: residual.pointer + row * width, count: width)
+        }
+      }
+      try visit(hooks, kind, layer, copies)
+      guard hooks.edits else { continue }
+      let normal = PassBuffer()
+      let out = normal.need(rows * heads * width)
+      pb_layernorm(
+        copies, rows * heads, width, config.layerNormEpsilon, perHeadScale.need(rows * heads), out)
+      if let ln1 = weights.layers[layer].ln1 {
+        pb_scale_shift(out, ln1.weight.pointer, ln1.bias.pointer, rows * heads, width, out)
+      }
+      for input in kind == .attnIn ? [HookKind.qInput, .kInput, .vInput] : [kind] {
+        inputs[input] = normal
+      }
+    }
+    return inputs
+  }
+
+  /// q · k / √K of every head, [H, live, T] for each sequence; -infinity for later positions.
+  private func attentionScores(_ layer: Int) {
+    let (heads, headWidth, stride) = (
+      config.heads, config.headWidth, config.heads * config.headWidth
+    )
+    let divisor = config.attentionDivisor(layer: layer)
+    let out = scores.need(scoreStart[sequences.count])
+    for (index, sequence) in sequences.enumerated() {
+      let (live, length) = (sequence.live, sequence.length)
+      let first = rowStart[index] * stride
+      let transposed = transposedKeys.need(headWidth * length)  // [K, T]
+      for head in 0..<heads {
+        let column = head * headWidth
+        if let keys = sequence.prefix?.keys[layer] {
+          pb_transpose_keys(
+            keys.pointer + column, stride, sequence.start, headWidth, transposed, length, 0)
+        }
+        pb_transpose_keys(
+          k.pointer + first + column, stride, live, headWidth, transposed, length, sequence.start)
+        pb_attention_scores(
+          q.pointer + first + column, stride, live, sequence.start, headWidth, transposed, length,
+          divisor, out + scoreStart[index] + head * live * length)
+      }
+    }
+  }
+
+  /// The attention patterns, in the place of the scores.
+  private func causalSoftmax() {
+    for (index, sequence) in sequences.enumerated() {
+      for head in 0..<config.heads {
+        let values = scores.pointer + scoreStart[index] + head * sequence.live * sequence.length
+        pb_causal_softmax(values, sequence.live, sequence.start, values)
+      }
+    }
+  }
+
+  /// z [R, H·K]: each head's values, weighed by its pattern.
+  private func mixValues(_ layer: Int) {
+    let (headWidth, stride) = (config.headWidth, config.heads * config.headWidth)
+    let out = z.need(rows * stride)
+    out.update(repeating: 0, count: rows * stride)
+    for (index, sequence) in sequences.enumerated() {
+      let (live, length, start) = (sequence.live, sequence.length, sequence.start)
+      let first = rowStart[index] * stride
+      for head in 0..<config.heads {
+        let column = head * headWidth
+        let pattern = scores.pointer + scoreStart[index] + head * live * length
+        if let values = sequence.prefix?.values[layer] {
+          pb_attention_mix(
+            pattern, length, live, start, values.pointer + column, stride, 0, start, headWidth,
+            out + first + column, stride)
+        }
+        pb_attention_mix(
+          pattern, length, live, start, v.pointer + first + column, stride, start, live, headWidth,
+          out + first + column, stride)
+      }
+    }
+  }
+
+  /// Shows what each head writes, z_h W_O[h], [R, H, D]. Returns whether it may have been changed.
+  private func visitResult(_ layer: Int, _ hooks: PassHooks) throws -> Bool {
+    guard hooks.contains(.result, layer) else { return false }
+    let (width, heads, headWidth) = (config.width, config.heads, config.headWidth)
+    let results = perHead.need(rows * heads * width)
+    for head in 0..<heads {
+      BLAS.multiply(
+        z.pointer + head * headWidth, rows: rows, stride: heads * headWidth,
+        by: weights.layers[layer].output.row(head * headWidth), inner: headWidth, columns: width,
+        stride: width, into: results + head * width, stride: heads * width, adding: false)
+    }
+    try visit(hooks, .result, layer, results)
+    return hooks.edits
+  }
+
+  /// attn_out [R, D] as the sum of the heads' results and b_O.
+  private func sumHeads(adding bias: Matrix, into out: UnsafeMutablePointer<Float>) {
+    copyBias(bias, rows: rows, into: out)
+    let width = config.width
+    for row in 0..<rows {
+      for head in 0..<config.heads {
+        let result = perHead.pointer + (row * config.heads + head) * width
+        pb_add(out + row * width, result, out + row * width, width)
+      }
+    }
+  }
+
+  /// out = x W + b
+  private func linear(
+    _ x: UnsafePointer<Float>, rows: Int, _ weight: Matrix, _ bias: Matrix,
+    into out: UnsafeMutablePointer<Float>
+  ) {
+    copyBias(bias, rows: rows, into: out)
+    BLAS.multiply(
+      x, rows: rows, stride: weight.rows, by: weight.pointer, inner: weight.rows,
+      columns: weight.columns, stride: weight.columns, into: out, stride: weight.columns,
+      adding: true)
+  }
+
+  /// logits [rows, V] of normalised rows [rows, D].
+  private func unembed(
+    _ x: UnsafePointer<Float>, rows: Int, into out: UnsafeMutablePointer<Float>
+  ) {
+    if let bias = weights.unembeddingBias {
+      copyBias(bias, rows: rows, into: out)
+    } else {
+      out.update(repeating: 0, count: rows * config.vocabulary)
+    }
+    BLAS.multiplyTransposed(x, rows: rows, by: weights.unembedding, addingTo: out)
+  }
+
+  private func copyBias(_ bias: Matrix, rows: Int, into out: UnsafeMutablePointer<Float>) {
+    for row in 0..<rows {
+      (out + row * bias.columns).update(from: bias.pointer, count: bias.columns)
+    }
+  }
+
+  private func layOut(_ sequences: [PassSequence]) {
+    self.sequences = sequences
+    rowStart = [0]
+    scoreStart = [0]
+    for sequence in sequences {
+      rowStart.append(rowStart[rowStart.count - 1] + sequence.live)
+      scoreStart.append(
+        scoreStart[scoreStart.count - 1] + config.heads * sequence.live * sequence.length)
+    }
+  }
+
+  private func visit(
+    _ hooks: PassHooks, _ kind: HookKind, _ layer: Int?, _ values: UnsafeMutablePointer<Float>
+  ) throws {
+    let point = HookPoint(kind, layer: layer)
+    guard hooks.points.contains(point) else { return }
+    switch kind {
+    case .attnScores, .pattern:
+      try hooks.visit(Activation(hook: point, values: values, starts: scoreStart, unit: 1))
+    default:
+      let unit = config.valueCount(of: kind, positions: 1)
+      try hooks.visit(Activation(hook: point, values: values, starts: rowStart, unit: unit))
+    }
+  }
+}
+
+extension ModelConfig {
+  /// What attention scores are divided by: √K, unless the checkpoint's options say otherwise.
+  func attentionDivisor(layer: Int) -> Float {
+    let root = scalesAttention ? Float(headWidth).squareRoot() : 1
+    return scalesAttentionByInverseLayer ? root * Float(layer + 1) : root
+  }
+}
