@@ -92,14 +92,8 @@ public final class ForwardPass {
 
   /// The logits of some tokens at the last position of a sequence, once a pass has run.
   public func lastLogits(sequence: Int, tokens: [Int32]) -> [Float] {
-    let width = config.width
-    let row = normalized.pointer + (rowStart[sequence + 1] - 1) * width  // [D]
-    return tokens.map { token in
-      let column = weights.unembedding.row(Int(token))  // [D]
-      var sum = Double(weights.unembeddingBias?.pointer[Int(token)] ?? 0)
-      for d in 0..<width { sum += Double(row[d]) * Double(column[d]) }
-      return Float(sum)
-    }
+    let last = normalized.pointer + (rowStart[sequence + 1] - 1) * config.width  // [D]
+    return model.logits(ofNormalized: last, tokens: tokens)
   }
 
   /// Computes the logits of all live rows, [R, V], once a pass has run; those of one sequence are
@@ -428,5 +422,19 @@ extension ModelConfig {
   func attentionDivisor(layer: Int) -> Float {
     let root = scalesAttention ? Float(headWidth).squareRoot() : 1
     return scalesAttentionByInverseLayer ? root * Float(layer + 1) : root
+  }
+}
+
+extension GPT2 {
+  /// The logits of some tokens for one row [D] of ln_final.hook_normalized.
+  ///
+  /// - Precondition: the tokens are in the vocabulary.
+  public func logits(ofNormalized row: UnsafePointer<Float>, tokens: [Int32]) -> [Float] {
+    tokens.map { token in
+      let column = weights.unembedding.row(Int(token))  // [D]
+      var sum = Double(weights.unembeddingBias?.pointer[Int(token)] ?? 0)
+      for d in 0..<config.width { sum += Double(row[d]) * Double(column[d]) }
+      return Float(sum)
+    }
   }
 }

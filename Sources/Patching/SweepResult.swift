@@ -1,0 +1,77 @@
+/// The metric of a pair's two unpatched runs.
+public struct Baseline: Sendable, Equatable {
+  public let clean: Float
+  public let corrupted: Float
+
+  public init(clean: Float, corrupted: Float) {
+    self.clean = clean
+    self.corrupted = corrupted
+  }
+
+  /// The run that is patched.
+  public func receiving(_ direction: Direction) -> Float {
+    direction == .denoise ? corrupted : clean
+  }
+
+  /// clean − corrupted: what all effects are measured by.
+  public var gap: Double { Double(clean) - Double(corrupted) }
+}
+
+/// The patched metric of every cell and pair of a sweep, and the effects that follow from it.
+///
+/// Effects are normalised by the gap between the clean and the corrupted run. Denoising:
+/// (patched − corrupted) / (clean − corrupted), 0 for no effect, 1 for full recovery. Noising:
+/// (patched − clean) / (clean − corrupted), 0 for no harm, −1 for an answer as in the corrupted run
+/// (TransformerLens's and ARENA's `ioi_metric`).
+public struct SweepResult: Sendable {
+  /// A gap smaller than this cannot be divided by.
+  public static let smallestGap = 1e-6
+
+  public let sweep: Sweep
+  public let direction: Direction
+  public let cells: [Cell]
+  /// The lengths of `sweep.axisNames`; `cells` run through them, the last one fastest.
+  public let shape: [Int]
+  /// By cell and pair; nil where a pair has no such position.
+  public let patched: [[Float?]]
+  public let baselines: [Baseline]
+
+  /// The effect on one pair; 0 if the pair's gap cannot be divided by, nil if it has no such
+  /// position.
+  public func effect(cell: Int, pair: Int) -> Double? {
+    guard let value = patched[cell][pair] else { return nil }
+    let baseline = baselines[pair]
+    guard abs(baseline.gap) >= SweepResult.smallestGap else { return 0 }
+    return (Double(value) - Double(baseline.receiving(direction))) / baseline.gap
+  }
+
+  /// The pairs that have a cell's position.
+  public func pairs(of cell: Int) -> [Int] {
+    patched[cell].indices.filter { patched[cell][$0] != nil }
+  }
+
+  /// The mean metric of the patched runs; nil if no pair has such a position.
+  public func meanPatched(cell: Int) -> Double? {
+    mean(pairs(of: cell).map { Double(patched[cell][$0] ?? 0) })
+  }
+
+  /// The ratio of means: metrics are averaged over the pairs, and then normalised. nil if no pair
+  /// has the position, or the mean gap cannot be divided by.
+  public func ratioOfMeans(cell: Int) -> Double? {
+    let pairs = pairs(of: cell)
+    guard let patched = meanPatched(cell: cell),
+      let receiving = mean(pairs.map { Double(baselines[$0].receiving(direction)) }),
+      let gap = mean(pairs.map { baselines[$0].gap }), abs(gap) >= SweepResult.smallestGap
+    else { return nil }
+    return (patched - receiving) / gap
+  }
+
+  /// The mean of the pairs' own effects.
+  public func meanOfRatios(cell: Int) -> Double? {
+    mean(pairs(of: cell).compactMap { effect(cell: cell, pair: $0) })
+  }
+
+  private func mean(_ values: [Double]) -> Double? {
+    values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+  }
+}
