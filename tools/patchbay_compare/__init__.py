@@ -1,0 +1,1 @@
+"""What make_reference.py and compare_transformerlens.py share."""
