@@ -1,1 +1,16 @@
-@main enum Main { static func main() {} }
+import ArgumentParser
+import Terminal
+
+struct AnalyzeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "analyze",
+    abstract: "Analyses a cache of activations that `capture` wrote.",
+    subcommands: [PatchCommand.self, HooksCommand.self, TokensCommand.self])
+}
+
+@main
+enum Analyze {
+  static func main() {
+    runCommand(AnalyzeCommand.self, name: "analyze")
+  }
+}

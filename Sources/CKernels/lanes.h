@@ -54,7 +54,7 @@ PB_INLINE float pb_max(const pb_lanes *v) {
 
 // exp(x) within about one unit in the last place: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's
 // polynomial of degree 7 in r, n added to the exponent. Below -87.3, where float32 runs out of
-// normal numbers, the result is zero; above 88.3 it is held at the largest; a NaN stays one.
+// normal numbers, the result is zero; above 88.3, near its largest, infinity; a NaN stays one.
 PB_INLINE float pb_exp(float x) {
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
   float clamped = x < -87.3f ? -87.3f : x;
@@ -77,6 +77,7 @@ PB_INLINE float pb_exp(float x) {
   bits += exponent << 23;
   memcpy(&p, &bits, 4);
   p = x < -87.3f ? 0.0f : p;
+  p = x > 88.3f ? __builtin_inff() : p;
   return x != x ? x : p;
 }
 

@@ -1,1 +1,153 @@
-@main enum Main { static func main() {} }
+import ArgumentParser
+import CacheFormat
+import FileIO
+import Glibc
+import Model
+import Terminal
+
+extension ElementType: ExpressibleByArgument {}
+
+/// How weights are processed, as `--weights` names it.
+enum WeightsOption: String, ExpressibleByArgument, CaseIterable {
+  case transformerlens, raw
+}
+
+/// Which arrays a cache stores.
+enum StoreOption: String, ExpressibleByArgument, CaseIterable {
+  case full
+}
+
+struct CaptureCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "capture",
+    abstract: "Runs GPT-2 once per prompt and writes every activation into a cache.",
+    discussion: """
+      The cache is a directory that `analyze` and `cachedump` read. Activations have TransformerLens's \
+      names, shapes and values. Every distinct prompt is run once, however often it occurs.
+      """)
+
+  @Option(
+    name: .long, help: ArgumentHelp("The prompt file, .txt or .jsonl.", valueName: "file"))
+  var prompts: String
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "The cache to make: a directory that is empty or not there.", valueName: "dir"))
+  var out: String
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "A directory in Hugging Face's layout, or a name in the hub's local cache.",
+      valueName: "model"))
+  var model = "gpt2"
+
+  @Option(
+    name: .long, parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      Hooks to capture, separated by commas: full names, globs, short names (resid_pre, z, k6). By \
+      default all those that TransformerLens's run_with_cache keeps.
+      """, valueName: "names"))
+  var hooks: [String] = []
+
+  @Option(name: .long, help: "The number format in the cache; f16 and bf16 round.")
+  var dtype: ElementType = .f32
+
+  @Option(name: .long, help: "Which arrays are stored; full stores each as it is.")
+  var store: StoreOption = .full
+
+  @Option(
+    name: .long,
+    help:
+      "transformerlens folds and centres as HookedTransformer.from_pretrained does; raw leaves the checkpoint alone."
+  )
+  var weights: WeightsOption = .transformerlens
+
+  @Flag(
+    name: .long,
+    help: "Refactor each head's factored matrices too (refactor_factored_attn_matrices).")
+  var refactor = false
+
+  @Flag(name: .long, help: "Do not put <|endoftext|> before each prompt.")
+  var noBos = false
+
+  @Flag(name: .long, help: "Show what would be captured and how large it is, and write nothing.")
+  var dryRun = false
+
+  @Option(name: .long, help: "Threads to use; by default one a core.")
+  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+
+  @Flag(name: .long, help: "Show no progress.")
+  var quiet = false
+
+  func validate() throws {
+    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
+    guard !refactor || weights == .transformerlens else {
+      throw ValidationError("--refactor needs folded weights; leave out --weights raw.")
+    }
+  }
+
+  func run() throws {
+    BLAS.useCallingThreadOnly()
+    let file = try PromptFile(path: prompts)
+    let directory = try locateModel(model)
+    let config = try ModelConfig(directory: directory)
+    let tokenizer = try Tokenizer(directory: directory)
+    let set = try PromptSet(
+      file, encode: tokenizer.encode, piece: tokenizer.piece,
+      bos: noBos ? nil : tokenizer.endOfText, contextLength: config.contextLength)
+    let points = try hookPoints(of: config)
+    let size = CaptureSize(prompts: set.prompts, points: points, config: config, dtype: dtype)
+    for line in set.warnings { printError("warning: \(line)") }
+    if dryRun {
+      for line in size.lines(out: out) { print(line) }
+      return
+    }
+
+    // Before the model is loaded, which takes longest, see that there is somewhere to write to.
+    try checkCacheDirectory(out)
+    let processing: WeightProcessing =
+      weights == .raw ? .raw : refactor ? .refactored : .transformerlens
+    let gpt2 = try GPT2(directory: directory, processing: processing, threads: threads)
+    let plan = CachePlan(
+      model: ModelIdentity(
+        name: model, weightsDigest: gpt2.weightsDigest, tokenizerDigest: tokenizer.digest, config),
+      weights: processing.rawValue, prependBOS: !noBos, kernel: BLAS.kernelName,
+      promptFileName: prompts, promptFileDigest: file.digest, promptCount: set.prompts.count,
+      pairCount: set.pairs.count, store: store.rawValue, elementType: dtype,
+      segmentBytes: CaptureRun.segmentBytes,
+      hooks: points.map { HookSpec(name: $0.name, shape: $0.dimensions(in: config)) })
+    let writer = try CacheWriter(
+      directory: out, plan: plan, prompts: set.prompts, pairs: set.pairs)
+    let run = CaptureRun(
+      model: gpt2, points: points, prompts: set.prompts,
+      segments: plan.segmentRanges(
+        tokenCounts: set.prompts.map(\.tokens.count)), writer: writer, threads: threads)
+    let summary = try run.run(quiet: quiet)
+    print(
+      "captured \(grouped(set.prompts.count)) prompts (\(grouped(size.tokens)) tokens), "
+        + "\(points.count) hooks: \(byteSize(size.bytes)) of activations in \(byteSize(summary.bytes)), "
+        + "\(duration(summary.seconds)), \(grouped(Int(Double(size.tokens) / summary.seconds))) "
+        + "tokens/s (\(BLAS.kernelName) kernels)")
+  }
+
+  private func hookPoints(of config: ModelConfig) throws -> [HookPoint] {
+    let points = config.hookPoints
+    let patterns = hooks.flatMap { $0.split(separator: ",").map(String.init) }
+    guard !patterns.isEmpty else { return points.filter(\.kind.isDefault) }
+    let selector = HookSelector(
+      defaults: points.filter(\.kind.isDefault).map(\.name),
+      optional: points.filter { !$0.kind.isDefault }.map(\.name), layers: config.layers)
+    let selected = Set(try selector.select(patterns))
+    return points.filter { selected.contains($0.name) }
+  }
+}
+
+@main
+enum Capture {
+  static func main() {
+    runCommand(CaptureCommand.self, name: "capture")
+  }
+}

@@ -93,6 +93,18 @@ public enum HookKind: String, CaseIterable, Sendable {
   }
 
   public var hasHeadAxis: Bool { axes.contains(.head) }
+
+  /// TransformerLens's short name, such as `resid_pre`, `z` or `post`; those of the LayerNorms keep
+  /// their module, `ln1.scale`.
+  public var shortName: String {
+    var name = Substring(rawValue)
+    for module in ["attn.", "mlp."] where name.hasPrefix(module) {
+      name = name.dropFirst(module.count)
+    }
+    guard let mark = name.firstRange(of: "hook_") else { return String(name) }
+    name.removeSubrange(mark)
+    return String(name)
+  }
 }
 
 /// An axis of an activation. The raw value is the letter that stands for its length.

@@ -1,0 +1,156 @@
+import CacheFormat
+import Model
+import Patching
+import Terminal
+
+/// What stands above the columns of a heatmap, and names its cells.
+struct ColumnLabels {
+  /// Token texts by position, if all pairs have the same length; taken from the first clean prompt.
+  private let pieces: [String]?
+  private let axis: SweepAxis
+
+  init(_ result: SweepResult, pairs: [PatchingPair], prompts: [Prompt]) {
+    axis = result.sweep.axis
+    let lengths = Set(pairs.map { prompts[$0.clean].tokens.count })
+    pieces = lengths.count == 1 ? pairs.first.map { prompts[$0.clean].pieces } : nil
+  }
+
+  /// The token at a position, if that means the same in every pair.
+  func piece(_ position: Int) -> String? {
+    guard let pieces, pieces.indices.contains(position) else { return nil }
+    return visible(pieces[position])
+  }
+
+  /// A cell in words, such as `L5 H1 all positions` or `L0 pos 10 ␣John`.
+  func name(of cell: Cell) -> String {
+    var parts: [String] = []
+    if let layer = cell.layer { parts.append("L\(layer)") }
+    if let head = cell.head { parts.append("H\(head)") }
+    if let position = cell.position {
+      parts.append("pos \(position)")
+      if axis == .position || axis == .headPosition, let piece = piece(position) {
+        parts.append(piece)
+      }
+    } else {
+      parts.append("all positions")
+    }
+    return parts.joined(separator: " ")
+  }
+}
+
+/// The effects of a sweep as a table of numbers with shades, one row a layer (and position).
+struct Heatmap {
+  private let header: [[String]]
+  private let rows: [(label: String, effects: [Double?])]
+  private static let cellWidth = 7
+  private static let mostNumericColumns = 20
+
+  init(_ result: SweepResult, labels: ColumnLabels) {
+    let columns = result.sweep.axis == .all ? 1 : result.shape.last ?? 1
+    let effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
+    rows = stride(from: 0, to: effects.count, by: max(1, columns)).map { first in
+      let cell = result.cells[first]
+      var label = cell.layer.map { "L\($0)" } ?? result.sweep.kind.rawValue
+      if result.sweep.axis == .headPosition { label += " pos \(cell.position ?? 0)" }
+      return (label, Array(effects[first..<min(first + columns, effects.count)]))
+    }
+    switch result.sweep.axis {
+    case .position:
+      let numbers = (0..<columns).map(String.init)
+      let pieces = (0..<columns).map { labels.piece($0) ?? "" }
+      header = pieces.contains { !$0.isEmpty } ? [numbers, pieces] : [numbers]
+    case .head, .headPosition: header = [(0..<columns).map { "H\($0)" }]
+    case .all: header = [["effect"]]
+    }
+  }
+
+  func lines(style: Style) -> [String] {
+    let columns = rows.first?.effects.count ?? 0
+    let numeric = columns <= Heatmap.mostNumericColumns
+    let width = numeric ? Heatmap.cellWidth : 2
+    let labelWidth = rows.map { $0.label.count }.max() ?? 0
+    let margin = String(repeating: " ", count: labelWidth + 1)
+    var lines: [String] = []
+    if numeric {
+      for titles in header {
+        lines.append(
+          margin
+            + titles.map { padded(clipped($0, to: width - 1), to: width, .right) }.joined())
+      }
+    } else {
+      // Narrow columns have room for every fifth number only.
+      let marks = stride(from: 0, to: columns, by: 5).map { padded("\($0)", to: 10, .left) }
+      lines.append(margin + marks.joined())
+    }
+    let largest = rows.flatMap(\.effects).compactMap { $0.map(abs) }.max() ?? 0
+    for row in rows {
+      let cells = row.effects.map { effect in
+        cell(effect, numeric: numeric, largest: largest, style: style)
+      }
+      lines.append(padded(row.label, to: labelWidth, .right) + " " + cells.joined())
+    }
+    return lines
+  }
+
+  private func cell(_ effect: Double?, numeric: Bool, largest: Double, style: Style) -> String {
+    guard let effect else { return String(repeating: " ", count: numeric ? Heatmap.cellWidth : 2) }
+    let shade = Heatmap.shade(effect)
+    let isSmall = abs(effect) < 0.02
+    if style.usesColor {
+      let text =
+        numeric
+        ? padded(isSmall ? "·" : fixed(effect, 2), to: Heatmap.cellWidth - 1, .right) + " "
+        : "  "
+      return Heatmap.colored(text, effect, largest: largest)
+    }
+    if !numeric { return effect < 0 && !isSmall ? "-" + shade : shade + shade }
+    let text = isSmall ? "·" : shade + " " + fixed(effect, 2)
+    return padded(text, to: Heatmap.cellWidth, .right)
+  }
+
+  /// Denser for larger effects of either sign: from .02, .05, .1 and .2 on.
+  private static func shade(_ effect: Double) -> String {
+    switch abs(effect) {
+    case ..<0.02: "·"
+    case ..<0.05: "░"
+    case ..<0.1: "▒"
+    case ..<0.2: "▓"
+    default: "█"
+    }
+  }
+
+  /// Blue for positive, red for negative effects, stronger for larger ones, on white.
+  private static func colored(_ text: String, _ effect: Double, largest: Double) -> String {
+    let strength = largest > 0 ? min(1, abs(effect) / largest) : 0
+    let (red, green, blue) = effect >= 0 ? (33.0, 102.0, 172.0) : (178.0, 24.0, 43.0)
+    func mixed(_ channel: Double) -> Int { Int(247 + (channel - 247) * strength) }
+    let ink = strength > 0.55 ? "97" : "30"
+    return
+      "\u{1B}[\(ink);48;2;\(mixed(red));\(mixed(green));\(mixed(blue))m\(text)\u{1B}[0m"
+  }
+
+  private func clipped(_ text: String, to width: Int) -> String {
+    displayWidth(text) <= width ? text : String(text.prefix(width - 1)) + "…"
+  }
+}
+
+/// The cells with the largest effects, with bars of up to twenty characters.
+func topCells(of result: SweepResult, count: Int, labels: ColumnLabels) -> [String] {
+  let ranked = result.cells.indices
+    .compactMap { index in result.ratioOfMeans(cell: index).map { (index, $0) } }
+    .filter { $0.1 != 0 }
+    .sorted { abs($0.1) > abs($1.1) }
+    .prefix(count)
+  guard !ranked.isEmpty else { return ["no cell has any effect"] }
+  var table = Table([.left, .right, .right, .left])
+  table.add(["top cells", "effect", "patched", ""])
+  for (index, effect) in ranked {
+    let length = min(20, Int((abs(effect).isFinite ? min(abs(effect), 1) : 0) * 20))
+    table.add([
+      labels.name(of: result.cells[index]), signed(effect, 4),
+      result.meanPatched(cell: index).map { signed($0, 4) } ?? "",
+      String(repeating: effect < 0 ? "▒" : "█", count: length),
+    ])
+  }
+  return table.lines()
+}

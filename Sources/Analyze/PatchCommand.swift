@@ -1,0 +1,219 @@
+import ArgumentParser
+import CacheFormat
+import Dispatch
+import FileIO
+import Glibc
+import Model
+import Patching
+import Terminal
+
+extension Direction: ExpressibleByArgument {}
+extension SweepAxis: ExpressibleByArgument {}
+
+/// What is read from the logits of a run.
+enum MetricName: String, ExpressibleByArgument, CaseIterable {
+  case logitDiff = "logit-diff"
+}
+
+struct PatchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "patch",
+    abstract: "Activation patching: which activations carry the answer from one run to the other.",
+    discussion: """
+      Every cell puts one activation of the clean run into the corrupted run (denoise), or the other \
+      way round (noise), and measures logit[answer] - logit[wrong answer] at the last position. \
+      Effects are normalised by the gap between the two runs: denoising 0 is no effect and 1 full \
+      recovery, noising 0 is no harm and -1 an answer as in the corrupted run. The ratio of the mean \
+      differences over all pairs is shown first; the mean of the pairs' own ratios is in the files.
+      """)
+
+  @Option(name: .long, help: "The cache that capture wrote.")
+  var cache: String
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "The model's directory; by default the one the cache names.", valueName: "dir"))
+  var model: String?
+
+  @Option(
+    name: .long, parsing: .singleValue,
+    help: ArgumentHelp(
+      "Hooks to patch, separated by commas: short names (resid_pre, z, k6), full names or globs.",
+      valueName: "names"))
+  var hooks: [String]
+
+  @Option(
+    name: .long,
+    help: """
+      One cell for each layer and position (pos), head (head), position and head (head-pos), or one \
+      a layer (all); by default pos for the residual stream and its writers, head inside attention, \
+      all elsewhere.
+      """)
+  var by: SweepAxis?
+
+  @Option(
+    name: .long,
+    help: "The one position to patch where --by leaves it open; negative counts from the end.")
+  var pos: Int?
+
+  @Option(
+    name: .long, help: "Which run is patched: the corrupted one (denoise) or the clean one (noise)."
+  )
+  var direction: Direction = .denoise
+
+  @Option(name: .long, help: "What is measured.")
+  var metric: MetricName = .logitDiff
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Write cells.csv and patch.json into this directory.", valueName: "dir"))
+  var out: String?
+
+  @Flag(name: .long, help: "Print the result as JSON.")
+  var json = false
+
+  @Option(name: .long, help: "How many cells the table of the largest effects shows.")
+  var top = 10
+
+  @Flag(name: .long, help: "Leave out pairs of unequal length.")
+  var skipUnaligned = false
+
+  @Option(name: .long, help: "Threads to use; by default one a core.")
+  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+
+  @Flag(name: .long, help: "Show no progress.")
+  var quiet = false
+
+  func validate() throws {
+    guard top >= 0 else { throw ValidationError("--top must not be negative.") }
+    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
+  }
+
+  func run() throws {
+    BLAS.useCallingThreadOnly()
+    let clock = Stopwatch()
+    let reader = try CacheReader(directory: cache)
+    let prompts = try reader.prompts()
+    let selection = try TaskSelection(
+      try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,
+      skipUnaligned: skipUnaligned)
+    let gpt2 = try loadModel(for: reader)
+    try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
+    let sweeps = try sweeps(for: gpt2.config)
+    let loading = clock.lap()
+
+    let engine = PatchEngine(cache: reader, model: gpt2, threads: threads)
+    let task = LogitDifferenceTask(pairs: selection.pairs)
+    let baselines = try engine.baselines(task, prompts: prompts)
+    var progress = Progress(
+      "patching", unit: "pairs", total: selection.pairs.count * sweeps.count,
+      quiet: quiet || json)
+    var results: [SweepResult] = []
+    for (number, sweep) in sweeps.enumerated() {
+      results.append(
+        try engine.run(
+          sweep, task, direction: direction, prompts: prompts, baselines: baselines
+        ) { done in
+          progress.update(done: number * selection.pairs.count + done)
+        })
+    }
+    let sweeping = clock.lap()
+
+    let report = PatchReport(
+      command: CommandLine.arguments, cache: reader, direction: direction,
+      metric: metric.rawValue, selection: selection, baselines: baselines, results: results,
+      timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: threads))
+    if let out { try report.write(to: out) }
+    if json {
+      print(try report.json())
+    } else {
+      printReport(report, prompts: prompts, heads: gpt2.config.heads)
+    }
+  }
+
+  /// The model that made the cache, with the weights processed as they were then.
+  private func loadModel(for reader: CacheReader) throws -> GPT2 {
+    let plan = reader.plan
+    guard let processing = WeightProcessing(rawValue: plan.weights) else {
+      throw CacheMismatch.unknownProcessing(cache: cache, plan.weights)
+    }
+    let directory = try locateModel(model ?? plan.model.name)
+    let gpt2 = try GPT2(directory: directory, processing: processing, threads: threads)
+    guard gpt2.weightsDigest == plan.model.weightsDigest else {
+      throw CacheMismatch.otherWeights(
+        cache: cache, captured: plan.model.weightsDigest, model: directory,
+        given: gpt2.weightsDigest)
+    }
+    return gpt2
+  }
+
+  private func sweeps(for config: ModelConfig) throws -> [Sweep] {
+    let points = config.hookPoints
+    let selector = HookSelector(
+      defaults: points.filter(\.kind.isDefault).map(\.name),
+      optional: points.filter { !$0.kind.isDefault }.map(\.name), layers: config.layers)
+    let patterns = hooks.flatMap { $0.split(separator: ",").map(String.init) }
+    guard !patterns.isEmpty else { throw UsageError("--hooks names no hook; try resid_pre") }
+    // One sweep a kind of hook, in the order in which the user named them.
+    var layers: [HookKind: Set<Int>] = [:]
+    var order: [HookKind] = []
+    for point in try patterns.flatMap({ try selector.select([$0]) }).compactMap(
+      HookPoint.init(name:))
+    {
+      if layers[point.kind] == nil { order.append(point.kind) }
+      layers[point.kind, default: []].formUnion(point.layer.map { [$0] } ?? [])
+    }
+    return try order.map { kind in
+      try Sweep(kind, layers: (layers[kind] ?? []).sorted(), by: by, position: pos)
+    }
+  }
+
+  private func printReport(_ report: PatchReport, prompts: [Prompt], heads: Int) {
+    let style = Style.forStandardOutput()
+    for line in report.heading(style) { print(line) }
+    for result in report.results {
+      print()
+      print(style.bold(report.title(of: result)))
+      let labels = ColumnLabels(result, pairs: report.selection.pairs, prompts: prompts)
+      for line in Heatmap(result, labels: labels).lines(style: style) { print(line) }
+      if top > 0 {
+        print()
+        for line in topCells(of: result, count: top, labels: labels) { print(line) }
+      }
+    }
+    print()
+    print(style.faint(report.caution))
+    if let out { printError("wrote \(out)/cells.csv and \(out)/patch.json") }
+  }
+}
+
+/// Seconds of wall time, lap by lap.
+private final class Stopwatch {
+  private var last = DispatchTime.now().uptimeNanoseconds
+
+  func lap() -> Double {
+    let now = DispatchTime.now().uptimeNanoseconds
+    defer { last = now }
+    return Double(now - last) / 1e9
+  }
+}
+
+/// A cache and a model that do not belong together.
+enum CacheMismatch: ReportableError {
+  case otherWeights(cache: String, captured: String, model: String, given: String)
+  case unknownProcessing(cache: String, String)
+
+  var description: String {
+    switch self {
+    case .otherWeights(let cache, let captured, let model, let given):
+      "the cache \(cache) was captured with weights of sha256 \(captured), and those in \(model) "
+        + "have \(given); give --model the directory that the cache was made with"
+    case .unknownProcessing(let cache, let name):
+      "the cache \(cache) was captured with weights processed as \"\(name)\", which this program "
+        + "does not know; use the version that wrote it"
+    }
+  }
+
+  var exitCode: SysExit { .configuration }
+}

@@ -1,0 +1,221 @@
+import CacheFormat
+import FileIO
+import FoundationEssentials
+import Model
+import Patching
+import Terminal
+
+/// The result of `analyze patch` in words, as JSON and as CSV.
+struct PatchReport {
+  struct Timing: Encodable {
+    let loadSeconds: Double
+    let sweepSeconds: Double
+    let threads: Int
+  }
+
+  let command: [String]
+  let cache: CacheReader
+  let direction: Direction
+  let metric: String
+  let selection: TaskSelection
+  let baselines: [Baseline]
+  let results: [SweepResult]
+  let timing: Timing
+
+  // In words.
+
+  func heading(_ style: Style) -> [String] {
+    let plan = cache.plan
+    var lines = [
+      style.bold("\(metric) of \(baselines.count) pairs, \(direction.rawValue)")
+        + "  (\(plan.model.name), weights \(plan.weights), \(BLAS.kernelName) kernels)",
+      "clean \(signed(mean(\.clean), 4))   corrupted \(signed(mean(\.corrupted), 4))   "
+        + "effect = \(formula)",
+    ]
+    lines += warnings
+    return lines
+  }
+
+  func title(of result: SweepResult) -> String {
+    let sweep = result.sweep
+    let axes = sweep.axisNames.joined(separator: " × ")
+    let where_ =
+      switch (sweep.axis, sweep.position) {
+      case (.position, _), (.headPosition, _): ""
+      case (_, let position?): ", position \(position)"
+      default: ", all positions"
+      }
+    return sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)") + where_
+  }
+
+  private var formula: String {
+    switch direction {
+    case .denoise: "(patched - corrupted) / (clean - corrupted), ratio of means"
+    case .noise: "(patched - clean) / (clean - corrupted), ratio of means"
+    }
+  }
+
+  /// What the numbers do not show.
+  var caution: String {
+    switch direction {
+    case .denoise:
+      "Denoising shows what is sufficient to restore the answer, not what is necessary for it."
+    case .noise:
+      "Noising shows what the answer depends on; it also hurts where a patch leaves the usual "
+        + "range of activations."
+    }
+  }
+
+  var warnings: [String] {
+    var lines: [String] = []
+    func add(_ pairs: [Int], _ what: String) {
+      guard !pairs.isEmpty else { return }
+      let names = pairs.prefix(5).map(selection.name(of:)).joined(separator: ", ")
+      let more = pairs.count > 5 ? ", …" : ""
+      lines.append(
+        "warning: \(pairs.count) of \(baselines.count) pairs \(what) (pair \(names)\(more))")
+    }
+    let gaps = baselines.map { abs($0.gap) }
+    let meanGap = gaps.reduce(0, +) / Double(max(1, gaps.count))
+    add(
+      baselines.indices.filter { !baselines[$0].gap.isFinite },
+      "have a metric that is not a finite number")
+    add(
+      baselines.indices.filter { gaps[$0] < SweepResult.smallestGap },
+      "have no gap between clean and corrupted; their own effect counts as 0")
+    add(
+      baselines.indices.filter { gaps[$0] >= SweepResult.smallestGap && gaps[$0] < meanGap / 10 },
+      "have a gap of less than a tenth of the mean")
+    add(
+      baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
+      "give the same answer clean and corrupted")
+    if selection.unaligned > 0 {
+      lines.append("left out: \(selection.unaligned) pairs of unequal length")
+    }
+    if selection.incomplete > 0 {
+      lines.append(
+        "left out: \(selection.incomplete) rows without a corrupted prompt, answer or wrong answer")
+    }
+    if selection.notCaptured > 0 {
+      lines.append("left out: \(selection.notCaptured) pairs that the capture did not come to")
+    }
+    return lines
+  }
+
+  private func mean(_ value: KeyPath<Baseline, Float>) -> Double {
+    baselines.reduce(0) { $0 + Double($1[keyPath: value]) } / Double(max(1, baselines.count))
+  }
+
+  // In files.
+
+  /// Writes `cells.csv` and `patch.json`, each whole or not at all.
+  ///
+  /// - Throws: `FileError`.
+  func write(to directory: String) throws {
+    try makeDirectory(directory)
+    try writeFileAtomically(directory + "/patch.json", Array(try json().utf8))
+    try writeFileAtomically(directory + "/cells.csv", Array(csv().utf8))
+  }
+
+  /// One row a cell and pair.
+  private func csv() -> String {
+    var text = "hook,layer,head,pos,pair,clean,corrupted,patched,effect\n"
+    for result in results {
+      for (number, cell) in result.cells.enumerated() {
+        let site = [
+          result.sweep.hook(of: cell).name, field(cell.layer), field(cell.head),
+          field(cell.position),
+        ].joined(separator: ",")
+        for (pair, patched) in result.patched[number].enumerated() {
+          guard let patched, let effect = result.effect(cell: number, pair: pair) else { continue }
+          let baseline = baselines[pair]
+          text += "\(site),\(selection.numbers[pair]),\(baseline.clean),\(baseline.corrupted),"
+          text += "\(patched),\(effect)\n"
+        }
+      }
+    }
+    return text
+  }
+
+  private func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
+
+  func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    return String(decoding: try encoder.encode(file), as: UTF8.self)
+  }
+
+  private var file: File {
+    let plan = cache.plan
+    return File(
+      tool: plan.tool, command: command, direction: direction.rawValue, metric: metric,
+      normalisation: formula, kernel: BLAS.kernelName,
+      cache: .init(
+        directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
+        tokenizer: plan.model.tokenizerDigest, promptFile: plan.promptFileDigest,
+        weightProcessing: plan.weights, kernel: plan.kernel),
+      warnings: warnings,
+      pairs: selection.pairs.enumerated().map { index, pair in
+        .init(
+          index: selection.numbers[index], id: pair.id, clean: pair.clean,
+          corrupted: pair.corrupted, cleanMetric: finite(Double(baselines[index].clean)),
+          corruptedMetric: finite(Double(baselines[index].corrupted)))
+      },
+      baselines: .init(clean: finite(mean(\.clean)), corrupted: finite(mean(\.corrupted))),
+      sweeps: results.map { result in
+        let cells = result.cells.indices
+        return .init(
+          hook: result.sweep.kind.shortName, layers: result.sweep.layers,
+          position: result.sweep.position, axes: result.sweep.axisNames, shape: result.shape,
+          metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
+          effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
+          effectMeanOfRatios: cells.map { result.meanOfRatios(cell: $0).flatMap(finite) },
+          pairs: cells.map { result.pairs(of: $0).count })
+      },
+      timing: timing)
+  }
+
+  /// JSON has no word for NaN and infinity: they become null, and the warnings name the pairs.
+  private func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
+
+  private struct File: Encodable {
+    let tool: String
+    let command: [String]
+    let direction: String
+    let metric: String
+    let normalisation: String
+    let kernel: String
+    let cache: CacheIdentity
+    let warnings: [String]
+    let pairs: [Pair]
+    let baselines: Means
+    let sweeps: [SweepArrays]
+    let timing: Timing
+  }
+
+  private struct CacheIdentity: Encodable {
+    let directory, plan, weights, tokenizer, promptFile, weightProcessing, kernel: String
+  }
+
+  private struct Pair: Encodable {
+    let index: Int
+    let id: String?
+    let clean, corrupted: Int
+    let cleanMetric, corruptedMetric: Double?
+  }
+
+  private struct Means: Encodable {
+    let clean, corrupted: Double?
+  }
+
+  private struct SweepArrays: Encodable {
+    let hook: String
+    let layers: [Int]
+    let position: Int?
+    let axes: [String]
+    let shape: [Int]
+    let metric, effect, effectMeanOfRatios: [Double?]
+    let pairs: [Int]
+  }
+}
