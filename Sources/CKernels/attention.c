@@ -6,44 +6,37 @@
 enum { ROWS = 4 };  // queries that share one pass over the keys or values
 
 PB_CLONES
-void pb_transpose_keys(const float *keys, size_t stride, size_t count, size_t head_width,
-                       float *transposed, size_t columns, size_t first) {
-  // Tiles of sixteen keys keep both sides in cache.
-  for (size_t i0 = 0; i0 < count; i0 += PB_LANES) {
-    size_t i1 = i0 + PB_LANES < count ? i0 + PB_LANES : count;
-    for (size_t d = 0; d < head_width; d++)
-      for (size_t i = i0; i < i1; i++)
-        transposed[d * columns + first + i] = keys[i * stride + d];
+void pb_pack_keys(const float *keys, size_t stride, size_t count, size_t head_width, float *packed,
+                  size_t first) {
+  for (size_t i = 0; i < count; i++) {
+    size_t position = first + i;
+    float *lane = packed + position / PB_LANES * PB_LANES * head_width + position % PB_LANES;
+    for (size_t d = 0; d < head_width; d++) lane[d * PB_LANES] = keys[i * stride + d];
   }
 }
 
-// Scores of `rows` neighbouring queries with the sixteen keys from column j on; `width` of those
-// keys exist.
+// Scores of `rows` neighbouring queries with a tile of sixteen keys, of which `width` are stored.
 PB_INLINE void score_tile(const float *q, size_t stride, size_t rows, size_t head_width,
-                          const float *transposed, size_t columns, size_t j, size_t width,
-                          float divisor, float *scores, size_t scores_stride) {
+                          const float *tile, size_t width, float divisor, float *scores,
+                          size_t scores_stride) {
   pb_lanes sum[ROWS], keys;
   for (size_t r = 0; r < ROWS; r++) pb_fill(&sum[r], 0);
   for (size_t d = 0; d < head_width; d++) {
-    if (width == PB_LANES)
-      pb_load(&keys, transposed + d * columns + j);
-    else
-      pb_load_part(&keys, transposed + d * columns + j, width, 0);
+    pb_load(&keys, tile + d * PB_LANES);
     for (size_t r = 0; r < rows; r++) sum[r] = sum[r] + q[r * stride + d] * keys;
   }
   for (size_t r = 0; r < rows; r++) {
     sum[r] = sum[r] / divisor;
     if (width == PB_LANES)
-      pb_store(scores + r * scores_stride + j, &sum[r]);
+      pb_store(scores + r * scores_stride, &sum[r]);
     else
-      pb_store_part(scores + r * scores_stride + j, &sum[r], width);
+      pb_store_part(scores + r * scores_stride, &sum[r], width);
   }
 }
 
 PB_CLONES
 void pb_attention_scores(const float *q, size_t stride, size_t queries, size_t start,
-                         size_t head_width, const float *transposed, size_t columns, float divisor,
-                         float *scores) {
+                         size_t head_width, const float *packed, float divisor, float *scores) {
   size_t length = start + queries;
   for (size_t i = 0; i < queries; i += ROWS) {
     size_t rows = queries - i < ROWS ? queries - i : ROWS;
@@ -52,12 +45,11 @@ void pb_attention_scores(const float *q, size_t stride, size_t queries, size_t s
     float *out = scores + i * length;
     for (size_t j = 0; j < seen; j += PB_LANES) {
       size_t width = length - j < PB_LANES ? length - j : PB_LANES;
-      if (rows == ROWS && width == PB_LANES)
-        score_tile(block, stride, ROWS, head_width, transposed, columns, j, PB_LANES, divisor, out,
-                   length);
+      const float *tile = packed + j * head_width;
+      if (rows == ROWS)
+        score_tile(block, stride, ROWS, head_width, tile, width, divisor, out + j, length);
       else
-        score_tile(block, stride, rows, head_width, transposed, columns, j, width, divisor, out,
-                   length);
+        score_tile(block, stride, rows, head_width, tile, width, divisor, out + j, length);
     }
     for (size_t r = 0; r < rows; r++)
       for (size_t j = start + i + r + 1; j < length; j++) out[r * length + j] = -INFINITY;
@@ -85,6 +77,8 @@ void pb_causal_softmax(const float *scores, size_t queries, size_t start, float 
     }
     float maximum = pb_max(&top);
 
+    // Each value is read before it is written, so scores and pattern may share their memory.
+#pragma clang loop vectorize(assume_safety)
     for (size_t j = 0; j < seen; j++) out[j] = pb_exp(in[j] - maximum);
     pb_fill(&total, 0);
     for (size_t j = 0; j < whole; j += PB_LANES) {

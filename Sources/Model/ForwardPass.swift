@@ -42,7 +42,7 @@ public final class ForwardPass {
   private let z = PassBuffer()  // [R, H·K]
   private let branch = PassBuffer()  // [R, D]
   private let mlp = PassBuffer()  // [R, M]
-  private let transposedKeys = PassBuffer()  // [K, T] of one head
+  private let packedKeys = PassBuffer()  // the keys of one head, in tiles [K, 16]
   private let perHead = PassBuffer()  // [R, H, D]
   private let perHeadScale = PassBuffer()  // [R, H]
   private let logits = PassBuffer()  // [R, V]
@@ -285,18 +285,16 @@ public final class ForwardPass {
     for (index, sequence) in sequences.enumerated() {
       let (live, length) = (sequence.live, sequence.length)
       let first = rowStart[index] * stride
-      let transposed = transposedKeys.need(headWidth * length)  // [K, T]
+      let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
       for head in 0..<heads {
         let column = head * headWidth
         if let keys = sequence.prefix?.keys[layer] {
-          pb_transpose_keys(
-            keys.pointer + column, stride, sequence.start, headWidth, transposed, length, 0)
+          pb_pack_keys(keys.pointer + column, stride, sequence.start, headWidth, packed, 0)
         }
-        pb_transpose_keys(
-          k.pointer + first + column, stride, live, headWidth, transposed, length, sequence.start)
+        pb_pack_keys(k.pointer + first + column, stride, live, headWidth, packed, sequence.start)
         pb_attention_scores(
-          q.pointer + first + column, stride, live, sequence.start, headWidth, transposed, length,
-          divisor, out + scoreStart[index] + head * live * length)
+          q.pointer + first + column, stride, live, sequence.start, headWidth, packed, divisor,
+          out + scoreStart[index] + head * live * length)
       }
     }
   }

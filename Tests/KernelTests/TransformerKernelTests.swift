@@ -116,17 +116,17 @@ struct NaiveAttention {
     q: [Float], k: [Float], v: [Float], length: Int, start: Int, headWidth: Int, divisor: Float
   ) -> (scores: [Float], pattern: [Float], z: [Float]) {
     let live = length - start
-    var transposed = [Float](repeating: .nan, count: headWidth * length)
-    pb_transpose_keys(k, headWidth, start, headWidth, &transposed, length, 0)
+    var packed = [Float](repeating: .nan, count: headWidth * ((length + 15) / 16 * 16))
+    pb_pack_keys(k, headWidth, start, headWidth, &packed, 0)
     k.withUnsafeBufferPointer {
-      pb_transpose_keys(
-        $0.baseAddress! + start * headWidth, headWidth, live, headWidth, &transposed, length, start)
+      pb_pack_keys(
+        $0.baseAddress! + start * headWidth, headWidth, live, headWidth, &packed, start)
     }
     var scores = [Float](repeating: .nan, count: live * length)
     q.withUnsafeBufferPointer {
       pb_attention_scores(
-        $0.baseAddress! + start * headWidth, headWidth, live, start, headWidth, transposed, length,
-        divisor, &scores)
+        $0.baseAddress! + start * headWidth, headWidth, live, start, headWidth, packed, divisor,
+        &scores)
     }
     var pattern = scores
     pb_causal_softmax(scores, live, start, &pattern)

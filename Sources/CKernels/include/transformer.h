@@ -30,18 +30,18 @@ void pb_divide_rows(float *x, const float *divisors, size_t rows, size_t width);
 void pb_scale_shift(const float *x, const float *weight, const float *bias, size_t rows,
                     size_t width, float *y);
 
-// Keys of one head as attention wants them: transposed[d * columns + first + i] = keys[i * stride + d]
-// for i < count, d < head_width.
-void pb_transpose_keys(const float *keys, size_t stride, size_t count, size_t head_width,
-                       float *transposed, size_t columns, size_t first);
+// Keys of one head as attention wants them, in tiles of sixteen positions, [K, 16] each: the key of
+// position p goes to packed[(p / 16) * 16 * head_width + d * 16 + p % 16], for p = first ... first +
+// count - 1. `packed` has room for whole tiles; what lies in the lanes of no key does not matter.
+void pb_pack_keys(const float *keys, size_t stride, size_t count, size_t head_width, float *packed,
+                  size_t first);
 
 // Attention scores of one head: query i stands at position start + i and sees the keys at positions
 // 0 ... start + i.
 //   scores[i * (start + queries) + j] = (q_i . k_j) / divisor for j <= start + i, else -infinity.
-// `transposed` is [head_width, columns] from pb_transpose_keys, columns >= start + queries.
+// `packed` is from pb_pack_keys and holds the keys of positions 0 ... start + queries - 1.
 void pb_attention_scores(const float *q, size_t stride, size_t queries, size_t start,
-                         size_t head_width, const float *transposed, size_t columns, float divisor,
-                         float *scores);
+                         size_t head_width, const float *packed, float divisor, float *scores);
 
 // Softmax over the keys that each query sees, zero over the others; a row that is not a number
 // becomes zero, as in TransformerLens. scores and pattern may be the same.
