@@ -1,0 +1,110 @@
+/// The weights of one block as the checkpoint has them.
+struct CheckpointLayer {
+  let ln1, ln2: LayerNormWeights
+  /// [D, 3·D]: query, key and value side by side.
+  let attention: Matrix
+  /// [1, 3·D]
+  let attentionBias: Matrix
+  /// [D, D]
+  let output: Matrix
+  /// [1, D]
+  let outputBias: Matrix
+  /// [D, M]
+  let mlpIn: Matrix
+  /// [1, M]
+  let mlpInBias: Matrix
+  /// [M, D]
+  let mlpOut: Matrix
+  /// [1, D]
+  let mlpOutBias: Matrix
+
+  init(_ layer: Int, of checkpoint: Checkpoint) throws(ModelError) {
+    let name = "h.\(layer)."
+    ln1 = try LayerNormWeights(name + "ln_1", of: checkpoint)
+    attention = try checkpoint.matrix(name + "attn.c_attn.weight")
+    attentionBias = try checkpoint.matrix(name + "attn.c_attn.bias")
+    output = try checkpoint.matrix(name + "attn.c_proj.weight")
+    outputBias = try checkpoint.matrix(name + "attn.c_proj.bias")
+    ln2 = try LayerNormWeights(name + "ln_2", of: checkpoint)
+    mlpIn = try checkpoint.matrix(name + "mlp.c_fc.weight")
+    mlpInBias = try checkpoint.matrix(name + "mlp.c_fc.bias")
+    mlpOut = try checkpoint.matrix(name + "mlp.c_proj.weight")
+    mlpOutBias = try checkpoint.matrix(name + "mlp.c_proj.bias")
+  }
+}
+
+extension LayerNormWeights {
+  init(_ name: String, of checkpoint: Checkpoint) throws(ModelError) {
+    weight = try checkpoint.matrix(name + ".weight")
+    bias = try checkpoint.matrix(name + ".bias")
+  }
+}
+
+extension Weights {
+  /// The weights of a checkpoint, processed as asked.
+  init(
+    _ checkpoint: Checkpoint, config: ModelConfig, processing: WeightProcessing, threads: Int
+  ) throws(ModelError) {
+    switch processing {
+    case .raw:
+      try self.init(unprocessed: checkpoint, config: config, threads: threads)
+    case .transformerlens:
+      try self.init(folding: checkpoint, config: config, threads: threads)
+    case .refactored:
+      try self.init(folding: checkpoint, config: config, threads: threads)
+      let folded = layers
+      layers = try parallelMap(folded.count, threads: threads) { index throws(ModelError) in
+        try folded[index].refactored(heads: config.heads, layer: index)
+      }
+    }
+  }
+
+  /// The checkpoint as it is: views of its file where the file has float32.
+  private init(
+    unprocessed checkpoint: Checkpoint, config: ModelConfig, threads: Int
+  ) throws(ModelError) {
+    tokenEmbedding = try checkpoint.matrix("wte.weight")
+    positionEmbedding = try checkpoint.matrix("wpe.weight", rowLimit: config.contextLength)
+    lnFinal = try LayerNormWeights("ln_f", of: checkpoint)
+    unembedding =
+      checkpoint.hasUnembedding ? try checkpoint.matrix("lm_head.weight") : tokenEmbedding
+    unembeddingBias = nil
+    layers = try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
+      LayerWeights(unprocessed: try CheckpointLayer(index, of: checkpoint))
+    }
+  }
+}
+
+extension LayerWeights {
+  fileprivate init(unprocessed layer: CheckpointLayer) {
+    let width = layer.attention.rows
+    let parts = (0..<3).map { part in
+      let columns = part * width..<(part + 1) * width
+      return (
+        layer.attention.copy(columns: columns), layer.attentionBias.copy(columns: columns)
+      )
+    }
+    ln1 = layer.ln1
+    (query, queryBias) = parts[0]
+    (key, keyBias) = parts[1]
+    (value, valueBias) = parts[2]
+    output = layer.output
+    outputBias = layer.outputBias
+    ln2 = layer.ln2
+    mlpIn = layer.mlpIn
+    mlpInBias = layer.mlpInBias
+    mlpOut = layer.mlpOut
+    mlpOutBias = layer.mlpOutBias
+  }
+}
+
+extension Matrix {
+  /// Some of the columns, in a matrix of their own.
+  func copy(columns range: Range<Int>) -> Matrix {
+    let copy = Matrix(rows: rows, columns: range.count)
+    for index in 0..<rows {
+      copy.row(index).update(from: row(index) + range.lowerBound, count: range.count)
+    }
+    return copy
+  }
+}
