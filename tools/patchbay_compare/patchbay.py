@@ -1,0 +1,67 @@
+"""Patchbay's side: its commands and the files they write."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from patchbay_compare.inputs import Pair, Prompts
+from safetensors.numpy import load_file
+
+
+class Patchbay:
+    """Runs the commands of a build directory on one model directory."""
+
+    def __init__(self, binaries: Path, model: Path, threads: int):
+        self.binaries, self.model, self.threads = binaries, model, threads
+        self.last_line = ""
+
+    def command(self, name: str, *arguments) -> tuple[str, float]:
+        """Runs a command; returns what it printed and its wall time in seconds."""
+        line = [str(self.binaries / name), *map(str, arguments)]
+        self.last_line = " ".join(line)
+        start = time.perf_counter()
+        done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            sys.exit(f"{self.last_line}\nended with {done.returncode}: {done.stderr}")
+        return done.stdout + done.stderr, seconds
+
+    def capture(self, prompts: Path, cache: Path, weights: str, hooks: str = "*"):
+        return self.command(
+            "capture", "--prompts", prompts, "--out", cache, "--model", self.model,
+            "--weights", weights, "--hooks", hooks, "--threads", self.threads, "--quiet",
+        )  # fmt: skip
+
+    def arrays(self, cache: Path, prompt: int, folder: Path) -> dict:
+        """Every array that a cache holds of a prompt, by hook name."""
+        path = folder / f"prompt-{prompt}.safetensors"
+        self.command(
+            "cachedump", "export", cache, "--prompt", prompt, "--format", "safetensors",
+            "--out", path,
+        )  # fmt: skip
+        arrays = load_file(path)
+        path.unlink()
+        return arrays
+
+    def patch(self, cache: Path, hooks: list[str], direction: str, out: Path) -> tuple:
+        """A sweep of each hook along its usual axes: rows of cells.csv, and patch.json."""
+        self.command(
+            "analyze", "patch", "--cache", cache, "--model", self.model,
+            "--hooks", ",".join(hooks), "--direction", direction, "--out", out,
+            "--threads", self.threads,
+        )  # fmt: skip
+        with open(out / "cells.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return rows, json.loads((out / "patch.json").read_text())
+
+
+def write_prompts(path: Path, prompts: Prompts, tokens: list[list[int]]):
+    path.write_text("".join(prompts.text_of(prompt) + "\n" for prompt in tokens))
+
+
+def write_pairs(path: Path, prompts: Prompts, pairs: list[Pair]):
+    columns = ((*pair.texts, *(prompts.text_of([a]) for a in pair.answers)) for pair in pairs)
+    path.write_text("".join("\t".join(row) + "\n" for row in columns))
