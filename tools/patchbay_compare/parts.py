@@ -168,7 +168,7 @@ def tokens_per_second(report: str) -> float:
 
 def compare_times(bench: Bench, weights: str, count: int, length: int, batch: int, repeats: int):
     """run_with_cache in batches of equal length, without padding, against capture of the same
-    prompts to the scratch folder. The two take turns, so that other work on the machine slows both."""
+    prompts to the scratch folder. They take turns, so that other work slows both."""
     prompts = bench.prompts.prompts(count, length, length)
     groups = torch.tensor([bench.prompts.with_bos(prompt) for prompt in prompts]).split(batch)
     hooked = lens.hooked(bench.model, weights)
