@@ -1,0 +1,242 @@
+import Foundation
+import Testing
+
+@testable import Model
+
+@Suite struct ForwardPassTests {
+  /// The values of some hooks for each sequence of a batch.
+  func activations(
+    _ pass: ForwardPass, _ tokens: [[Int32]], _ hooks: Set<HookPoint>
+  ) throws -> [[HookPoint: [Float]]] {
+    var found = tokens.map { _ in [HookPoint: [Float]]() }
+    try pass.run(
+      tokens: tokens,
+      hooks: PassHooks(reading: hooks) { activation in
+        for index in tokens.indices {
+          found[index][activation.hook] = Array(activation.sequence(index))
+        }
+      })
+    return found
+  }
+
+  @Test(
+    arguments: ["tiny", "odd"], [WeightProcessing.transformerlens, WeightProcessing.raw])
+  func everyHookEqualsTransformerLens(folder: String, processing: WeightProcessing) throws {
+    let reference = try ReferenceArrays("\(folder)/reference-\(processing.rawValue).safetensors")
+    let model = try GPT2(directory: ReferenceArrays.path(folder), processing: processing)
+    let names = ["p0", "p1", "p2"]
+    let tokens = try names.map { try reference.tokens("\($0)/tokens") }
+    let hooks = Set(names.flatMap(reference.hooks(of:)))
+    #expect(hooks.isSuperset(of: model.config.hookPoints.filter(\.kind.isDefault)))
+    #expect(hooks.contains(HookPoint(.result, layer: 1)))
+    #expect(hooks.contains(HookPoint(.qInput, layer: 1)))
+
+    let pass = ForwardPass(model)
+    let ours = try activations(pass, tokens, hooks)
+    for (index, name) in names.enumerated() {
+      for hook in reference.hooks(of: name) {
+        let expected = try reference.floats("\(name)/\(hook.name)")
+        let found = try #require(ours[index][hook])
+        let scale = rootMeanSquare(expected)
+        #expect(
+          largestDifference(found, expected) <= 2e-5 * scale, "\(name) \(hook.name)")
+      }
+      let logits = pass.allLogits(sequence: index)
+      let expected = logSoftmax(
+        try reference.floats("\(name)/logits"), vocabulary: model.config.vocabulary)
+      for (a, b) in zip(logSoftmax(logits, vocabulary: model.config.vocabulary), expected) {
+        #expect(abs(a - b) < 2e-5)
+      }
+    }
+  }
+
+  @Test(
+    arguments: [
+      "tiny", "odd", "unscaled", "inverse-layer", "half", "bfloat", "sharded", "noprefix",
+    ], WeightProcessing.allCases)
+  func logitsEqualHuggingFace(folder: String, processing: WeightProcessing) throws {
+    let reference = try ReferenceArrays("\(folder)/huggingface.safetensors")
+    let model = try GPT2(directory: ReferenceArrays.path(folder), processing: processing)
+    let pass = ForwardPass(model)
+    try pass.run(tokens: [try reference.tokens("tokens")])
+    let ours = logSoftmax(pass.allLogits(sequence: 0), vocabulary: model.config.vocabulary)
+    let expected = try reference.floats("log_softmax")
+    #expect(ours.count == expected.count)
+    for (a, b) in zip(ours, expected) { #expect(abs(a - Double(b)) < 1e-4) }
+  }
+
+  @Test func aBatchEqualsItsSequencesAlone() throws {
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let tokens: [[Int32]] = [[5], [7, 1, 30, 99, 2, 2, 8], Array(0..<37), [112, 0, 3]]
+    let hooks = Set(model.config.hookPoints)
+    let together = try activations(ForwardPass(model), tokens, hooks)
+    for (index, sequence) in tokens.enumerated() {
+      let alone = try activations(ForwardPass(model), [sequence], hooks)[0]
+      for hook in hooks {
+        let expected = try #require(alone[hook])
+        let found = try #require(together[index][hook])
+        #expect(
+          found.count == model.config.valueCount(of: hook.kind, positions: sequence.count))
+        #expect(largestDifference(found, expected) <= 1e-5 * rootMeanSquare(expected), "\(hook)")
+      }
+    }
+  }
+
+  @Test func readingOptionalHooksChangesNoBit() throws {
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let tokens: [[Int32]] = [[9, 8, 7, 6, 5, 4], [1, 2, 3]]
+    let usual = Set(model.config.hookPoints.filter(\.kind.isDefault))
+    let plain = try activations(ForwardPass(model), tokens, usual)
+    let all = try activations(ForwardPass(model), tokens, Set(model.config.hookPoints))
+    for index in tokens.indices {
+      for hook in usual { #expect(plain[index][hook] == all[index][hook], "\(hook)") }
+    }
+  }
+
+  @Test(arguments: WeightProcessing.allCases)
+  func headsAndBiasSumToAttentionOut(processing: WeightProcessing) throws {
+    let model = try GPT2(directory: ReferenceArrays.path("odd"), processing: processing)
+    let (heads, width) = (model.config.heads, model.config.width)
+    let layers = 0..<model.config.layers
+    let hooks = Set(layers.map { HookPoint(.result, layer: $0) })
+      .union(layers.map { HookPoint(.attnOut, layer: $0) })
+    let found = try activations(ForwardPass(model), [[4, 8, 15, 16, 23, 42]], hooks)[0]
+    for layer in layers {
+      let result = try #require(found[HookPoint(.result, layer: layer)])
+      let output = try #require(found[HookPoint(.attnOut, layer: layer)])
+      var sums = [Float](repeating: 0, count: output.count)
+      for index in sums.indices {
+        let (row, d) = (index / width, index % width)
+        sums[index] = model.weights.layers[layer].outputBias.pointer[d]
+        for head in 0..<heads { sums[index] += result[(row * heads + head) * width + d] }
+      }
+      #expect(largestDifference(sums, output) <= 1e-5 * rootMeanSquare(output))
+    }
+  }
+
+  /// Each of these sites, given back what it held, must leave the logits as they were: the edit path
+  /// of the pass is then the same function as the plain one.
+  @Test(arguments: HookKind.allCases.filter { $0 != .unembed })
+  func puttingAHooksOwnValuesBackChangesNothing(kind: HookKind) throws {
+    let model = try GPT2(directory: ReferenceArrays.path("odd"), processing: .raw)
+    let tokens: [[Int32]] = [[3, 1, 4, 1, 5, 9, 2], [6, 5]]
+    let hook = HookPoint(kind, layer: kind.isInBlock ? 1 : nil)
+    let pass = ForwardPass(model)
+    try pass.run(tokens: tokens)
+    let expected = tokens.indices.map { Array(pass.allLogits(sequence: $0)) }
+    var visits = 0
+    try pass.run(tokens: tokens, hooks: PassHooks(editing: [hook]) { _ in visits += 1 })
+    #expect(visits == 1)
+    for index in tokens.indices {
+      let found = Array(pass.allLogits(sequence: index))
+      #expect(largestDifference(found, expected[index]) <= 1e-5 * rootMeanSquare(expected[index]))
+    }
+  }
+
+  @Test(arguments: HookKind.allCases.filter { $0 != .unembed })
+  func changingAHookChangesTheLogits(kind: HookKind) throws {
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let hook = HookPoint(kind, layer: kind.isInBlock ? 1 : nil)
+    let pass = ForwardPass(model)
+    try pass.run(tokens: [[3, 1, 4, 1, 5, 9, 2]])
+    let before = Array(pass.allLogits(sequence: 0))
+    try pass.run(
+      tokens: [[3, 1, 4, 1, 5, 9, 2]],
+      hooks: PassHooks(editing: [hook]) { activation in
+        let values = activation.sequence(0)
+        for index in values.indices where values[index].isFinite {
+          values[index] = values[index] * (1.5 + Float(index % 3))
+        }
+      })
+    #expect(largestDifference(Array(pass.allLogits(sequence: 0)), before) > 1e-3)
+  }
+
+  @Test func aPassEnteredLateEqualsTheWholeOne() throws {
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let layers = model.config.layers
+    let tokens: [[Int32]] = [[3, 1, 4, 1, 5, 9, 2, 6], [31, 41, 59, 26, 53]]
+    let whole = ForwardPass(model)
+    let hooks = Set(model.config.hookPoints)
+    let runs = try activations(whole, tokens, hooks)
+    let expected = tokens.indices.map { Array(whole.allLogits(sequence: $0)) }
+    let prefixes = runs.map { run in
+      func matrices(_ kind: HookKind, _ length: Int) -> [Matrix?] {
+        (0..<layers).map { layer in
+          run[HookPoint(kind, layer: layer)].map {
+            Matrix(rows: length, columns: $0.count / length, values: $0)
+          }
+        }
+      }
+      let length = (run[HookPoint(.finalScale)] ?? []).count
+      return KeyValues(keys: matrices(.k, length), values: matrices(.v, length))
+    }
+    let entries: [(ForwardPass.Entry, HookPoint)] =
+      (0..<layers).flatMap { layer in
+        [
+          (.block(layer), HookPoint(.residPre, layer: layer)),
+          (.mlp(layer), HookPoint(.residMid, layer: layer)),
+        ]
+      } + [(.final, HookPoint(.residPost, layer: layers - 1))]
+    for (entry, stream) in entries {
+      for starts in [[0, 0], [3, 0], [7, 4], [1, 2]] {
+        let pass = ForwardPass(model)
+        let sequences = tokens.indices.map {
+          PassSequence(length: tokens[$0].count, start: starts[$0], prefix: prefixes[$0])
+        }
+        try pass.enter(sequences) { index, rows in
+          for (offset, value) in (runs[index][stream] ?? [])
+            .dropFirst(starts[index] * model.config.width).enumerated()
+          {
+            rows[offset] = value
+          }
+        }
+        try pass.run(from: entry)
+        for index in tokens.indices {
+          let rest = Array(
+            expected[index].dropFirst(starts[index] * model.config.vocabulary))
+          let found = Array(pass.allLogits(sequence: index))
+          #expect(
+            largestDifference(found, rest) <= 1e-5 * rootMeanSquare(rest), "\(entry) \(starts)")
+        }
+      }
+    }
+  }
+
+  @Test func badTokensAreRefused() throws {
+    let pass = ForwardPass(try GPT2(directory: ReferenceArrays.path("odd")))
+    #expect(throws: PassError.empty) { try pass.run(tokens: [[1], []]) }
+    #expect(throws: PassError.tooLong(positions: 38, contextLength: 37)) {
+      try pass.run(tokens: [[Int32](repeating: 1, count: 38)])
+    }
+    #expect(throws: PassError.unknownToken(113, vocabulary: 113)) {
+      try pass.run(tokens: [[112, 113]])
+    }
+    #expect(throws: PassError.unknownToken(-1, vocabulary: 113)) { try pass.run(tokens: [[-1]]) }
+  }
+}
+
+@Suite struct HookPointTests {
+  @Test func namesGoBothWays() throws {
+    let config = try ModelConfig(directory: ReferenceArrays.path("odd"))
+    for point in config.hookPoints { #expect(HookPoint(name: point.name) == point) }
+    for name in [
+      "", "blocks.0", "blocks.x.hook_z", "blocks.0.hook_z", "blocks.-1.attn.hook_z",
+      "blocks.01.attn.hook_z", "hook_resid_pre", "blocks.0.hook_embed", "blocks..attn.hook_z",
+    ] {
+      #expect(HookPoint(name: name) == nil, "\(name)")
+    }
+  }
+
+  @Test func gpt2SmallHasTransformerLenssNumberOfHooks() {
+    let config = ModelConfig(
+      layers: 12, heads: 12, width: 768, headWidth: 64, mlpWidth: 3072, vocabulary: 50257,
+      contextLength: 1024, layerNormEpsilon: 1e-5, activation: .geluNew, scalesAttention: true,
+      scalesAttentionByInverseLayer: false, tiesEmbeddings: true)
+    let defaults = config.hookPoints.filter(\.kind.isDefault)
+    #expect(defaults.count == 208)
+    // 177,433 values a token, and 288 more for each position of the prompt.
+    let positions = 15
+    let values = defaults.reduce(0) { $0 + config.valueCount(of: $1.kind, positions: positions) }
+    #expect(values == positions * (177_433 + 288 * positions))
+  }
+}
