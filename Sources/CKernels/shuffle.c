@@ -1,0 +1,292 @@
+// The filters that make activations compressible: bytes, or bits, of the same weight laid together.
+//
+// The bit filter takes 512 elements at a time, 64 bytes of every plane. Elements of `size` bytes
+// pass through two exchanges that are undone by the same steps in reverse order:
+//   bytes: byte k of element 8j + i goes to byte j of row (k, i);
+//   bits:  within the eight rows of one k, bit b of row i and bit i of row b change places.
+// All vector steps stay within lanes of 16 bytes, which is what every x86 has; lane q holds
+// elements 128q … 128q + 127.
+
+#include "storage.h"
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__linux__)
+#define CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define CLONES
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+typedef uint8_t Vector __attribute__((vector_size(64)));
+typedef uint64_t Words __attribute__((vector_size(64)));
+typedef uint8_t Lane __attribute__((vector_size(16)));
+
+enum { tile = 512, lanes = 4, lane_bytes = 16 };
+
+// Index lists for __builtin_shufflevector, built up from one lane.
+#define LANES_OF(list) list(0), list(16), list(32), list(48)
+#define LOW1(q)                                                                                \
+  q + 0, q + 64, q + 1, q + 65, q + 2, q + 66, q + 3, q + 67, q + 4, q + 68, q + 5, q + 69,    \
+      q + 6, q + 70, q + 7, q + 71
+#define HIGH1(q) LOW1(q + 8)
+#define PAIR(i) i, i + 1
+#define LOW2(q)                                                                                \
+  PAIR(q), PAIR(q + 64), PAIR(q + 2), PAIR(q + 66), PAIR(q + 4), PAIR(q + 68), PAIR(q + 6),    \
+      PAIR(q + 70)
+#define HIGH2(q) LOW2(q + 8)
+#define FOUR(i) PAIR(i), PAIR(i + 2)
+#define LOW4(q) FOUR(q), FOUR(q + 64), FOUR(q + 4), FOUR(q + 68)
+#define HIGH4(q) LOW4(q + 8)
+#define EIGHT(i) FOUR(i), FOUR(i + 4)
+#define LOW8(q) EIGHT(q), EIGHT(q + 64)
+#define HIGH8(q) LOW8(q + 8)
+#define STEP2(i) i, i + 2, i + 4, i + 6, i + 8, i + 10, i + 12, i + 14
+#define EVEN1(q) STEP2(q), STEP2(q + 64)
+#define ODD1(q) EVEN1(q + 1)
+
+// (a, b) ← units of the lower halves of a and b by turns, units of the upper halves by turns.
+#define INTERLEAVE(unit, a, b)                                                                 \
+  do {                                                                                         \
+    Vector low = __builtin_shufflevector(a, b, LANES_OF(LOW##unit));                           \
+    Vector high = __builtin_shufflevector(a, b, LANES_OF(HIGH##unit));                         \
+    a = low;                                                                                   \
+    b = high;                                                                                  \
+  } while (0)
+
+// (a, b) ← the even bytes of a then b, the odd bytes of a then b. Undoes INTERLEAVE(1, a, b).
+#define SEPARATE(a, b)                                                                         \
+  do {                                                                                         \
+    Vector even = __builtin_shufflevector(a, b, LANES_OF(EVEN1));                              \
+    Vector odd = __builtin_shufflevector(a, b, LANES_OF(ODD1));                                \
+    a = even;                                                                                  \
+    b = odd;                                                                                   \
+  } while (0)
+
+#define EXCHANGE(a, b)                                                                         \
+  do {                                                                                         \
+    Vector kept = a;                                                                           \
+    a = b;                                                                                     \
+    b = kept;                                                                                  \
+  } while (0)
+
+INLINE void load(Vector *vector, const uint8_t *bytes) { memcpy(vector, bytes, 64); }
+INLINE void store(uint8_t *bytes, const Vector *vector) { memcpy(bytes, vector, 64); }
+
+// Four lanes that lie `stride` bytes apart in memory.
+INLINE void load_lanes(Vector *vector, const uint8_t *bytes, size_t stride) {
+  for (int q = 0; q < lanes; q++)
+    memcpy((uint8_t *)vector + q * lane_bytes, bytes + q * stride, lane_bytes);
+}
+INLINE void store_lanes(uint8_t *bytes, size_t stride, const Vector *vector) {
+  for (int q = 0; q < lanes; q++)
+    memcpy(bytes + q * stride, (const uint8_t *)vector + q * lane_bytes, lane_bytes);
+}
+
+// Exchanges the bits of a with place value `shift` higher and the bits of b under `mask`.
+INLINE void exchange_bits(Words *a, Words *b, int shift, uint64_t mask) {
+  Words difference = ((*a >> shift) ^ *b) & mask;
+  *b ^= difference;
+  *a ^= difference << shift;
+}
+
+// Bit b of row i ↔ bit i of row b, for every byte of the eight rows. Its own inverse.
+INLINE void transpose_bits(Vector rows[8]) {
+  Words *r = (Words *)rows;
+  for (int i = 0; i < 4; i++) exchange_bits(&r[i], &r[i + 4], 4, 0x0F0F0F0F0F0F0F0F);
+  for (int i = 0; i < 8; i += 4)
+    for (int j = 0; j < 2; j++) exchange_bits(&r[i + j], &r[i + j + 2], 2, 0x3333333333333333);
+  for (int i = 0; i < 8; i += 2) exchange_bits(&r[i], &r[i + 1], 1, 0x5555555555555555);
+}
+
+// A 4 × 4 matrix of 4-byte units in every lane. Its own inverse.
+INLINE void transpose4(Vector *a, Vector *b, Vector *c, Vector *d) {
+  INTERLEAVE(4, *a, *c);
+  INTERLEAVE(4, *b, *d);
+  INTERLEAVE(4, *a, *b);
+  INTERLEAVE(4, *c, *d);
+  // now a = rows 0, b = 1, c = 2, d = 3 of the transpose
+}
+
+// An 8 × 8 matrix of 2-byte units in every lane. Its own inverse.
+INLINE void transpose2(Vector rows[8]) {
+  for (int step = 0; step < 3; step++) {
+    Vector next[8];
+    for (int i = 0; i < 4; i++) {
+      next[2 * i] = rows[i];
+      next[2 * i + 1] = rows[i + 4];
+      INTERLEAVE(2, next[2 * i], next[2 * i + 1]);
+    }
+    memcpy(rows, next, sizeof next);
+  }
+}
+
+// 512 elements of 4 bytes from `elements` to 64 bytes of each of the 32 planes, `stride` apart.
+INLINE void shuffle_tile4(const uint8_t *elements, uint8_t *planes, size_t stride) {
+  Vector rows[4][8];  // [k][i], first [m][i]: elements 8j + i of j = 4m … 4m + 3
+  for (int m = 0; m < 4; m++)
+    for (int half = 0; half < 8; half += 4) {
+      for (int r = 0; r < 4; r++)
+        load_lanes(&rows[m][half + r], elements + (4 * m + r) * 32 + half * 4, tile);
+      transpose4(&rows[m][half], &rows[m][half + 1], &rows[m][half + 2], &rows[m][half + 3]);
+    }
+  for (int i = 0; i < 8; i++) {
+    Vector a = rows[0][i], b = rows[1][i], c = rows[2][i], d = rows[3][i];
+    SEPARATE(a, b);
+    SEPARATE(c, d);
+    SEPARATE(a, c);
+    SEPARATE(b, d);
+    rows[0][i] = a;
+    rows[1][i] = b;
+    rows[2][i] = c;
+    rows[3][i] = d;
+  }
+  for (int k = 0; k < 4; k++) {
+    transpose_bits(rows[k]);
+    for (int b = 0; b < 8; b++) store(planes + (size_t)(8 * k + b) * stride, &rows[k][b]);
+  }
+}
+
+INLINE void unshuffle_tile4(const uint8_t *planes, size_t stride, uint8_t *elements) {
+  Vector rows[4][8];
+  for (int k = 0; k < 4; k++) {
+    for (int b = 0; b < 8; b++) load(&rows[k][b], planes + (size_t)(8 * k + b) * stride);
+    transpose_bits(rows[k]);
+  }
+  for (int i = 0; i < 8; i++) {
+    Vector a = rows[0][i], b = rows[1][i], c = rows[2][i], d = rows[3][i];
+    INTERLEAVE(1, a, c);
+    INTERLEAVE(1, b, d);
+    INTERLEAVE(1, a, b);
+    INTERLEAVE(1, c, d);
+    rows[0][i] = a;
+    rows[1][i] = b;
+    rows[2][i] = c;
+    rows[3][i] = d;
+  }
+  for (int m = 0; m < 4; m++)
+    for (int half = 0; half < 8; half += 4) {
+      transpose4(&rows[m][half], &rows[m][half + 1], &rows[m][half + 2], &rows[m][half + 3]);
+      for (int r = 0; r < 4; r++)
+        store_lanes(elements + (4 * m + r) * 32 + half * 4, tile, &rows[m][half + r]);
+    }
+}
+
+// The same for elements of 2 bytes and 16 planes.
+INLINE void shuffle_tile2(const uint8_t *elements, uint8_t *planes, size_t stride) {
+  Vector rows[2][8];  // [k][i], first [m][i]: elements 8j + i of j = 8m … 8m + 7
+  for (int m = 0; m < 2; m++) {
+    for (int r = 0; r < 8; r++) load_lanes(&rows[m][r], elements + (8 * m + r) * 16, tile / 2);
+    transpose2(rows[m]);
+  }
+  for (int i = 0; i < 8; i++) SEPARATE(rows[0][i], rows[1][i]);
+  for (int k = 0; k < 2; k++) {
+    transpose_bits(rows[k]);
+    for (int b = 0; b < 8; b++) store(planes + (size_t)(8 * k + b) * stride, &rows[k][b]);
+  }
+}
+
+INLINE void unshuffle_tile2(const uint8_t *planes, size_t stride, uint8_t *elements) {
+  Vector rows[2][8];
+  for (int k = 0; k < 2; k++) {
+    for (int b = 0; b < 8; b++) load(&rows[k][b], planes + (size_t)(8 * k + b) * stride);
+    transpose_bits(rows[k]);
+  }
+  for (int i = 0; i < 8; i++) INTERLEAVE(1, rows[0][i], rows[1][i]);
+  for (int m = 0; m < 2; m++) {
+    transpose2(rows[m]);
+    for (int r = 0; r < 8; r++) store_lanes(elements + (8 * m + r) * 16, tile / 2, &rows[m][r]);
+  }
+}
+
+// Bit b of byte i ↔ bit i of byte b. Its own inverse.
+INLINE uint64_t transpose_word(uint64_t x) {
+  uint64_t t = (x ^ x >> 28) & 0x00000000F0F0F0F0;
+  x ^= t ^ t << 28;
+  t = (x ^ x >> 14) & 0x0000CCCC0000CCCC;
+  x ^= t ^ t << 14;
+  t = (x ^ x >> 7) & 0x00AA00AA00AA00AA;
+  return x ^ t ^ t << 7;
+}
+
+// Eight elements, one byte of every plane.
+INLINE void shuffle_group(const uint8_t *elements, uint8_t *planes, size_t stride, size_t size) {
+  for (size_t k = 0; k < size; k++) {
+    uint64_t word = 0;
+    for (size_t i = 0; i < 8; i++) word |= (uint64_t)elements[i * size + k] << 8 * i;
+    word = transpose_word(word);
+    for (size_t b = 0; b < 8; b++) planes[(8 * k + b) * stride] = (uint8_t)(word >> 8 * b);
+  }
+}
+
+INLINE void unshuffle_group(const uint8_t *planes, size_t stride, uint8_t *elements, size_t size) {
+  for (size_t k = 0; k < size; k++) {
+    uint64_t word = 0;
+    for (size_t b = 0; b < 8; b++) word |= (uint64_t)planes[(8 * k + b) * stride] << 8 * b;
+    word = transpose_word(word);
+    for (size_t i = 0; i < 8; i++) elements[i * size + k] = (uint8_t)(word >> 8 * i);
+  }
+}
+
+CLONES void bit_shuffle(const void *source, void *destination, size_t length, size_t size) {
+  const uint8_t *elements = source;
+  uint8_t *planes = destination;
+  size_t count = size == 2 || size == 4 ? length / size / 8 * 8 : 0;
+  size_t stride = count / 8, i = 0;
+  if (size == 4)
+    for (; i + tile <= count; i += tile) shuffle_tile4(elements + i * 4, planes + i / 8, stride);
+  else if (size == 2)
+    for (; i + tile <= count; i += tile) shuffle_tile2(elements + i * 2, planes + i / 8, stride);
+  for (; i < count; i += 8) shuffle_group(elements + i * size, planes + i / 8, stride, size);
+  memcpy(planes + count * size, elements + count * size, length - count * size);
+}
+
+CLONES void bit_unshuffle(const void *source, void *destination, size_t length, size_t size) {
+  const uint8_t *planes = source;
+  uint8_t *elements = destination;
+  size_t count = size == 2 || size == 4 ? length / size / 8 * 8 : 0;
+  size_t stride = count / 8, i = 0;
+  if (size == 4)
+    for (; i + tile <= count; i += tile) unshuffle_tile4(planes + i / 8, stride, elements + i * 4);
+  else if (size == 2)
+    for (; i + tile <= count; i += tile) unshuffle_tile2(planes + i / 8, stride, elements + i * 2);
+  for (; i < count; i += 8) unshuffle_group(planes + i / 8, stride, elements + i * size, size);
+  memcpy(elements + count * size, planes + count * size, length - count * size);
+}
+
+CLONES void byte_shuffle(const void *source, void *destination, size_t length, size_t size) {
+  const uint8_t *from = source;
+  uint8_t *to = destination;
+  size_t count = size == 2 || size == 4 ? length / size : 0;
+  if (size == 4)
+    for (size_t i = 0; i < count; i++) {
+      to[i] = from[4 * i];
+      to[count + i] = from[4 * i + 1];
+      to[2 * count + i] = from[4 * i + 2];
+      to[3 * count + i] = from[4 * i + 3];
+    }
+  else if (size == 2)
+    for (size_t i = 0; i < count; i++) {
+      to[i] = from[2 * i];
+      to[count + i] = from[2 * i + 1];
+    }
+  memcpy(to + count * size, from + count * size, length - count * size);
+}
+
+CLONES void byte_unshuffle(const void *source, void *destination, size_t length, size_t size) {
+  const uint8_t *from = source;
+  uint8_t *to = destination;
+  size_t count = size == 2 || size == 4 ? length / size : 0;
+  if (size == 4)
+    for (size_t i = 0; i < count; i++) {
+      to[4 * i] = from[i];
+      to[4 * i + 1] = from[count + i];
+      to[4 * i + 2] = from[2 * count + i];
+      to[4 * i + 3] = from[3 * count + i];
+    }
+  else if (size == 2)
+    for (size_t i = 0; i < count; i++) {
+      to[2 * i] = from[i];
+      to[2 * i + 1] = from[count + i];
+    }
+  memcpy(to + count * size, from + count * size, length - count * size);
+}

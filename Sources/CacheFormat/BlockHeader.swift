@@ -1,0 +1,60 @@
+/// The 64 bytes before every stored array: who it is, how it is stored, and its checksums.
+struct BlockHeader: Equatable {
+  private static let magic: StaticString = "PBblock\n"
+
+  var plan: UInt64
+  var segment: UInt32
+  var hook: UInt32
+  var prompt: UInt32
+  var positions: UInt32
+  var encoding: Encoding
+  var elementType: ElementType
+  /// Bytes of the array.
+  var rawLength: UInt32
+  /// Bytes that follow the header.
+  var storedLength: UInt32
+  var storedChecksum: UInt32
+  var rawChecksum: UInt32
+
+  func encoded() -> Record {
+    var record = Record(magic: BlockHeader.magic)
+    record.put(plan, at: 8)
+    record.put(segment, at: 16)
+    record.put(hook, at: 20)
+    record.put(prompt, at: 24)
+    record.put(positions, at: 28)
+    record.put(encoding.codec.rawValue, at: 32)
+    record.put(encoding.filter.rawValue, at: 33)
+    record.put(elementType.code, at: 35)
+    record.put(rawLength, at: 36)
+    record.put(storedLength, at: 40)
+    record.put(storedChecksum, at: 44)
+    record.put(rawChecksum, at: 48)
+    record.seal()
+    return record
+  }
+
+  /// Reads the header at `pointer`, where 64 bytes must be.
+  static func decode(_ pointer: UnsafeRawPointer) throws(BlockProblem) -> BlockHeader {
+    guard Record.isIntact(pointer, magic: magic) else { throw .header }
+    guard let codec = Encoding.Codec(rawValue: Record.byte(pointer, 32)),
+      let filter = Encoding.Filter(rawValue: Record.byte(pointer, 33)),
+      codec != .none || filter == .none, Record.byte(pointer, 34) == 0
+    else { throw .impossible("a codec that this format does not have") }
+    guard
+      let elementType = ElementType.allCases.first(where: {
+        $0.code == Record.byte(pointer, 35)
+      })
+    else { throw .impossible("an element type that this format does not have") }
+    guard Record.areZero(pointer, 52..<60) else {
+      throw .impossible("something where zeros must be")
+    }
+    return BlockHeader(
+      plan: Record.long(pointer, 8), segment: Record.word(pointer, 16),
+      hook: Record.word(pointer, 20), prompt: Record.word(pointer, 24),
+      positions: Record.word(pointer, 28), encoding: Encoding(codec: codec, filter: filter),
+      elementType: elementType, rawLength: Record.word(pointer, 36),
+      storedLength: Record.word(pointer, 40), storedChecksum: Record.word(pointer, 44),
+      rawChecksum: Record.word(pointer, 48))
+  }
+}

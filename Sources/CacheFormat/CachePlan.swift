@@ -1,0 +1,143 @@
+/// Which model a cache was made with.
+public struct ModelIdentity: Codable, Sendable, Equatable {
+  /// As the user gave it.
+  public var name: String
+  /// SHA-256 in hexadecimal digits.
+  public var weightsDigest: String
+  public var tokenizerDigest: String
+  public var layers: Int
+  public var heads: Int
+  public var width: Int
+  public var headWidth: Int
+  public var mlpWidth: Int
+  public var vocabulary: Int
+  public var contextLength: Int
+
+  public init(
+    name: String, weightsDigest: String, tokenizerDigest: String, layers: Int, heads: Int,
+    width: Int, headWidth: Int, mlpWidth: Int, vocabulary: Int, contextLength: Int
+  ) {
+    self.name = name
+    self.weightsDigest = weightsDigest
+    self.tokenizerDigest = tokenizerDigest
+    self.layers = layers
+    self.heads = heads
+    self.width = width
+    self.headWidth = headWidth
+    self.mlpWidth = mlpWidth
+    self.vocabulary = vocabulary
+    self.contextLength = contextLength
+  }
+}
+
+/// Everything that a capture fixes before its first prompt runs: `plan.json`. Never changed later.
+public struct CachePlan: Codable, Sendable, Equatable {
+  /// The format that this program writes, and the newest that it reads.
+  public static let currentFormat = 1
+
+  public var formatVersion: Int
+  /// The writing program, such as "patchbay 0.1.0".
+  public var tool: String
+  public var model: ModelIdentity
+  /// How the weights were processed: "transformerlens", "raw" or "transformerlens+refactor".
+  public var weights: String
+  public var prependBOS: Bool
+  /// The BLAS kernel that computed the activations.
+  public var kernel: String
+  public var promptFileName: String
+  public var promptFileDigest: String
+  public var promptCount: Int
+  public var pairCount: Int
+  /// SHA-256 of `prompts.jsonl` and of `pairs.jsonl`; the writer fills them in.
+  public var promptsDigest: String
+  public var pairsDigest: String
+  /// "full": every array of the hook table is stored.
+  public var store: String
+  public var elementType: ElementType
+  /// How many bytes of arrays a segment takes at most, unless one prompt alone has more.
+  public var segmentBytes: Int
+  public var hooks: [HookSpec]
+
+  public init(
+    formatVersion: Int = CachePlan.currentFormat, tool: String, model: ModelIdentity,
+    weights: String, prependBOS: Bool, kernel: String, promptFileName: String,
+    promptFileDigest: String, promptCount: Int, pairCount: Int, promptsDigest: String = "",
+    pairsDigest: String = "", store: String = "full", elementType: ElementType = .f32,
+    segmentBytes: Int = 64 << 20, hooks: [HookSpec]
+  ) {
+    self.formatVersion = formatVersion
+    self.tool = tool
+    self.model = model
+    self.weights = weights
+    self.prependBOS = prependBOS
+    self.kernel = kernel
+    self.promptFileName = promptFileName
+    self.promptFileDigest = promptFileDigest
+    self.promptCount = promptCount
+    self.pairCount = pairCount
+    self.promptsDigest = promptsDigest
+    self.pairsDigest = pairsDigest
+    self.store = store
+    self.elementType = elementType
+    self.segmentBytes = segmentBytes
+    self.hooks = hooks
+  }
+
+  /// Bytes of the array of one hook for a prompt of `T` positions, before encoding; nil when there
+  /// are more than `Limits.arrayBytes`.
+  public func byteCount(hook: Int, positions T: Int) -> Int? {
+    guard let count = hooks[hook].count(positions: T), count <= Limits.arrayBytes / elementType.size
+    else { return nil }
+    return count * elementType.size
+  }
+
+  /// Bytes of all arrays of a prompt of `T` positions, before encoding; `Int.max` on overflow.
+  public func byteCount(positions T: Int) -> Int {
+    var sum = 0
+    for hook in hooks {
+      guard let count = hook.count(positions: T) else { return .max }
+      let (bytes, overflow) = count.multipliedReportingOverflow(by: elementType.size)
+      let (next, overflow2) = sum.addingReportingOverflow(bytes)
+      guard !overflow, !overflow2 else { return .max }
+      sum = next
+    }
+    return sum
+  }
+
+  /// Consecutive runs of prompts, one a segment: as many prompts as have `segmentBytes` of arrays
+  /// together, at least one. Depends on nothing but the plan and the token counts.
+  public func segmentRanges(tokenCounts: [Int]) -> [Range<Int>] {
+    var bytesByLength: [Int: Int] = [:]
+    var ranges: [Range<Int>] = []
+    var first = 0
+    var bytes = 0
+    for (prompt, T) in tokenCounts.enumerated() {
+      let more = bytesByLength[T] ?? byteCount(positions: T)
+      bytesByLength[T] = more
+      let (sum, overflow) = bytes.addingReportingOverflow(more)
+      if prompt > first, overflow || sum > segmentBytes {
+        ranges.append(first..<prompt)
+        first = prompt
+        bytes = more
+      } else {
+        bytes = overflow ? .max : sum
+      }
+    }
+    if first < tokenCounts.count { ranges.append(first..<tokenCounts.count) }
+    return ranges
+  }
+}
+
+/// The most that a reader accepts, checked before anything is allocated.
+public enum Limits {
+  /// Bytes of one array before encoding.
+  public static let arrayBytes = 1 << 31
+  public static let manifestBytes = 64 << 20
+  public static let planBytes = 16 << 20
+  /// Bytes of `prompts.jsonl` and of `pairs.jsonl`.
+  public static let textBytes = 1 << 30
+  public static let hooks = 1 << 16
+  public static let dimensions = 8
+  public static let prompts = 1 << 31
+  public static let positions = 1 << 24
+}

@@ -1,0 +1,159 @@
+import FileIO
+import FoundationEssentials
+import Glibc
+
+/// The one file of a cache that changes: which segments are in it. Swapped whole at each commit.
+struct Manifest: Equatable, Sendable {
+  static let fileName = "manifest"
+
+  struct Segment: Equatable, Sendable, Codable {
+    var name: String
+    var size: Int
+    var prompts: Int
+    var tokens: Int
+    /// The checksum of the segment's index, eight hexadecimal digits.
+    var index: String
+  }
+
+  /// Of one hook, over all segments.
+  struct HookTotals: Equatable, Sendable, Codable {
+    /// Bytes before encoding, and bytes stored, headers and padding left out.
+    var raw = 0
+    var stored = 0
+    /// How many arrays there are by encoding.
+    var blocks: [String: Int] = [:]
+  }
+
+  var format = CachePlan.currentFormat
+  /// SHA-256 of `plan.json`.
+  var plan: String
+  /// Grows by one at each change.
+  var generation = 0
+  /// Whether every prompt of the plan is there.
+  var complete = false
+  var prompts = 0
+  var tokens = 0
+  var hooks: [HookTotals]
+  var segments: [Segment] = []
+
+  /// The manifest with one more segment at its end.
+  func adding(_ segment: SealedSegment) -> Manifest {
+    var next = self
+    next.generation += 1
+    next.prompts += segment.prompts.count
+    next.tokens += segment.tokens
+    for (hook, totals) in segment.hooks.enumerated() {
+      next.hooks[hook].raw += totals.raw
+      next.hooks[hook].stored += totals.stored
+      next.hooks[hook].blocks.merge(totals.blocks, uniquingKeysWith: +)
+    }
+    next.segments.append(
+      Segment(
+        name: SegmentLayout.fileName(segment.number), size: segment.size,
+        prompts: segment.prompts.count, tokens: segment.tokens,
+        index: hexadecimal(segment.indexChecksum)))
+    return next
+  }
+
+  /// JSON, a line for each hook and segment, then a line with the checksum of what stands before.
+  func encoded() -> [UInt8] {
+    let hookLines = hooks.map { hook in
+      let blocks = hook.blocks.sorted { $0.key < $1.key }.map { "\"\($0.key)\":\($0.value)" }
+      return "{\"raw\":\(hook.raw),\"stored\":\(hook.stored),"
+        + "\"blocks\":{\(blocks.joined(separator: ","))}}"
+    }
+    let segmentLines = segments.map {
+      "{\"name\":\"\($0.name)\",\"size\":\($0.size),\"prompts\":\($0.prompts),"
+        + "\"tokens\":\($0.tokens),\"index\":\"\($0.index)\"}"
+    }
+    let text = """
+      {"format":\(format),"plan":"\(plan)","generation":\(generation),"complete":\(complete),\
+      "prompts":\(prompts),"tokens":\(tokens),
+      "hooks":[
+      \(hookLines.joined(separator: ",\n"))],
+      "segments":[
+      \(segmentLines.joined(separator: ",\n"))]}
+
+      """
+    return Manifest.signed(Array(text.utf8))
+  }
+
+  /// `body` and the line that checks it.
+  static func signed(_ body: [UInt8]) -> [UInt8] {
+    body + Array("crc32c \(hexadecimal(body.withUnsafeBytes { checksum($0) }))\n".utf8)
+  }
+
+  private static let signatureLength = 16
+
+  /// Reads the manifest of `directory` and checks all that can be known without the plan.
+  static func read(directory: String) throws(CacheError) -> Manifest {
+    let path = directory + "/" + fileName
+    let bytes: [UInt8]
+    do throws(FileError) {
+      bytes = try readFile(path, limit: Limits.manifestBytes, followLinks: false)
+    } catch {
+      guard error.operation == .open, error.errno == ENOENT || error.errno == ENOTDIR else {
+        throw .unreadable(error)
+      }
+      throw .notACache(directory: directory)
+    }
+    return try decode(bytes, path: path)
+  }
+
+  static func decode(_ bytes: [UInt8], path: String) throws(CacheError) -> Manifest {
+    let body = Array(bytes.dropLast(signatureLength))
+    guard signed(body) == bytes else {
+      throw .badManifest(file: path, what: "its checksum fails")
+    }
+    let decoder = JSONDecoder()
+    let data = Data(body)
+    guard let version = try? decoder.decode(Version.self, from: data) else {
+      throw .badManifest(file: path, what: "it does not say which format it has")
+    }
+    guard version.format <= CachePlan.currentFormat else {
+      throw .newerFormat(file: path, found: version.format)
+    }
+    guard version.format == CachePlan.currentFormat,
+      let manifest = try? decoder.decode(Manifest.self, from: data)
+    else { throw .badManifest(file: path, what: "it is not a manifest of format 1") }
+    try manifest.validate(path: path)
+    return manifest
+  }
+
+  private struct Version: Decodable {
+    var format: Int
+  }
+
+  private func validate(path: String) throws(CacheError) {
+    func require(_ condition: Bool, _ what: String) throws(CacheError) {
+      guard condition else { throw .badManifest(file: path, what: what) }
+    }
+    try require(PlanKey(plan) != nil, "its plan digest is not a SHA-256")
+    try require(
+      hooks.allSatisfy { $0.raw >= 0 && $0.stored >= 0 && $0.blocks.values.allSatisfy { $0 >= 0 } },
+      "a total is negative")
+    var promptSum = 0
+    var tokenSum = 0
+    for (number, segment) in segments.enumerated() {
+      let name = SegmentLayout.fileName(number)
+      try require(segment.name == name, "segment \(number) is not named \(name)")
+      try require(
+        segment.size >= 2 * Record.size && segment.size % Alignment.bytes == 0,
+        "the size of \(name) is impossible")
+      try require(
+        segment.prompts > 0 && segment.prompts <= Limits.prompts - promptSum,
+        "the number of prompts of \(name) is impossible")
+      let (tokens, overflow) = tokenSum.addingReportingOverflow(segment.tokens)
+      try require(
+        segment.tokens >= 0 && !overflow, "the number of tokens of \(name) is impossible")
+      try require(
+        bytes(hexadecimal: segment.index)?.count == 4, "the index checksum of \(name) is not one")
+      promptSum += segment.prompts
+      tokenSum = tokens
+    }
+    try require(
+      promptSum == prompts && tokenSum == tokens, "its segments do not add up to its prompts")
+  }
+}
+
+extension Manifest: Decodable {}

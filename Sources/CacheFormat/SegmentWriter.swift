@@ -1,0 +1,175 @@
+import FileIO
+
+/// A segment that is on disk under its final name but not yet in the manifest.
+public struct SealedSegment: Sendable {
+  public let number: Int
+  public let prompts: Range<Int>
+  public let tokens: Int
+  /// Bytes of the file.
+  public let size: Int
+  let indexChecksum: UInt32
+  let hooks: [Manifest.HookTotals]
+}
+
+/// Writes one segment. Used by one thread.
+///
+/// Arrays come hook after hook, within a hook prompt after prompt. They are encoded as they come,
+/// by the calling thread, and written in pieces of some megabytes; besides that buffer only the
+/// index is in memory. After an error the segment is lost; what it had written is removed.
+public final class SegmentWriter {
+  private static let bufferBytes = 4 << 20
+
+  public let number: Int
+  public let prompts: Range<Int>
+
+  private let context: WriteContext
+  private let file: DurableFile
+  private let path: String
+  private let positions: [Int]
+  private let encoder: BlockEncoder
+  private let buffer = ByteBuffer(capacity: SegmentWriter.bufferBytes)
+  private var index: [UInt8] = []
+  private var hooks: [Manifest.HookTotals]
+  private var encoding = Encoding.raw
+  private var nextHook = 0
+  private var nextPrompt: Int
+  private var isSealed = false
+
+  /// - Parameter positions: the number of tokens of each prompt of `prompts`.
+  init(number: Int, prompts: Range<Int>, positions: [Int], context: WriteContext)
+    throws(CacheError)
+  {
+    self.number = number
+    self.prompts = prompts
+    self.positions = positions
+    self.context = context
+    path = context.path(SegmentLayout.fileName(number))
+    encoder = BlockEncoder(elementType: context.plan.elementType)
+    hooks = Array(repeating: .init(), count: context.plan.hooks.count)
+    nextPrompt = prompts.lowerBound
+    do throws(FileError) {
+      file = try DurableFile(creating: path + ".open", in: context.fileSystem)
+    } catch {
+      throw context.failure(error)
+    }
+    let header = SegmentHeader(
+      format: UInt32(CachePlan.currentFormat), segment: UInt32(number),
+      firstPrompt: UInt32(prompts.lowerBound), promptCount: UInt32(prompts.count),
+      hookCount: UInt32(context.plan.hooks.count), plan: context.key.bytes)
+    buffer.append(header.encoded())
+  }
+
+  deinit {
+    if !isSealed { file.discard() }
+  }
+
+  /// Adds the array of one hook and prompt.
+  ///
+  /// - Parameters:
+  ///   - hook: its place in the plan's hook table.
+  ///   - prompt: its number in the cache.
+  ///   - values: in row-major order, as many as the hook's shape has for the prompt's tokens.
+  public func append(hook: Int, prompt: Int, values: UnsafeBufferPointer<Float>)
+    throws(CacheError)
+  {
+    guard hook == nextHook, prompt == nextPrompt, hook < context.plan.hooks.count else {
+      throw .outOfOrder(
+        what: "prompt \(prompt) of hook \(hook) came to segment \(number) where prompt "
+          + "\(nextPrompt) of hook \(nextHook) was due")
+    }
+    let spec = context.plan.hooks[hook]
+    let T = positions[prompt - prompts.lowerBound]
+    guard let rawLength = context.plan.byteCount(hook: hook, positions: T) else {
+      throw .arrayTooLarge(hook: spec.name, positions: T)
+    }
+    guard values.count * context.plan.elementType.size == rawLength else {
+      throw .wrongCount(
+        hook: spec.name, prompt: prompt,
+        expected: rawLength / context.plan.elementType.size, given: values.count)
+    }
+    if prompt == prompts.lowerBound { encoding = encoder.choose(for: values) }
+    try makeRoom(2 * Record.size + BlockEncoder.bound(rawLength: rawLength))
+    appendBlock(hook: hook, prompt: prompt, positions: T, values: values)
+    nextPrompt += 1
+    if nextPrompt == prompts.upperBound {
+      nextHook += 1
+      nextPrompt = prompts.lowerBound
+    }
+  }
+
+  /// Encodes behind the place of the header, then fills in the header.
+  private func appendBlock(
+    hook: Int, prompt: Int, positions: Int, values: UnsafeBufferPointer<Float>
+  ) {
+    let offset = file.count + buffer.count
+    let payload = buffer.end + Record.size
+    let result = encoder.encode(values, as: encoding, to: payload)
+    let header = BlockHeader(
+      plan: context.key.prefix, segment: UInt32(number), hook: UInt32(hook),
+      prompt: UInt32(prompt), positions: UInt32(positions), encoding: result.encoding,
+      elementType: context.plan.elementType, rawLength: UInt32(result.rawLength),
+      storedLength: UInt32(result.storedLength),
+      storedChecksum: checksum(.init(start: payload, count: result.storedLength)),
+      rawChecksum: result.rawChecksum)
+    let record = header.encoded()
+    buffer.append(record)
+    buffer.advance(result.storedLength)
+    buffer.pad()
+    IndexEntry(
+      offset: UInt64(offset), storedLength: UInt32(result.storedLength),
+      headerChecksum: record.bytes.withUnsafeBytes { checksum($0) }
+    ).append(to: &index)
+    hooks[hook].raw += result.rawLength
+    hooks[hook].stored += result.storedLength
+    hooks[hook].blocks[result.encoding.name, default: 0] += 1
+  }
+
+  /// Writes the index and makes the segment durable under its final name.
+  public func seal() throws(CacheError) -> SealedSegment {
+    guard nextHook == context.plan.hooks.count, !isSealed else {
+      throw .outOfOrder(
+        what: "segment \(number) was sealed where prompt \(nextPrompt) of hook \(nextHook) was due")
+    }
+    for T in positions {
+      withUnsafeBytes(of: UInt32(T).littleEndian) { index.append(contentsOf: $0) }
+    }
+    let indexOffset = file.count + buffer.count
+    let indexChecksum = index.withUnsafeBytes { checksum($0) }
+    try makeRoom(index.count + 2 * Record.size)
+    index.withUnsafeBytes { source in
+      UnsafeMutableRawBufferPointer(start: buffer.end, count: source.count).copyMemory(from: source)
+    }
+    buffer.advance(index.count)
+    buffer.pad()
+    let size = file.count + buffer.count + Record.size
+    let trailer = SegmentTrailer(
+      indexOffset: UInt64(indexOffset), indexLength: UInt64(index.count), fileSize: UInt64(size),
+      plan: context.key.prefix, segment: UInt32(number), indexChecksum: indexChecksum)
+    buffer.append(trailer.encoded())
+    try flush()
+    do throws(FileError) {
+      try file.publish(as: path)
+    } catch {
+      throw context.failure(error)
+    }
+    isSealed = true
+    return SealedSegment(
+      number: number, prompts: prompts, tokens: positions.reduce(0, +), size: size,
+      indexChecksum: indexChecksum, hooks: hooks)
+  }
+
+  private func makeRoom(_ count: Int) throws(CacheError) {
+    guard buffer.room < count else { return }
+    try flush()
+    buffer.reserve(count)
+  }
+
+  private func flush() throws(CacheError) {
+    do throws(FileError) {
+      try file.write(buffer.bytes)
+    } catch {
+      throw context.failure(error)
+    }
+    buffer.removeAll()
+  }
+}
