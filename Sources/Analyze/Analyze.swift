@@ -5,6 +5,7 @@ struct AnalyzeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "analyze",
     abstract: "Analyses a cache of activations that `capture` wrote.",
+    version: toolVersion,
     subcommands: [PatchCommand.self, HooksCommand.self, TokensCommand.self])
 }
 

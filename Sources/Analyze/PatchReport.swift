@@ -1,6 +1,7 @@
 import CacheFormat
 import FileIO
 import FoundationEssentials
+import Glibc
 import Model
 import Patching
 import Terminal
@@ -112,9 +113,13 @@ struct PatchReport {
   ///
   /// - Throws: `FileError`.
   func write(to directory: String) throws {
-    try makeDirectory(directory)
-    try writeFileAtomically(directory + "/patch.json", Array(try json().utf8))
-    try writeFileAtomically(directory + "/cells.csv", Array(csv().utf8))
+    do throws(SystemError) {
+      try SystemCalls().makeDirectory(directory)
+    } catch {
+      guard error.errno == EEXIST else { throw FileError(.create, directory, errno: error.errno) }
+    }
+    try replaceFile(directory + "/patch.json", with: Array(try json().utf8))
+    try replaceFile(directory + "/cells.csv", with: Array(csv().utf8))
   }
 
   /// One row a cell and pair.

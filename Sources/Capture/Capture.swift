@@ -24,7 +24,8 @@ struct CaptureCommand: ParsableCommand {
     discussion: """
       The cache is a directory that `analyze` and `cachedump` read. Activations have TransformerLens's \
       names, shapes and values. Every distinct prompt is run once, however often it occurs.
-      """)
+      """,
+    version: toolVersion)
 
   @Option(
     name: .long, help: ArgumentHelp("The prompt file, .txt or .jsonl.", valueName: "file"))
@@ -73,6 +74,9 @@ struct CaptureCommand: ParsableCommand {
   @Flag(name: .long, help: "Do not put <|endoftext|> before each prompt.")
   var noBos = false
 
+  @Flag(name: .long, help: "Leave out pairs whose prompts differ in length.")
+  var skipUnaligned = false
+
   @Flag(name: .long, help: "Show what would be captured and how large it is, and write nothing.")
   var dryRun = false
 
@@ -97,7 +101,8 @@ struct CaptureCommand: ParsableCommand {
     let tokenizer = try Tokenizer(directory: directory)
     let set = try PromptSet(
       file, encode: tokenizer.encode, piece: tokenizer.piece,
-      bos: noBos ? nil : tokenizer.endOfText, contextLength: config.contextLength)
+      bytes: tokenizer.bytes, bos: noBos ? nil : tokenizer.endOfText,
+      contextLength: config.contextLength, skipUnaligned: skipUnaligned)
     let points = try hookPoints(of: config)
     let size = CaptureSize(prompts: set.prompts, points: points, config: config, dtype: dtype)
     for line in set.warnings { printError("warning: \(line)") }
@@ -107,11 +112,12 @@ struct CaptureCommand: ParsableCommand {
     }
 
     // Before the model is loaded, which takes longest, see that there is somewhere to write to.
-    try checkCacheDirectory(out)
+    try requireFree(out)
     let processing: WeightProcessing =
       weights == .raw ? .raw : refactor ? .refactored : .transformerlens
     let gpt2 = try GPT2(directory: directory, processing: processing, threads: threads)
     let plan = CachePlan(
+      tool: toolVersion,
       model: ModelIdentity(
         name: model, weightsDigest: gpt2.weightsDigest, tokenizerDigest: tokenizer.digest, config),
       weights: processing.rawValue, prependBOS: !noBos, kernel: BLAS.kernelName,
@@ -131,6 +137,13 @@ struct CaptureCommand: ParsableCommand {
         + "\(points.count) hooks: \(byteSize(size.bytes)) of activations in \(byteSize(summary.bytes)), "
         + "\(duration(summary.seconds)), \(grouped(Int(Double(size.tokens) / summary.seconds))) "
         + "tokens/s (\(BLAS.kernelName) kernels)")
+  }
+
+  /// - Throws: `CacheError.directoryNotEmpty`.
+  private func requireFree(_ directory: String) throws {
+    if let names = try? SystemCalls().list(directory), !names.isEmpty {
+      throw CacheError.directoryNotEmpty(directory: directory)
+    }
   }
 
   private func hookPoints(of config: ModelConfig) throws -> [HookPoint] {

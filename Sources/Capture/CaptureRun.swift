@@ -99,7 +99,7 @@ struct CaptureRun {
       while let ready = waiting.removeValue(forKey: committed) {
         try writer.commit(ready.segment)
         committed += 1
-        bytes += ready.segment.byteCount
+        bytes += ready.segment.size
         done += ready.prompts
         progress.update(done: done, note: byteSize(bytes))
       }

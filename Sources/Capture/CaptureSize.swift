@@ -23,7 +23,7 @@ struct CaptureSize {
     byKind = kinds.map { kind in
       let arrays = points.count { $0.kind == kind }
       let values = lengths.reduce(0) { $0 + config.valueCount(of: kind, positions: $1) }
-      return (kind.rawValue, arrays, values * arrays * dtype.byteCount)
+      return (kind.rawValue, arrays, values * arrays * dtype.size)
     }
     bytes = byKind.reduce(0) { $0 + $1.bytes }
   }

@@ -1,8 +1,6 @@
 import CKernels
 import CacheFormat
-import Dispatch
 import Model
-import Synchronization
 
 /// Runs sweeps of activation patching from a cache.
 ///
@@ -78,8 +76,9 @@ public struct PatchEngine: Sendable {
     var next = 0
     while next < pairs.count {
       let group = nextGroup(from: next, positions: positions, needs: needs)
-      let activations = try parallelMap(Array(group)) { index in
-        let pair = pairs[index]
+      let first = next
+      let activations = try parallelMap(group.count, threads: threads) { offset in
+        let pair = pairs[first + offset]
         let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
         let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
         return try PairActivations(
@@ -99,11 +98,13 @@ public struct PatchEngine: Sendable {
           }
         }
       }
-      let batches = batches(of: work)
-      let metrics = try parallelMap(batches, with: { ForwardPass(model) }) { batch, pass in
-        try metrics(of: batch, sweep, task, pass)
+      let passes = batches(of: work)
+      let metrics = try parallelMap(
+        passes.count, threads: threads, with: { ForwardPass(model) }
+      ) { number, pass in
+        try run(passes[number], sweep, task, pass)
       }
-      for (batch, metrics) in zip(batches, metrics) {
+      for (batch, metrics) in zip(passes, metrics) {
         for (item, metric) in zip(batch, metrics) { patched[item.number][item.pair] = metric }
       }
       next = group.upperBound
@@ -129,9 +130,9 @@ public struct PatchEngine: Sendable {
     var live: Int { activations.length - start }
   }
 
-  /// Runs the cells of a batch, which share a hook, as one pass.
-  private func metrics(
-    of batch: [Work], _ sweep: Sweep, _ task: any PatchingTask, _ pass: ForwardPass
+  /// Runs the cells of a batch, which share a hook, as one pass. Returns their metrics.
+  private func run(
+    _ batch: [Work], _ sweep: Sweep, _ task: any PatchingTask, _ pass: ForwardPass
   ) throws -> [Float] {
     guard let first = batch.first else { return [] }
     let width = model.config.width
@@ -232,56 +233,6 @@ public struct PatchEngine: Sendable {
       end += 1
     }
     return first..<end
-  }
-
-  /// `transform` of every element, on `threads` threads, each with a context of its own.
-  private func parallelMap<Element: Sendable, Context, Result: Sendable>(
-    _ elements: [Element], with context: @Sendable () -> Context,
-    _ transform: @Sendable (Element, Context) throws -> Result
-  ) throws -> [Result] {
-    let state = Mutex(ParallelState<Result>(count: elements.count))
-    DispatchQueue.concurrentPerform(iterations: min(threads, max(1, elements.count))) { _ in
-      let own = context()
-      while let index = state.withLock({ $0.takeNext() }) {
-        do {
-          let result = try transform(elements[index], own)
-          state.withLock { $0.results[index] = result }
-        } catch {
-          state.withLock { $0.fail(error) }
-        }
-      }
-    }
-    return try state.withLock { try $0.finished() }
-  }
-
-  private func parallelMap<Element: Sendable, Result: Sendable>(
-    _ elements: [Element], _ transform: @Sendable (Element) throws -> Result
-  ) throws -> [Result] {
-    try parallelMap(elements, with: {}) { element, _ in try transform(element) }
-  }
-}
-
-/// The shared state of a parallel map: what is taken, what is done, and the first error.
-private struct ParallelState<Result> {
-  var results: [Result?]
-  private var next = 0
-  private var error: (any Error)?
-
-  init(count: Int) { results = Array(repeating: nil, count: count) }
-
-  mutating func takeNext() -> Int? {
-    guard error == nil, next < results.count else { return nil }
-    next += 1
-    return next - 1
-  }
-
-  mutating func fail(_ error: any Error) {
-    if self.error == nil { self.error = error }
-  }
-
-  func finished() throws -> [Result] {
-    if let error { throw error }
-    return results.compactMap { $0 }
   }
 }
 

@@ -2,6 +2,9 @@ import ArgumentParser
 import FileIO
 import Glibc
 
+/// The program's name and version, as caches and results record it.
+public let toolVersion = "patchbay 0.1.0"
+
 /// Runs a command line and ends the process.
 ///
 /// An error is shown as one sentence on standard error, `name: sentence`, and its sysexits code is
