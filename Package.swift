@@ -63,11 +63,14 @@ let package = Package(
       dependencies: ["CacheFormat", "FileIO", "Terminal", argumentParser],
       swiftSettings: swiftSettings),
 
-    tests("KernelTests", ["CKernels"]),
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swiftSettings),
+    tests("KernelTests", ["CKernels", "TestSupport"]),
     tests("FileIOTests", ["FileIO"]),
     tests("CacheFormatTests", ["CacheFormat", "FileIO"], resources: [.copy("Golden")]),
-    tests("ModelTests", ["Model", "FileIO"], resources: [.copy("Fixtures")]),
-    tests("PatchingTests", ["Patching", "Model", "CacheFormat"]),
-    tests("CommandTests", ["Capture", "Analyze", "CacheDump", "Model", "CacheFormat", "FileIO"]),
+    tests("ModelTests", ["Model", "FileIO", "TestSupport"], resources: [.copy("Fixtures")]),
+    tests("PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"]),
+    tests(
+      "CommandTests",
+      ["Capture", "Analyze", "CacheDump", "Model", "CacheFormat", "FileIO", "TestSupport"]),
   ]
 )

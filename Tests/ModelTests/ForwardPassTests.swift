@@ -1,9 +1,15 @@
-import Foundation
+import TestSupport
 import Testing
 
 @testable import Model
 
 @Suite struct ForwardPassTests {
+  /// The hooks that a reference file holds for a prompt, such as `p1`.
+  func hookPoints(of prompt: String, in reference: ReferenceArrays) -> [HookPoint] {
+    reference.names.filter { $0.hasPrefix(prompt + "/") }
+      .compactMap { HookPoint(name: String($0.dropFirst(prompt.count + 1))) }
+  }
+
   /// The values of some hooks for each sequence of a batch.
   func activations(
     _ pass: ForwardPass, _ tokens: [[Int32]], _ hooks: Set<HookPoint>
@@ -26,7 +32,7 @@ import Testing
     let model = try GPT2(directory: ReferenceArrays.path(folder), processing: processing)
     let names = ["p0", "p1", "p2"]
     let tokens = try names.map { try reference.tokens("\($0)/tokens") }
-    let hooks = Set(names.flatMap(reference.hooks(of:)))
+    let hooks = Set(names.flatMap { hookPoints(of: $0, in: reference) })
     #expect(hooks.isSuperset(of: model.config.hookPoints.filter(\.kind.isDefault)))
     #expect(hooks.contains(HookPoint(.result, layer: 1)))
     #expect(hooks.contains(HookPoint(.qInput, layer: 1)))
@@ -34,7 +40,7 @@ import Testing
     let pass = ForwardPass(model)
     let ours = try activations(pass, tokens, hooks)
     for (index, name) in names.enumerated() {
-      for hook in reference.hooks(of: name) {
+      for hook in hookPoints(of: name, in: reference) {
         let expected = try reference.floats("\(name)/\(hook.name)")
         let found = try #require(ours[index][hook])
         let scale = rootMeanSquare(expected)

@@ -1,0 +1,251 @@
+import CacheFormat
+import Model
+import TestSupport
+import Testing
+
+@testable import Patching
+
+@Suite struct PatchEngineTests {
+  /// The sweeps of the reference files, by the names they have there.
+  static let referenceSweeps: [(String, HookKind, SweepAxis)] = [
+    ("resid_pre", .residPre, .position), ("resid_mid", .residMid, .position),
+    ("resid_post", .residPost, .position), ("attn_out", .attnOut, .position),
+    ("mlp_out", .mlpOut, .position), ("z", .z, .head), ("q", .q, .head), ("k", .k, .head),
+    ("v", .v, .head), ("pattern", .pattern, .head), ("z_by_pos", .z, .headPosition),
+    ("post", .mlpPost, .all),
+  ]
+
+  @Test(
+    arguments: ["tiny", "odd"], [WeightProcessing.transformerlens, WeightProcessing.raw])
+  func sweepsEqualTransformerLens(folder: String, processing: WeightProcessing) throws {
+    let reference = try ReferencePairs(folder)
+    let model = try GPT2(directory: ReferenceArrays.path(folder), processing: processing)
+    let runs = try CachedRuns(model, reference.tokens)
+    let baselines = try runs.engine().baselines(reference.task, prompts: runs.prompts)
+    for (pair, baseline) in baselines.enumerated() {
+      #expect(abs(baseline.clean - (try reference.arrays.floats("pair\(pair)/clean"))[0]) < 1e-4)
+      #expect(
+        abs(baseline.corrupted - (try reference.arrays.floats("pair\(pair)/corrupted"))[0]) < 1e-4)
+    }
+    for (name, kind, axis) in PatchEngineTests.referenceSweeps {
+      for direction in Direction.allCases {
+        let sweep = try Sweep(kind, layers: Array(0..<model.config.layers), by: axis)
+        let result = try runs.run(sweep, reference.task, direction)
+        #expect(result.cells.count == result.shape.reduce(1, *))
+        for pair in 0..<3 {
+          let expected = try reference.arrays.floats("pair\(pair)/\(direction.rawValue)/\(name)")
+          let found = result.cells.indices.compactMap { result.patched[$0][pair] }
+          #expect(
+            largestDifference(found, expected) < 1e-4, "\(direction) \(name), pair \(pair)")
+        }
+      }
+    }
+  }
+
+  /// The metric of a pair with a patch, by a full pass from the tokens that is changed at the hook.
+  func bruteForce(
+    _ runs: CachedRuns, _ task: LogitDifferenceTask, _ pair: Int, _ hook: HookPoint, _ cell: Cell,
+    _ direction: Direction
+  ) throws -> Float {
+    let (clean, corrupted) = (task.pairs[pair].clean, task.pairs[pair].corrupted)
+    let (source, receiving) = direction == .denoise ? (clean, corrupted) : (corrupted, clean)
+    let column = try #require(runs.cache.hookIndex(hook.name))
+    let values = try runs.cache.read(hook: column, prompt: source)
+    let config = runs.model.config
+    let length = runs.prompts[receiving].tokens.count
+    let position = cell.position.map { $0 < 0 ? length + $0 : $0 }
+    let pass = ForwardPass(runs.model)
+    try pass.run(
+      tokens: [runs.prompts[receiving].tokens],
+      hooks: PassHooks(editing: [hook]) { activation in
+        let target = activation.sequence(0)
+        let axes = hook.kind.axes
+        let shape = axes.map { $0.length(in: config) ?? length }
+        for index in target.indices {
+          var rest = index
+          var place: [HookAxis: Int] = [:]
+          for (axis, size) in zip(axes, shape).reversed() {
+            place[axis] = rest % size
+            rest /= size
+          }
+          let isPatched =
+            (position == nil || place[.position] == position)
+            && (cell.head == nil || place[.head] == cell.head)
+          if isPatched { target[index] = values[index] }
+        }
+      })
+    let logits = pass.lastLogits(sequence: 0, tokens: task.tokensRead(of: task.pairs[pair]))
+    return task.metric(of: task.pairs[pair], logits: logits)
+  }
+
+  @Test(arguments: HookKind.allCases.filter { $0 != .unembed }, Direction.allCases)
+  func everyHookEqualsBruteForce(kind: HookKind, direction: Direction) throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens, hooks: { $0.kind != .unembed })
+    let layers = kind.isInBlock ? [0, 2] : []
+    var sweeps = [
+      try Sweep(kind, layers: layers, by: .all), try Sweep(kind, layers: layers, by: .position),
+      try Sweep(kind, layers: layers, by: .all, position: -1),
+    ]
+    if kind.hasHeadAxis {
+      sweeps.append(try Sweep(kind, layers: layers, by: .head))
+      sweeps.append(try Sweep(kind, layers: layers, by: .head, position: 3))
+      sweeps.append(try Sweep(kind, layers: layers, by: .headPosition))
+    }
+    for sweep in sweeps {
+      let result = try runs.run(sweep, reference.task, direction)
+      for (number, cell) in result.cells.enumerated() {
+        for pair in 0..<3 {
+          guard let found = result.patched[number][pair] else {
+            #expect((cell.position ?? 0) >= reference.tokens[2 * pair].count)
+            continue
+          }
+          let expected = try bruteForce(
+            runs, reference.task, pair, sweep.hook(of: cell), cell, direction)
+          #expect(abs(found - expected) < 5e-5, "\(sweep.axis) \(cell), pair \(pair)")
+        }
+      }
+    }
+  }
+
+  @Test func allOfTheFirstResidualRestoresTheCleanRun() throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens)
+    let sweep = try Sweep(.residPre, layers: [0], by: .all)
+    let result = try runs.run(sweep, reference.task, .denoise)
+    for pair in 0..<3 {
+      #expect(abs((result.patched[0][pair] ?? .nan) - result.baselines[pair].clean) < 5e-5)
+      #expect(abs((result.effect(cell: 0, pair: pair) ?? .nan) - 1) < 1e-4)
+    }
+    #expect(abs((result.ratioOfMeans(cell: 0) ?? .nan) - 1) < 1e-4)
+  }
+
+  @Test func positionsBeforeTheFirstDifferenceHaveNoEffectAtAll() throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens)
+    let firstDifferences = [3, 2, 0]
+    for direction in Direction.allCases {
+      let result = try runs.run(
+        try Sweep(.residPre, layers: [0, 1, 2]), reference.task, direction)
+      for (number, cell) in result.cells.enumerated() {
+        for pair in 0..<3 where (cell.position ?? 0) < firstDifferences[pair] {
+          #expect(result.patched[number][pair] == result.baselines[pair].receiving(direction))
+          #expect(result.effect(cell: number, pair: pair) == 0)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: [HookKind.residPre, .z, .pattern, .mlpOut])
+  func patchingARunWithItselfChangesNothing(kind: HookKind) throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens)
+    let task = LogitDifferenceTask(
+      pairs: [PatchingPair(clean: 0, corrupted: 0, answer: 3, wrongAnswer: 4)])
+    let result = try runs.run(try Sweep(kind, layers: [0, 1, 2]), task, .denoise)
+    for number in result.cells.indices {
+      #expect(result.patched[number][0] == result.baselines[0].corrupted)
+      #expect(result.effect(cell: number, pair: 0) == 0)
+      #expect(result.ratioOfMeans(cell: number) == nil, "there is no gap to divide by")
+    }
+  }
+
+  @Test func aCacheWithoutKeysAndValuesGivesTheSame() throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let whole = try CachedRuns(model, reference.tokens)
+    let needed: Set<HookKind> = [.residPre, .finalNormalized]
+    let sparse = try CachedRuns(model, reference.tokens, hooks: { needed.contains($0.kind) })
+    let sweep = try Sweep(.residPre, layers: [0, 1, 2])
+    let expected = try whole.run(sweep, reference.task, .denoise)
+    let found = try sparse.run(sweep, reference.task, .denoise)
+    for number in expected.cells.indices {
+      for pair in 0..<3 {
+        switch (expected.patched[number][pair], found.patched[number][pair]) {
+        case (nil, nil): break
+        case (let a?, let b?): #expect(abs(a - b) < 5e-5)
+        default: Issue.record("cell \(number) exists in one result only")
+        }
+      }
+    }
+    #expect(throws: PatchingError.self) {
+      try sparse.run(try Sweep(.z, layers: [0]), reference.task, .denoise)
+    }
+  }
+
+  @Test func resultsDoNotDependOnThreadsOrMemory() throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens)
+    for kind in [HookKind.residPre, .pattern, .mlpPost] {
+      let sweep = try Sweep(kind, layers: [0, 1, 2])
+      let one = try runs.run(sweep, reference.task, .noise, threads: 1)
+      #expect(try runs.run(sweep, reference.task, .noise, threads: 3).patched == one.patched)
+      let tight = try runs.run(sweep, reference.task, .noise, memoryBudget: 1)
+      for number in one.cells.indices {
+        for pair in 0..<3 {
+          let difference = (tight.patched[number][pair] ?? 0) - (one.patched[number][pair] ?? 0)
+          #expect(abs(difference) < 5e-5)
+        }
+      }
+    }
+  }
+
+  @Test func sweepsThatMakeNoSenseAreRefused() {
+    #expect(throws: PatchingError.cannotPatch(.unembed)) { try Sweep(.unembed, layers: []) }
+    #expect(throws: PatchingError.noHeads(.residPre)) {
+      try Sweep(.residPre, layers: [0], by: .head)
+    }
+    #expect(throws: PatchingError.positionGivenTwice(.position)) {
+      try Sweep(.residPre, layers: [0], position: 3)
+    }
+  }
+}
+
+@Suite struct SweepResultTests {
+  func result(_ direction: Direction, _ patched: [[Float?]], _ baselines: [Baseline]) throws
+    -> SweepResult
+  {
+    let sweep = try Sweep(.residPre, layers: [0], by: .all)
+    return SweepResult(
+      sweep: sweep, direction: direction, cells: sweep.cells(positions: 1, heads: 1), shape: [1],
+      patched: patched, baselines: baselines)
+  }
+
+  @Test func effectsAreThoseOfTheDefinition() throws {
+    // Gaps 4 and 2; denoising recovers 3 of 4 and 1 of 2.
+    let baselines = [Baseline(clean: 3, corrupted: -1), Baseline(clean: 1, corrupted: -1)]
+    let denoise = try result(.denoise, [[2, 0]], baselines)
+    #expect(denoise.effect(cell: 0, pair: 0) == 0.75)
+    #expect(denoise.effect(cell: 0, pair: 1) == 0.5)
+    #expect(denoise.meanOfRatios(cell: 0) == 0.625)
+    #expect(denoise.ratioOfMeans(cell: 0) == 4.0 / 6.0)
+    #expect(denoise.meanPatched(cell: 0) == 1)
+    let noise = try result(.noise, [[2, 0]], baselines)
+    #expect(noise.effect(cell: 0, pair: 0) == -0.25)
+    #expect(noise.effect(cell: 0, pair: 1) == -0.5)
+    #expect(noise.meanOfRatios(cell: 0) == -0.375)
+    #expect(noise.ratioOfMeans(cell: 0) == -2.0 / 6.0)
+  }
+
+  @Test func aPairWithoutAGapCountsAsNoEffect() throws {
+    let same = try result(
+      .denoise, [[2, 3]], [Baseline(clean: 1, corrupted: 1), Baseline(clean: 3, corrupted: 1)])
+    #expect(same.effect(cell: 0, pair: 0) == 0)
+    #expect(same.meanOfRatios(cell: 0) == 0.5)
+  }
+
+  @Test func pairsWithoutThePositionAreLeftOutOfTheMeans() throws {
+    let sparse = try result(
+      .denoise, [[nil, 2]], [Baseline(clean: 9, corrupted: 1), Baseline(clean: 3, corrupted: 1)])
+    #expect(sparse.pairs(of: 0) == [1])
+    #expect(sparse.effect(cell: 0, pair: 0) == nil)
+    #expect(sparse.ratioOfMeans(cell: 0) == 0.5)
+    #expect(
+      try result(.denoise, [[nil]], [Baseline(clean: 1, corrupted: 0)]).meanPatched(cell: 0) == nil)
+  }
+}
