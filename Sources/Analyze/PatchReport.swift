@@ -40,13 +40,13 @@ struct PatchReport {
   func title(of result: SweepResult) -> String {
     let sweep = result.sweep
     let axes = sweep.axisNames.joined(separator: " × ")
-    let where_ =
+    let place =
       switch (sweep.axis, sweep.position) {
       case (.position, _), (.headPosition, _): ""
       case (_, let position?): ", position \(position)"
       default: ", all positions"
       }
-    return sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)") + where_
+    return sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)") + place
   }
 
   private var formula: String {

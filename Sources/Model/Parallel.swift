@@ -43,7 +43,6 @@ public func parallelMap<Context, Value: Sendable, Failure: Error>(
 public func parallelMap<Value: Sendable, Failure: Error>(
   _ count: Int, threads: Int, _ body: @Sendable (Int) throws(Failure) -> Value
 ) throws(Failure) -> [Value] {
-  try parallelMap(count, threads: threads, with: {}) { (index, _) throws(Failure) in
-    try body(index)
-  }
+  try parallelMap(
+    count, threads: threads, with: {}, { (index, _) throws(Failure) in try body(index) })
 }

@@ -100,10 +100,8 @@ public struct PatchEngine: Sendable {
       }
       let passes = batches(of: work)
       let metrics = try parallelMap(
-        passes.count, threads: threads, with: { ForwardPass(model) }
-      ) { number, pass in
-        try run(passes[number], sweep, task, pass)
-      }
+        passes.count, threads: threads, with: { ForwardPass(model) },
+        { number, pass in try run(passes[number], sweep, task, pass) })
       for (batch, metrics) in zip(passes, metrics) {
         for (item, metric) in zip(batch, metrics) { patched[item.number][item.pair] = metric }
       }

@@ -4,7 +4,7 @@ import Patching
 import TestSupport
 
 /// Runs of a fixture model in a cache of their own, as `capture` would write them.
-final class CachedRuns {
+final class CachedRuns: Sendable {
   let model: GPT2
   let prompts: [Prompt]
   let cache: CacheReader

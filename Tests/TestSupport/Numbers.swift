@@ -47,7 +47,7 @@ public struct SeededGenerator: RandomNumberGenerator {
 }
 
 /// A directory that is removed when the object goes.
-public final class TemporaryDirectory {
+public final class TemporaryDirectory: Sendable {
   public let path: String
 
   public init() throws {

@@ -2,12 +2,12 @@ import Foundation
 
 /// Arrays of a safetensors file, such as tools/make_reference.py writes. A reader of its own, without
 /// any check, so that the tests do not lean on the code they test.
-public struct ReferenceArrays {
+public struct ReferenceArrays: Sendable {
   public struct Missing: Error, CustomStringConvertible {
     public let description: String
   }
 
-  private struct Entry: Decodable {
+  private struct Entry: Decodable, Sendable {
     let dtype: String
     let shape: [Int]
     let data_offsets: [Int]

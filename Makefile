@@ -1,0 +1,56 @@
+# Patchbay's tasks. `make demo` shows the whole job, `make test` proves it.
+
+BIN := .build/release
+DEMO := .build/demo
+MODEL := examples/demo-model
+
+.PHONY: all setup build demo test bench lint format clean
+
+all: build
+
+# OpenBLAS and LZ4, found by linking against them, so that any installation counts.
+setup:
+	@command -v swift >/dev/null || { \
+	  echo "Patchbay needs Swift 6.1 or newer: https://www.swift.org/install" >&2; exit 1; }
+	@if ! $(LINKS); then \
+	  if command -v apt-get >/dev/null; then \
+	    echo "installing libopenblas-dev and liblz4-dev"; \
+	    $(SUDO) apt-get update -qq && \
+	    $(SUDO) apt-get install -y -qq --no-install-recommends libopenblas-dev liblz4-dev; \
+	  else \
+	    echo "Patchbay needs OpenBLAS and LZ4 with their headers (cblas.h, lz4.h);" \
+	      "install your system's packages, such as openblas-devel and lz4-devel" >&2; exit 1; \
+	  fi; \
+	fi
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+LINKS = printf '\#include <cblas.h>\n\#include <lz4.h>\nint main(void) { \
+  return openblas_get_num_threads() + LZ4_versionNumber() == 0; }' \
+  | clang -x c - -lopenblas -llz4 -o /dev/null 2>/dev/null
+
+build: setup
+	swift build -c release
+
+demo: build
+	rm -rf $(DEMO)
+	mkdir -p $(DEMO)
+	$(BIN)/capture --model $(MODEL) --prompts examples/ioi.txt --out $(DEMO)/cache
+	$(BIN)/cachedump $(DEMO)/cache
+	$(BIN)/analyze patch --cache $(DEMO)/cache --hooks resid_pre,z
+
+test: build
+	swift test -c release
+
+# Capture and sweeps beside TransformerLens on a random model of GPT-2 small's size.
+bench: build
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE \
+	  python3 tools/compare_transformerlens.py --size gpt2-small --part times
+
+lint:
+	swift format lint --strict -r Sources Tests Package.swift
+
+format:
+	swift format -i -r Sources Tests Package.swift
+
+clean:
+	rm -rf .build
