@@ -29,7 +29,7 @@ struct Checkpoint: Sendable {
       tensors = try placesByName(in: files)
     } else if access(index, F_OK) == 0 {
       (path, isSharded) = (index, true)
-      let map = try decodeJSONFile(ShardIndex.self, path: index).weight_map
+      let map = try decodeJSONFile(ShardIndex.self, path: index).files
       files = try openShards(map, directory: directory, index: index)
       tensors = try placesByName(in: files)
       try checkIndex(map, files: files)
@@ -155,7 +155,11 @@ private func isHeadOfAnotherTask(_ name: String) -> Bool {
 
 private struct ShardIndex: Decodable {
   /// Name of a tensor → name of the file that has it.
-  let weight_map: [String: String]
+  let files: [String: String]
+
+  enum CodingKeys: String, CodingKey {
+    case files = "weight_map"
+  }
 }
 
 private func openShards(
@@ -167,7 +171,7 @@ private func openShards(
     else {
       throw .badEntry(
         path: index, key: "weight_map",
-        problem: "names '\(name)', which is not the plain name of a safetensors file")
+        problem: "names \(quoted(name)), which is not the plain name of a safetensors file")
     }
     files.append(try SafetensorsFile(path: directory + "/" + name))
   }
@@ -179,7 +183,7 @@ private func placesByName(
 ) throws(ModelError) -> [String: Checkpoint.Place] {
   var places: [String: Checkpoint.Place] = [:]
   for file in files {
-    for (fullName, tensor) in file.tensors {
+    for (fullName, tensor) in file.tensors.sorted(by: { $0.key < $1.key }) {
       let prefix = "transformer."
       let name =
         fullName.hasPrefix(prefix) ? String(fullName.dropFirst(prefix.count)) : fullName
@@ -197,7 +201,8 @@ private func checkIndex(
 ) throws(ModelError) {
   for file in files {
     let fileName = file.path.split(separator: "/").last.map(String.init) ?? file.path
-    for (tensor, place) in map where place == fileName && file.tensors[tensor] == nil {
+    let missing = map.filter { $0.value == fileName && file.tensors[$0.key] == nil }
+    if let tensor = missing.keys.min() {
       throw .misplacedTensor(path: file.path, tensor: tensor)
     }
   }

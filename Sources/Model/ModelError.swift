@@ -23,8 +23,8 @@ public enum ModelError: ReportableError, Equatable {
   case wrongShape(path: String, tensor: String, shape: [Int], expected: [Int])
   /// A tensor that GPT-2's forward pass has no place for.
   case unexpectedTensor(path: String, tensor: String)
-  /// One tensor in two files, or under two spellings of its name.
-  case duplicateTensor(tensor: String, paths: [String])
+  /// One tensor in two files, or under two spellings of its name in one file.
+  case duplicateTensor(tensor: String, paths: Set<String>)
   /// The index puts a tensor into a file that does not have it.
   case misplacedTensor(path: String, tensor: String)
   /// The configuration ties the unembedding to the embedding, and the checkpoint has two.
@@ -69,8 +69,8 @@ public enum ModelError: ReportableError, Equatable {
       "\(path) has the tensor \(quoted(tensor)), which is no part of a GPT-2 of the shape in "
         + "config.json: merge adapters, or use files of one and the same model"
     case .duplicateTensor(let tensor, let paths):
-      "the tensor \(quoted(tensor)) is twice in \(paths.joined(separator: " and ")): save the "
-        + "model again"
+      "\(quoted(tensor)) is twice in \(paths.sorted().joined(separator: " and ")), with or without "
+        + "the prefix 'transformer.': save the model again"
     case .misplacedTensor(let path, let tensor):
       "\(path) lacks the tensor \(quoted(tensor)), which the index says it has: download the "
         + "model again"
@@ -148,7 +148,7 @@ public enum TensorFileProblem: Error, Equatable, Sendable, CustomStringConvertib
 
 /// A name from a file, made fit to be shown: one line, of bounded length, without control
 /// characters that a terminal would obey.
-private func quoted(_ name: String) -> String {
+func quoted(_ name: String) -> String {
   var shown = "'"
   for scalar in name.unicodeScalars.prefix(100) {
     let isControl = scalar.properties.generalCategory == .control

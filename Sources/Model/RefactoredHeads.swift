@@ -95,8 +95,8 @@ private struct FactoredProduct {
 ///   - a: A [m, K], column-major.
 ///   - b: B [n, K], row-major, which is Bᵀ in column-major order.
 /// - Returns: nil if LAPACK finds no decomposition.
-private func factored(_ a: [Float], _ b: [Float], inner K: Int) -> FactoredProduct? {
-  let (m, n) = (a.count / K, b.count / K)
+private func factored(_ a: [Float], _ b: [Float], inner: Int) -> FactoredProduct? {
+  let (m, n, K) = (a.count / inner, b.count / inner, inner)
   guard let first = SingularValues(a, rows: m, columns: K),
     let second = SingularValues(b, rows: K, columns: n)
   else { return nil }

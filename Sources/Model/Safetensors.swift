@@ -26,8 +26,17 @@ final class SafetensorsFile: Sendable {
       throw .unreadable(error)
     }
     self.path = path
+    tensors = try SafetensorsFile.tensors(of: file.bytes, path: path)
+  }
+
+  /// The tensors of a file with these bytes.
+  ///
+  /// - Parameter path: the name of the file for errors.
+  static func tensors(
+    of bytes: UnsafeRawBufferPointer, path: String
+  ) throws(ModelError) -> [String: Tensor] {
     do throws(HeaderError) {
-      tensors = try checkedTensors(of: file.bytes)
+      return try checkedTensors(of: bytes)
     } catch {
       switch error {
       case .problem(let problem): throw .badTensorFile(path: path, problem: problem)
@@ -66,7 +75,7 @@ private func checkedTensors(
   for (name, entry) in entries {
     let range = try checkedRange(name, entry, dataCount: bytes.count - headerEnd)
     tensors[name] = SafetensorsFile.Tensor(
-      type: entry.dtype, shape: entry.shape,
+      type: entry.type, shape: entry.shape,
       range: headerEnd + range.lowerBound..<headerEnd + range.upperBound)
   }
   try checkCoverage(tensors, from: headerEnd, to: bytes.count)
@@ -104,9 +113,15 @@ private func decodeHeader(
 
 private struct Header: Decodable {
   struct Entry: Decodable {
-    let dtype: String
+    let type: String
     let shape: [Int]
-    let data_offsets: [Int]
+    let offsets: [Int]
+
+    enum CodingKeys: String, CodingKey {
+      case type = "dtype"
+      case shape
+      case offsets = "data_offsets"
+    }
   }
 
   struct BadEntry: Error {
@@ -135,16 +150,16 @@ private struct Header: Decodable {
 private func checkedRange(
   _ name: String, _ entry: Header.Entry, dataCount: Int
 ) throws(HeaderError) -> Range<Int> {
-  guard let elementSize = elementSizes[entry.dtype] else {
-    throw .elementType(tensor: name, type: entry.dtype)
+  guard let elementSize = elementSizes[entry.type] else {
+    throw .elementType(tensor: name, type: entry.type)
   }
   guard let byteCount = product(entry.shape, times: elementSize) else {
     throw .problem(.badShape(tensor: name, shape: entry.shape))
   }
-  guard entry.data_offsets.count == 2, entry.data_offsets[0] >= 0 else {
+  guard entry.offsets.count == 2, entry.offsets[0] >= 0 else {
     throw .problem(.badEntry(name))
   }
-  let (begin, end) = (entry.data_offsets[0], entry.data_offsets[1])
+  let (begin, end) = (entry.offsets[0], entry.offsets[1])
   guard begin <= end else { throw .problem(.offsetsReversed(tensor: name)) }
   guard end <= dataCount else {
     throw .problem(.offsetsPastEnd(tensor: name, end: end, available: dataCount))

@@ -52,6 +52,7 @@ extension Weights {
       try self.init(folding: checkpoint, config: config, threads: threads)
     case .refactored:
       try self.init(folding: checkpoint, config: config, threads: threads)
+      BLAS.useCallingThreadOnly()
       let folded = layers
       layers = try parallelMap(folded.count, threads: threads) { index throws(ModelError) in
         try folded[index].refactored(heads: config.heads, layer: index)

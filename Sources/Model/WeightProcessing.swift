@@ -33,17 +33,17 @@ extension Weights {
 
 extension LayerWeights {
   fileprivate init(folding layer: CheckpointLayer) {
-    let D = layer.attention.rows
+    let width = layer.attention.rows
     ln1 = nil
-    (query, queryBias) = folded(layer.ln1, layer.attention, layer.attentionBias, 0..<D)
-    (key, keyBias) = folded(layer.ln1, layer.attention, layer.attentionBias, D..<2 * D)
+    (query, queryBias) = folded(layer.ln1, layer.attention, layer.attentionBias, 0..<width)
+    (key, keyBias) = folded(layer.ln1, layer.attention, layer.attentionBias, width..<2 * width)
     let (value, foldedValueBias) = folded(
-      layer.ln1, layer.attention, layer.attentionBias, 2 * D..<3 * D)
+      layer.ln1, layer.attention, layer.attentionBias, 2 * width..<3 * width)
     self.value = value
     output = layer.output.withCentredRows(threads: 1)
     outputBias = layer.outputBias.withCentredRows(threads: 1)
     output.addProduct(with: foldedValueBias, to: outputBias)
-    valueBias = Matrix(rows: 1, columns: D)
+    valueBias = Matrix(rows: 1, columns: width)
     ln2 = nil
     (mlpIn, mlpInBias) = folded(
       layer.ln2, layer.mlpIn, layer.mlpInBias, 0..<layer.mlpIn.columns)
