@@ -1,1 +1,76 @@
-@main enum Main { static func main() {} }
+import ArgumentParser
+import CacheFormat
+import FileIO
+import FoundationEssentials
+import Terminal
+
+@main
+struct CacheDump: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cachedump",
+    abstract: "Shows what is in an activation cache, checks it, and exports it.",
+    usage: """
+      cachedump DIRECTORY
+      cachedump ls|show|export|verify DIRECTORY [OPTIONS]
+      """,
+    subcommands: [SummaryCommand.self, List.self, Show.self, Export.self, Verify.self],
+    defaultSubcommand: SummaryCommand.self)
+
+  static func main() {
+    runCommand(CacheDump.self, name: "cachedump")
+  }
+}
+
+/// The cache that a command is about.
+struct CacheArgument: ParsableArguments {
+  @Argument(help: "The directory that capture wrote to.")
+  var directory: String
+
+  func open() throws -> CacheReader { try CacheReader(directory: directory) }
+}
+
+/// Ends a command with exit code 65 after it has shown what it found.
+struct DamageFound: ReportableError {
+  let description: String
+  var exitCode: SysExit { .badData }
+}
+
+extension CacheReader {
+  /// The places of the hooks that `patterns` choose; of all when there is no pattern.
+  func hooks(matching patterns: [String]) throws -> [Int] {
+    guard !patterns.isEmpty else { return Array(plan.hooks.indices) }
+    let selector = HookSelector(defaults: plan.hooks.map(\.name), layers: plan.model.layers)
+    return try selector.select(patterns).compactMap { hookIndex($0) }
+  }
+}
+
+func printJSON(_ value: some Encodable) throws {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  encoder.nonConformingFloatEncodingStrategy = .convertToString(
+    positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+  print(String(decoding: try encoder.encode(value), as: UTF8.self))
+}
+
+/// `[T, 12, 64]`
+func text(_ shape: [Dimension]) -> String {
+  let sizes = shape.map {
+    switch $0 {
+    case .positions: "T"
+    case .fixed(let size): "\(size)"
+    }
+  }
+  return "[\(sizes.joined(separator: ", "))]"
+}
+
+/// Stored bytes as a part of raw ones.
+func ratio(_ stored: Int, of raw: Int) -> String {
+  raw > 0 ? fixed(Double(stored) / Double(raw), 3) : "-"
+}
+
+/// `lz4+bitshuffle`, or `lz4+bitshuffle 190, raw 2` where arrays differ.
+func text(encodings: [String: Int]) -> String {
+  let sorted = encodings.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+  guard sorted.count > 1 else { return sorted.first.map { visible($0.key) } ?? "-" }
+  return sorted.map { "\(visible($0.key)) \(grouped($0.value))" }.joined(separator: ", ")
+}

@@ -60,6 +60,19 @@ public final class CacheReader: Sendable {
       count: plan.promptCount)
   }
 
+  /// One prompt of the plan, whether its arrays are there or not.
+  public func prompt(_ number: Int) throws(CacheError) -> Prompt {
+    guard number >= 0, number < plan.promptCount else {
+      throw .noSuchPrompt(
+        directory: directory, prompt: number, committed: committedPrompts,
+        planned: plan.promptCount)
+    }
+    let found = try readLines(
+      Prompt.self, path: directory + "/" + PromptFiles.prompts, digest: plan.promptsDigest,
+      count: plan.promptCount, only: number)
+    return found[0]
+  }
+
   public func pairs() throws(CacheError) -> [PromptPair] {
     try readLines(
       PromptPair.self, path: directory + "/" + PromptFiles.pairs, digest: plan.pairsDigest,

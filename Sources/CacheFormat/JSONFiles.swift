@@ -38,9 +38,9 @@ func readFrozen(_ path: String, limit: Int, digest: String) throws(CacheError) -
   return bytes
 }
 
-/// Reads a file of one JSON object a line.
+/// Reads a file of one JSON object a line: all of it, or one line.
 func readLines<Value: Decodable>(
-  _ type: Value.Type, path: String, digest: String, count: Int
+  _ type: Value.Type, path: String, digest: String, count: Int, only: Int? = nil
 ) throws(CacheError) -> [Value] {
   let bytes = try readFrozen(path, limit: Limits.textBytes, digest: digest)
   let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: true)
@@ -50,9 +50,8 @@ func readLines<Value: Decodable>(
   }
   let decoder = JSONDecoder()
   var values: [Value] = []
-  values.reserveCapacity(lines.count)
-  for (number, line) in lines.enumerated() {
-    guard let value = try? decoder.decode(type, from: Data(line)) else {
+  for number in only.map({ $0..<$0 + 1 }) ?? lines.indices {
+    guard let value = try? decoder.decode(type, from: Data(lines[number])) else {
       throw .badLine(file: path, line: number + 1, what: "it is not what such a line must be")
     }
     values.append(value)

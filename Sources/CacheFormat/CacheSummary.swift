@@ -1,0 +1,127 @@
+import FileIO
+
+/// What a cache is and holds, from its manifest and plan alone. Encodes as what
+/// `cachedump --json` prints.
+public struct CacheSummary: Codable, Sendable {
+  public var directory: String
+  public var formatVersion: Int
+  public var tool: String
+  public var model: ModelIdentity
+  public var weights: String
+  public var prependBOS: Bool
+  public var kernel: String
+  public var planDigest: String
+  public var promptFileName: String
+  public var promptFileDigest: String
+  public var store: String
+  public var elementType: ElementType
+  public var prompts: Int
+  public var plannedPrompts: Int
+  public var pairs: Int
+  public var tokens: Int
+  public var isComplete: Bool
+  public var segments: Int
+  /// Bytes of all arrays before encoding and as stored, and of all segment files.
+  public var rawBytes: Int
+  public var storedBytes: Int
+  public var segmentFileBytes: Int
+  /// What is wrong with the files at a glance, without reading the arrays; empty when nothing is.
+  public var problems: [String]
+  public var hooks: [HookSummary]
+}
+
+/// What a cache holds of one hook.
+public struct HookSummary: Codable, Sendable {
+  public var name: String
+  public var shape: [Dimension]
+  public var rawBytes: Int
+  public var storedBytes: Int
+  /// How many arrays there are by encoding: "raw", "lz4", "lz4+shuffle", "lz4+bitshuffle".
+  public var encodings: [String: Int]
+}
+
+/// Hooks of one kind and shape, over the layers.
+public struct HookGroup: Codable, Sendable {
+  /// The hooks' name with `*` for the layer.
+  public var name: String
+  public var count: Int
+  public var shape: [Dimension]
+  public var rawBytes: Int
+  public var storedBytes: Int
+  public var encodings: [String: Int]
+}
+
+extension CacheReader {
+  /// Sums up the cache. Looks at the size of each segment file and opens none.
+  public func summary() -> CacheSummary {
+    let hooks = zip(plan.hooks, manifest.hooks).map { spec, totals in
+      HookSummary(
+        name: spec.name, shape: spec.shape, rawBytes: totals.raw, storedBytes: totals.stored,
+        encodings: totals.blocks)
+    }
+    return CacheSummary(
+      directory: directory, formatVersion: plan.formatVersion, tool: plan.tool, model: plan.model,
+      weights: plan.weights, prependBOS: plan.prependBOS, kernel: plan.kernel,
+      planDigest: planDigest, promptFileName: plan.promptFileName,
+      promptFileDigest: plan.promptFileDigest, store: plan.store, elementType: plan.elementType,
+      prompts: committedPrompts, plannedPrompts: plan.promptCount, pairs: plan.pairCount,
+      tokens: committedTokens, isComplete: isComplete, segments: manifest.segments.count,
+      rawBytes: sum(hooks.map(\.rawBytes)), storedBytes: sum(hooks.map(\.storedBytes)),
+      segmentFileBytes: sum(manifest.segments.map(\.size)), problems: problemsAtAGlance(),
+      hooks: hooks)
+  }
+
+  private func problemsAtAGlance() -> [String] {
+    manifest.segments.compactMap { listed in
+      let path = directory + "/" + listed.name
+      do throws(FileError) {
+        let size = try plainFileSize(path)
+        return size == listed.size
+          ? nil : "\(CacheError.wrongSize(file: path, expected: listed.size, found: size))"
+      } catch {
+        return error.operation == .stat
+          ? "\(CacheError.missingSegment(file: path))" : "\(error)"
+      }
+    }
+  }
+}
+
+extension CacheSummary {
+  /// The hooks grouped by kind, in order of first appearance.
+  public var groups: [HookGroup] {
+    var groups: [HookGroup] = []
+    var places: [[String]: Int] = [:]
+    for hook in hooks {
+      let name = withoutLayer(hook.name)
+      let key = [name] + hook.shape.map { "\($0)" }
+      guard let place = places[key] else {
+        places[key] = groups.count
+        groups.append(
+          HookGroup(
+            name: name, count: 1, shape: hook.shape, rawBytes: hook.rawBytes,
+            storedBytes: hook.storedBytes, encodings: hook.encodings))
+        continue
+      }
+      groups[place].count += 1
+      groups[place].rawBytes = sum([groups[place].rawBytes, hook.rawBytes])
+      groups[place].storedBytes = sum([groups[place].storedBytes, hook.storedBytes])
+      groups[place].encodings.merge(hook.encodings, uniquingKeysWith: { sum([$0, $1]) })
+    }
+    return groups
+  }
+}
+
+/// `blocks.7.hook_z` → `blocks.*.hook_z`; other names as they are.
+private func withoutLayer(_ name: String) -> String {
+  let parts = name.split(separator: ".", maxSplits: 2)
+  guard parts.count == 3, parts[0] == "blocks", Int(parts[1]) != nil else { return name }
+  return "blocks.*.\(parts[2])"
+}
+
+/// A sum that stays at the largest number: totals in a manifest are not to be trusted.
+private func sum(_ numbers: [Int]) -> Int {
+  numbers.reduce(0) {
+    let (sum, overflow) = $0.addingReportingOverflow($1)
+    return overflow ? .max : sum
+  }
+}

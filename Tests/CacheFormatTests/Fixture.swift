@@ -1,0 +1,147 @@
+import CacheFormat
+import FileIO
+import FoundationEssentials
+import Testing
+
+/// SplitMix64: the same numbers from the same seed everywhere.
+struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+
+  /// Roughly normal: the sum of four uniform numbers.
+  mutating func normal() -> Float {
+    (0..<4).reduce(0) { sum, _ in sum + Float.random(in: -1...1, using: &self) }
+  }
+}
+
+/// A directory that goes away with the object.
+final class TemporaryDirectory {
+  let path: String
+
+  init() {
+    path = "/tmp/patchbay-test-\(UInt64.random(in: 0 ... .max))"
+    try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+
+  func path(_ name: String) -> String { path + "/" + name }
+}
+
+/// A small capture: a plan, its prompts and all their arrays.
+struct Capture {
+  var plan: CachePlan
+  var prompts: [Prompt]
+  var pairs: [PromptPair]
+  /// By hook, then prompt.
+  var arrays: [[[Float]]]
+
+  /// - Parameters:
+  ///   - lengths: the number of tokens of each prompt.
+  ///   - hooks: name and shape of each array; by default one of every kind of compressibility.
+  init(
+    lengths: [Int] = [3, 5, 2], hooks: [HookSpec] = Capture.mixedHooks,
+    elementType: ElementType = .f32, segmentBytes: Int = 1 << 20, seed: UInt64 = 1
+  ) {
+    var generator = SeededGenerator(seed: seed)
+    let model = ModelIdentity(
+      name: "tiny", weightsDigest: String(repeating: "a", count: 64),
+      tokenizerDigest: String(repeating: "b", count: 64), layers: 1, heads: 2, width: 8,
+      headWidth: 4, mlpWidth: 16, vocabulary: 100, contextLength: 64)
+    plan = CachePlan(
+      tool: "patchbay test", model: model, weights: "raw", prependBOS: true, kernel: "none",
+      promptFileName: "prompts.txt", promptFileDigest: String(repeating: "c", count: 64),
+      promptCount: lengths.count, pairCount: 1, elementType: elementType,
+      segmentBytes: segmentBytes, hooks: hooks)
+    prompts = lengths.enumerated().map { number, T in
+      Prompt(
+        text: "prompt \(number) é\n", tokens: (0..<T).map { Int32($0 + number) },
+        pieces: (0..<T).map { " p\($0)" })
+    }
+    pairs = [
+      PromptPair(
+        id: "one", clean: 0, corrupted: lengths.count > 1 ? 1 : nil, answer: 3, wrongAnswer: 4,
+        roles: ["END": 2], subject: [1, 2]),
+      PromptPair(clean: 0),
+    ]
+    arrays = hooks.map { hook in
+      lengths.map { T in
+        Capture.values(of: hook, count: hook.count(positions: T) ?? 0, using: &generator)
+      }
+    }
+  }
+
+  static let mixedHooks = [
+    HookSpec(name: "blocks.0.hook_resid_pre", shape: [.positions, .fixed(8)]),
+    HookSpec(name: "blocks.0.ln1.hook_scale", shape: [.positions, .fixed(1)]),
+    HookSpec(
+      name: "blocks.0.attn.hook_pattern", shape: [.fixed(2), .positions, .positions]),
+    HookSpec(name: "blocks.0.mlp.hook_post", shape: [.positions, .fixed(16)]),
+  ]
+
+  /// Zeros above a diagonal for patterns, repeated values for MLPs, noise for the rest.
+  private static func values(
+    of hook: HookSpec, count: Int, using generator: inout SeededGenerator
+  ) -> [Float] {
+    (0..<count).map { index in
+      if hook.name.hasSuffix("pattern") { return index % 3 == 0 ? generator.normal() : 0 }
+      if hook.name.hasSuffix("post") { return Float(index % 4) }
+      return generator.normal()
+    }
+  }
+
+  /// Writes segments in order, as a capture with one thread does.
+  func write(to directory: String, fileSystem: any FileSystem = SystemCalls()) throws(CacheError) {
+    let writer = try CacheWriter(
+      directory: directory, plan: plan, prompts: prompts, pairs: pairs, fileSystem: fileSystem)
+    for index in writer.segmentRanges.indices {
+      try writer.commit(try seal(segment: index, of: writer))
+    }
+    try writer.finish()
+  }
+
+  func seal(segment index: Int, of writer: CacheWriter) throws(CacheError) -> SealedSegment {
+    let segment = try writer.openSegment(index)
+    for hook in plan.hooks.indices {
+      for prompt in segment.prompts {
+        try arrays[hook][prompt].withUnsafeBufferPointer { (values) throws(CacheError) in
+          try segment.append(hook: hook, prompt: prompt, values: values)
+        }
+      }
+    }
+    return try segment.seal()
+  }
+
+  /// Whether `reader` has the first prompts of this capture, bit for bit.
+  func agrees(with reader: CacheReader, prompts: Int) throws -> Bool {
+    for hook in plan.hooks.indices {
+      for prompt in 0..<prompts {
+        let values = try reader.read(hook: hook, prompt: prompt)
+        guard bits(values) == bits(arrays[hook][prompt]) else { return false }
+      }
+    }
+    return true
+  }
+}
+
+func bits(_ values: [Float]) -> [UInt32] { values.map(\.bitPattern) }
+
+func contents(_ path: String) throws -> [UInt8] { try readFile(path, limit: 1 << 30) }
+
+func overwrite(_ path: String, _ bytes: [UInt8]) throws {
+  try Data(bytes).write(to: URL(filePath: path))
+}
+
+/// The names of the files of a directory, sorted.
+func fileNames(_ directory: String) throws -> [String] {
+  try SystemCalls().list(directory).sorted()
+}
