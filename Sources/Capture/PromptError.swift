@@ -8,7 +8,7 @@ struct PromptError: ReportableError, Equatable {
     case wrongAnswer = "wrong-answer"
   }
 
-  enum Problem: Sendable, Equatable {
+  enum Problem: Error, Equatable {
     case file(FileError)
     case unknownFormat
     case noPrompts

@@ -112,8 +112,6 @@ private func isBlank(_ line: UnsafeRawBufferPointer) -> Bool {
   line.allSatisfy { $0 == 0x20 || $0 == 0x09 }
 }
 
-extension PromptError.Problem: Error {}
-
 extension PromptRow {
   /// A line of a .txt file: `clean [TAB corrupted [TAB answer [TAB wrong-answer]]]`.
   fileprivate init(columns bytes: UnsafeRawBufferPointer, line: Int) throws(PromptError.Problem) {
