@@ -66,7 +66,9 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swiftSettings),
     tests("KernelTests", ["CKernels", "TestSupport"]),
     tests("FileIOTests", ["FileIO"]),
-    tests("CacheFormatTests", ["CacheFormat", "FileIO"], resources: [.copy("Golden")]),
+    tests(
+      "CacheFormatTests", ["CacheFormat", "FileIO", "TestSupport"],
+      resources: [.copy("Golden")]),
     tests("ModelTests", ["Model", "FileIO", "TestSupport"], resources: [.copy("Fixtures")]),
     tests("PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"]),
     tests(

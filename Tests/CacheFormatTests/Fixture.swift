@@ -1,39 +1,17 @@
 import CacheFormat
 import FileIO
 import FoundationEssentials
+import TestSupport
 import Testing
 
-/// SplitMix64: the same numbers from the same seed everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
+extension SeededGenerator {
   /// Roughly normal: the sum of four uniform numbers.
   mutating func normal() -> Float {
-    (0..<4).reduce(0) { sum, _ in sum + Float.random(in: -1...1, using: &self) }
+    floats(4, in: -1...1).reduce(0, +)
   }
 }
 
-/// A directory that goes away with the object.
-final class TemporaryDirectory {
-  let path: String
-
-  init() {
-    path = "/tmp/patchbay-test-\(UInt64.random(in: 0 ... .max))"
-    try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
+extension TemporaryDirectory {
   func path(_ name: String) -> String { path + "/" + name }
 }
 

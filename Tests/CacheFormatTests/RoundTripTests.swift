@@ -1,11 +1,12 @@
 import CacheFormat
 import FileIO
+import TestSupport
 import Testing
 
 /// What goes in comes out, bit for bit.
 @Suite struct RoundTripTests {
   @Test func aSmallCaptureReadsBack() throws {
-    let directory = TemporaryDirectory()
+    let directory = try TemporaryDirectory()
     let capture = Capture(lengths: [3, 5, 2, 7, 1], segmentBytes: 700)
     try capture.write(to: directory.path("cache"))
     let reader = try CacheReader(directory: directory.path("cache"))
@@ -26,12 +27,12 @@ import Testing
       Array(0...33) + [61, 127, 509, 511, 512, 513, 1021, 2049, 32255, 32256, 32257, 64511, 64513]
     let hooks = sizes.map { HookSpec(name: "h\($0)_post", shape: [.fixed($0), .positions]) }
     let capture = Capture(lengths: [1], hooks: hooks, elementType: type)
-    let directory = TemporaryDirectory()
+    let directory = try TemporaryDirectory()
     try capture.write(to: directory.path("cache"))
     let reader = try CacheReader(directory: directory.path("cache"))
     // Small whole numbers survive any element type.
     #expect(try capture.agrees(with: reader, prompts: 1))
-    #expect(try reader.verify().isHealthy)
+    #expect(reader.verify().isHealthy)
   }
 
   @Test func everyKindOfFloatReadsBack() throws {
@@ -44,14 +45,14 @@ import Testing
     var capture = Capture(
       lengths: [1], hooks: [HookSpec(name: "all", shape: [.fixed(patterns.count)])])
     capture.arrays = [[patterns.map { Float(bitPattern: $0) }]]
-    let directory = TemporaryDirectory()
+    let directory = try TemporaryDirectory()
     try capture.write(to: directory.path("cache"))
     let reader = try CacheReader(directory: directory.path("cache"))
     #expect(try capture.agrees(with: reader, prompts: 1))
   }
 
   @Test func aHookIsReadIntoGivenMemory() throws {
-    let directory = TemporaryDirectory()
+    let directory = try TemporaryDirectory()
     let capture = Capture()
     try capture.write(to: directory.path("cache"))
     let reader = try CacheReader(directory: directory.path("cache"), checksums: false)
@@ -66,7 +67,7 @@ import Testing
   }
 
   @Test func threadsReadSideBySide() async throws {
-    let directory = TemporaryDirectory()
+    let directory = try TemporaryDirectory()
     let capture = Capture(lengths: Array(repeating: 6, count: 40), segmentBytes: 2000)
     try capture.write(to: directory.path("cache"))
     let reader = try CacheReader(directory: directory.path("cache"))
@@ -80,7 +81,7 @@ import Testing
   }
 
   @Test func bytesDependOnTheCaptureAlone() throws {
-    let directory = TemporaryDirectory()
+    let directory = try TemporaryDirectory()
     let capture = Capture(lengths: [3, 5, 2, 7, 1, 4], segmentBytes: 700)
     try capture.write(to: directory.path("one"))
     let writer = try CacheWriter(
@@ -111,7 +112,7 @@ import Testing
         Float(bitPattern: UInt32.random(in: 0..<0x7F80_0000, using: &generator))
       }
     }
-    let directory = TemporaryDirectory()
+    let directory = try TemporaryDirectory()
     try capture.write(to: directory.path("cache"))
     let summary = try CacheReader(directory: directory.path("cache")).summary()
     #expect(summary.hooks[0].encodings == ["raw": 2])
