@@ -104,7 +104,7 @@ struct Heatmap {
       return Heatmap.colored(text, effect, largest: largest)
     }
     if !numeric { return effect < 0 && !isSmall ? "-" + shade : shade + shade }
-    let text = isSmall ? "·" : shade + " " + fixed(effect, 2)
+    let text = isSmall ? "·" : shade + padded(fixed(effect, 2), to: 5, .right)
     return padded(text, to: Heatmap.cellWidth, .right)
   }
 

@@ -101,7 +101,7 @@ struct CaptureCommand: ParsableCommand {
     let tokenizer = try Tokenizer(directory: directory)
     let set = try PromptSet(
       file, encode: tokenizer.encode, piece: tokenizer.piece,
-      bytes: tokenizer.bytes, bos: noBos ? nil : tokenizer.endOfText,
+      bytes: tokenizer.bytes(of:), bos: noBos ? nil : tokenizer.endOfText,
       contextLength: config.contextLength, skipUnaligned: skipUnaligned)
     let points = try hookPoints(of: config)
     let size = CaptureSize(prompts: set.prompts, points: points, config: config, dtype: dtype)

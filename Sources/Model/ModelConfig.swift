@@ -23,6 +23,12 @@ public struct ModelConfig: Sendable, Equatable {
   public var scalesAttentionByInverseLayer: Bool
   /// Whether the unembedding is the token embedding.
   public var tiesEmbeddings: Bool
+
+  /// The sizes of GPT-2 small, "gpt2" (Radford et al. 2019).
+  public static let gpt2Small = ModelConfig(
+    layers: 12, heads: 12, width: 768, headWidth: 64, mlpWidth: 3072, vocabulary: 50257,
+    contextLength: 1024, layerNormEpsilon: 1e-5, activation: .geluNew, scalesAttention: true,
+    scalesAttentionByInverseLayer: false, tiesEmbeddings: true)
 }
 
 extension ModelConfig {

@@ -96,9 +96,13 @@ public struct Tokenizer: Sendable {
   /// The text of tokens. Bytes that are not UTF-8 become U+FFFD; ids that are no tokens are left
   /// out. Equal to Hugging Face's `decode` without cleaning up and without skipping specials.
   public func decode(_ ids: [Int32]) -> String {
-    var bytes: [UInt8] = []
-    for id in ids where 0..<count ~= Int(id) { bytes.append(contentsOf: pieces[Int(id)]) }
-    return String(decoding: bytes, as: UTF8.self)
+    String(decoding: ids.flatMap(bytes(of:)), as: UTF8.self)
+  }
+
+  /// The bytes that one token stands for; none for an id that is no token. Over the tokens of a
+  /// text they add up to the text's UTF-8.
+  public func bytes(of id: Int32) -> [UInt8] {
+    0..<count ~= Int(id) ? Array(pieces[Int(id)]) : []
   }
 
   /// The text of one token.

@@ -234,10 +234,7 @@ import Testing
   }
 
   @Test func gpt2SmallHasTransformerLenssNumberOfHooks() {
-    let config = ModelConfig(
-      layers: 12, heads: 12, width: 768, headWidth: 64, mlpWidth: 3072, vocabulary: 50257,
-      contextLength: 1024, layerNormEpsilon: 1e-5, activation: .geluNew, scalesAttention: true,
-      scalesAttentionByInverseLayer: false, tiesEmbeddings: true)
+    let config = ModelConfig.gpt2Small
     let defaults = config.hookPoints.filter(\.kind.isDefault)
     #expect(defaults.count == 208)
     // 177,433 values a token, and 288 more for each position of the prompt.
