@@ -36,6 +36,8 @@ def write_model(size: str, folder: Path, tokenizer: Path | None, seed: int):
             shutil.copy(tokenizer / name, folder / name)
         return
     vocabulary = {symbol: index for index, symbol in enumerate(byte_symbols())}
+    for index in range(len(vocabulary), config.bos_token_id):
+        vocabulary[f"unused{index}"] = index  # no merge makes it
     vocabulary[END_OF_TEXT] = config.bos_token_id
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
