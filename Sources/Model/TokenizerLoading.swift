@@ -97,17 +97,24 @@ struct LoadedTokenizer {
     _ files: TokenizerFiles, _ settings: TokenizerSettings
   ) throws(TokenizerError) {
     for added in files.added { try add(added) }
-    let specialContents = Set(settings.specials.map(\.token.content))
+    let contents = Set(files.added.map(\.token.content))
+    let specials = Set(settings.specials.map(\.token.content))
     // A tokenizer.json takes the place of the older added_tokens.json, token by token.
-    let known = Set(files.added.map(\.token.content))
     for var added in settings.added
-    where settings.listsAddedTokens || !known.contains(added.token.content) {
-      if specialContents.contains(added.token.content) { added.token.special = true }
+    where settings.listsAddedTokens || !contents.contains(added.token.content) {
+      if specials.contains(added.token.content) { added.token.special = true }
       try add(added)
     }
-    let listed = settings.added.map(\.token.content)
-    let flagged = Set(listed + (settings.listsAddedTokens ? [] : files.added.map(\.token.content)))
-    for special in settings.specials {
+    let older = settings.listsAddedTokens ? [] : contents
+    addSpecials(files, settings, flagged: older.union(settings.added.map(\.token.content)))
+  }
+
+  /// - Parameter flagged: the tokens whose flags in their list count, not those in their role.
+  private mutating func addSpecials(
+    _ files: TokenizerFiles, _ settings: TokenizerSettings, flagged: Set<[UInt8]>
+  ) {
+    var seen: Set<[UInt8]> = []
+    for special in settings.specials where seen.insert(special.token.content).inserted {
       var token = special.token
       let isAdded = spellings.id(of: token.content).map { addedTokens.tokens[$0] != nil } ?? false
       if isAdded, !special.hasFlags || flagged.contains(token.content) { continue }
