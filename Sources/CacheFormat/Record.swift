@@ -13,7 +13,8 @@ enum Alignment {
 /// four: segment header, block header and trailer. Little-endian.
 struct Record {
   static let size = 64
-  private static let checkedBytes = 60
+  /// The last four bytes are the checksum of those before.
+  static let checkedBytes = 60
 
   private(set) var bytes = [UInt8](repeating: 0, count: Record.size)
 
@@ -31,15 +32,22 @@ struct Record {
     for (index, byte) in source.enumerated() { bytes[offset + index] = byte }
   }
 
+  /// The last four bytes once sealed.
+  private(set) var checksum: UInt32 = 0
+
   /// Writes the checksum; nothing may be put after it.
   mutating func seal() {
-    put(bytes.withUnsafeBytes { checksum(.init(rebasing: $0[..<Record.checkedBytes])) }, at: 60)
+    checksum = bytes.withUnsafeBytes {
+      CacheFormat.checksum(.init(rebasing: $0[..<Record.checkedBytes]))
+    }
+    put(checksum, at: Record.checkedBytes)
   }
 
   /// Whether the 64 bytes at `pointer` have this magic and are as they were sealed.
   static func isIntact(_ pointer: UnsafeRawPointer, magic: StaticString) -> Bool {
     (0..<8).allSatisfy { byte(pointer, $0) == magic.utf8Start[$0] }
-      && checksum(UnsafeRawBufferPointer(start: pointer, count: checkedBytes)) == word(pointer, 60)
+      && CacheFormat.checksum(UnsafeRawBufferPointer(start: pointer, count: checkedBytes))
+        == word(pointer, checkedBytes)
   }
 
   static func byte(_ pointer: UnsafeRawPointer, _ offset: Int) -> UInt8 {

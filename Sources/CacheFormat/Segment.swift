@@ -175,10 +175,9 @@ final class Segment: Sendable {
     else { throw .impossible("a place outside the segment") }
     let header = try BlockHeader.decode(base + offset)
     try checkIdentity(header, hook: hook, prompt: prompt)
-    guard
-      checksum(UnsafeRawBufferPointer(start: base + offset, count: Record.size))
-        == entry.headerChecksum
-    else { throw .identity("the same array of another capture") }
+    guard Record.word(base + offset, Record.checkedBytes) == entry.headerChecksum else {
+      throw .identity("the same array of another capture")
+    }
     guard header.storedLength == entry.storedLength else {
       throw .impossible("\(header.storedLength) stored bytes, the index \(entry.storedLength)")
     }

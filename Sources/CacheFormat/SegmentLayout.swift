@@ -15,8 +15,9 @@ enum SegmentLayout {
   }
 }
 
-/// Where a block is, how long its stored bytes are, and the last four bytes of its header, its
-/// checksum: through the index the manifest vouches for every byte of a segment.
+/// Where a block is, how long its stored bytes are, and the checksum that its header ends with:
+/// through the index the manifest vouches for every byte of a segment. (Not a checksum of the whole
+/// header: that of bytes followed by their own checksum is the same for all.)
 struct IndexEntry: Equatable {
   static let size = 16
 

@@ -117,7 +117,7 @@ public final class SegmentWriter {
     buffer.pad()
     IndexEntry(
       offset: UInt64(offset), storedLength: UInt32(result.storedLength),
-      headerChecksum: record.bytes.withUnsafeBytes { checksum($0) }
+      headerChecksum: record.checksum
     ).append(to: &index)
     hooks[hook].raw += result.rawLength
     hooks[hook].stored += result.storedLength

@@ -15,6 +15,26 @@ extension TemporaryDirectory {
   func path(_ name: String) -> String { path + "/" + name }
 }
 
+/// The real file system, but nothing waits for the disk.
+struct UnsyncedFileSystem: FileSystem {
+  private let real = SystemCalls()
+
+  func create(_ path: String) throws(SystemError) -> Int32 { try real.create(path) }
+  func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) throws(SystemError) -> Int {
+    try real.write(descriptor, bytes)
+  }
+  func synchronize(_ descriptor: Int32) {}
+  func close(_ descriptor: Int32) throws(SystemError) { try real.close(descriptor) }
+  func rename(_ old: String, _ new: String) throws(SystemError) { try real.rename(old, new) }
+  func remove(_ path: String) throws(SystemError) { try real.remove(path) }
+  func makeDirectory(_ path: String) throws(SystemError) { try real.makeDirectory(path) }
+  func openDirectory(_ path: String) throws(SystemError) -> Int32 {
+    try real.openDirectory(path)
+  }
+  func synchronizeDirectory(_ descriptor: Int32) {}
+  func list(_ path: String) throws(SystemError) -> [String] { try real.list(path) }
+}
+
 /// A small capture: a plan, its prompts and all their arrays.
 struct Capture {
   var plan: CachePlan
@@ -78,7 +98,9 @@ struct Capture {
   }
 
   /// Writes segments in order, as a capture with one thread does.
-  func write(to directory: String, fileSystem: any FileSystem = SystemCalls()) throws(CacheError) {
+  func write(to directory: String, fileSystem: any FileSystem = UnsyncedFileSystem())
+    throws(CacheError)
+  {
     let writer = try CacheWriter(
       directory: directory, plan: plan, prompts: prompts, pairs: pairs, fileSystem: fileSystem)
     for index in writer.segmentRanges.indices {

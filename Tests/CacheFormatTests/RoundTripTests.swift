@@ -8,7 +8,7 @@ import Testing
   @Test func aSmallCaptureReadsBack() throws {
     let directory = try TemporaryDirectory()
     let capture = Capture(lengths: [3, 5, 2, 7, 1], segmentBytes: 700)
-    try capture.write(to: directory.path("cache"))
+    try capture.write(to: directory.path("cache"), fileSystem: SystemCalls())
     let reader = try CacheReader(directory: directory.path("cache"))
     #expect(reader.isComplete)
     #expect(reader.committedPrompts == 5)
@@ -86,7 +86,7 @@ import Testing
     try capture.write(to: directory.path("one"))
     let writer = try CacheWriter(
       directory: directory.path("two"), plan: capture.plan, prompts: capture.prompts,
-      pairs: capture.pairs)
+      pairs: capture.pairs, fileSystem: UnsyncedFileSystem())
     let sealed = try writer.segmentRanges.indices.reversed().map {
       try capture.seal(segment: $0, of: writer)
     }

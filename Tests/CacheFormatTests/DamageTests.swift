@@ -1,0 +1,129 @@
+import CacheFormat
+import FileIO
+import Glibc
+import TestSupport
+import Testing
+
+/// No bit of a cache can change, and no byte go missing, without an error.
+@Suite struct DamageTests {
+  private static let capture = Capture(
+    lengths: [2, 1],
+    hooks: [
+      HookSpec(name: "a_pattern", shape: [.fixed(4), .positions, .positions]),
+      HookSpec(name: "b", shape: [.positions, .fixed(3)]),
+    ])
+  private static let files = [
+    "manifest", "plan.json", "prompts.jsonl", "pairs.jsonl", "segment-000000.pbs",
+  ]
+
+  @Test(arguments: files)
+  func everyFlippedBitIsCaught(file: String) throws {
+    let directory = try TemporaryDirectory()
+    let cache = directory.path("cache")
+    try DamageTests.capture.write(to: cache)
+    #expect(Outcome.of(cache, DamageTests.capture).outcome == .sound)
+    let path = cache + "/" + file
+    let descriptor = open(path, O_RDWR)
+    defer { close(descriptor) }
+    for (offset, byte) in try contents(path).enumerated() {
+      for bit in 0..<8 {
+        var flipped = byte ^ (1 << bit)
+        pwrite(descriptor, &flipped, 1, offset)
+        let (outcome, silent) = Outcome.of(cache, DamageTests.capture)
+        guard outcome != .sound, !silent else {
+          Issue.record("\(file): bit \(bit) of byte \(offset): silent \(silent)")
+          return
+        }
+      }
+      var original = byte
+      pwrite(descriptor, &original, 1, offset)
+    }
+    #expect(Outcome.of(cache, DamageTests.capture).outcome == .sound)
+  }
+
+  @Test(arguments: files)
+  func everyTruncationIsCaught(file: String) throws {
+    let directory = try TemporaryDirectory()
+    let cache = directory.path("cache")
+    try DamageTests.capture.write(to: cache)
+    let path = cache + "/" + file
+    for length in (0..<(try contents(path).count)).reversed() {
+      truncate(path, length)
+      let (outcome, silent) = Outcome.of(cache, DamageTests.capture)
+      #expect(outcome != .sound && !silent, "\(file) cut to \(length) bytes")
+    }
+  }
+
+  @Test(arguments: files)
+  func everyLongerFileIsCaught(file: String) throws {
+    let directory = try TemporaryDirectory()
+    let cache = directory.path("cache")
+    try DamageTests.capture.write(to: cache)
+    let path = cache + "/" + file
+    let whole = try contents(path)
+    for more in [[0], [10], Array(repeating: UInt8(0), count: 64), whole] {
+      try overwrite(path, whole + more)
+      let (outcome, silent) = Outcome.of(cache, DamageTests.capture)
+      #expect(outcome != .sound && !silent, "\(file) with \(more.count) bytes more")
+    }
+  }
+
+  @Test(arguments: files)
+  func everyMissingFileIsCaught(file: String) throws {
+    let directory = try TemporaryDirectory()
+    let cache = directory.path("cache")
+    try DamageTests.capture.write(to: cache)
+    unlink(cache + "/" + file)
+    let (outcome, silent) = Outcome.of(cache, DamageTests.capture)
+    #expect(outcome != .sound && !silent)
+  }
+
+  @Test func oneBadArrayLeavesTheOthersReadable() throws {
+    let directory = try TemporaryDirectory()
+    let capture = Capture(lengths: [3, 3, 3])
+    let forger = try Forger(capture, in: directory.path("cache"))
+    var segment = try contents(forger.segmentPath)
+    segment[forger.offset(hook: 1, prompt: 2, in: segment) + 64] ^= 1
+    try overwrite(forger.segmentPath, segment)
+    let reader = try CacheReader(directory: forger.directory)
+    for hook in capture.plan.hooks.indices {
+      for prompt in 0..<3 where (hook, prompt) != (1, 2) {
+        #expect(
+          bits(try reader.read(hook: hook, prompt: prompt)) == bits(capture.arrays[hook][prompt]))
+      }
+    }
+    let expected = CacheError.badBlock(
+      file: forger.segmentPath, prompt: 2, hook: "blocks.0.ln1.hook_scale",
+      problem: .storedChecksum)
+    #expect(throws: expected) { try reader.read(hook: 1, prompt: 2) }
+    #expect(expected.exitCode == .badData)
+    let report = reader.verify()
+    #expect(report.damaged == 1 && report.checkedArrays == 11)
+    #expect(report.findings.map(\.hook) == ["blocks.0.ln1.hook_scale"])
+    #expect(report.findings.map(\.prompt) == [2])
+  }
+
+  @Test func verificationCountsWhatItDoesNotName() throws {
+    let directory = try TemporaryDirectory()
+    let forger = try Forger(
+      Capture(lengths: Array(repeating: 2, count: 9)), in: directory.path("c"))
+    var segment = try contents(forger.segmentPath)
+    for hook in 0..<forger.hooks {
+      for prompt in 0..<forger.prompts {
+        segment[forger.offset(hook: hook, prompt: prompt, in: segment) + 64] ^= 1
+      }
+    }
+    try overwrite(forger.segmentPath, segment)
+    let report = try CacheReader(directory: forger.directory).verify(limit: 20)
+    #expect(report.damaged == 36 && report.findings.count == 20)
+  }
+
+  @Test func leftoversAreNamedAndHarmless() throws {
+    let directory = try TemporaryDirectory()
+    let cache = directory.path("cache")
+    try DamageTests.capture.write(to: cache)
+    try overwrite(cache + "/segment-000001.pbs.open", [1, 2, 3])
+    let report = try CacheReader(directory: cache).verify()
+    #expect(report.isHealthy && report.leftovers == ["segment-000001.pbs.open"])
+  }
+}
