@@ -123,7 +123,7 @@ struct CaptureCommand: ParsableCommand {
       weights: processing.rawValue, prependBOS: !noBos, kernel: BLAS.kernelName,
       promptFileName: prompts, promptFileDigest: file.digest, promptCount: set.prompts.count,
       pairCount: set.pairs.count, store: store.rawValue, elementType: dtype,
-      segmentBytes: CaptureRun.segmentBytes,
+      segmentBytes: CaptureRun.segmentBytes(total: size.bytes),
       hooks: points.map { HookSpec(name: $0.name, shape: $0.dimensions(in: config)) })
     let writer = try CacheWriter(
       directory: out, plan: plan, prompts: set.prompts, pairs: set.pairs)

@@ -10,9 +10,13 @@ import Terminal
 /// every activation at the moment when the pass shows it, so that memory holds one batch's working
 /// state a thread, whatever the number of prompts. Segments are committed in order.
 struct CaptureRun {
-  /// Raw activations in a segment, and so in a batch: some 270 tokens of GPT-2 small, enough for
-  /// matrix products at full speed.
-  static let segmentBytes = 192 << 20
+  /// Raw activations in a segment, and so in a batch, of a capture of `total` bytes: some 270 tokens
+  /// of GPT-2 small, enough for matrix products at full speed, and fewer where that would leave
+  /// cores without work. The number of threads plays no part, so that the cache does not depend on
+  /// it.
+  static func segmentBytes(total: Int) -> Int {
+    min(192 << 20, max(32 << 20, total / 8))
+  }
 
   let model: GPT2
   let points: [HookPoint]
