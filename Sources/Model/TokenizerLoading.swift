@@ -182,9 +182,11 @@ struct LoadedTokenizer {
       append(merge.result)
     }
     append(-1)
+    // Which tokens are sought first matters only if some are and some are not.
+    let hasTwoPasses = Set(addedTokens.tokens.values.map(\.normalized)).count == 2
     for (id, token) in addedTokens.tokens.sorted(by: { $0.key < $1.key }) {
       append(id)
-      let flags = [token.stripsLeft, token.stripsRight, token.normalized]
+      let flags = [token.stripsLeft, token.stripsRight, hasTwoPasses && token.normalized]
       append(flags.map { $0 ? 1 : 0 })
     }
     append(-1)
