@@ -14,11 +14,10 @@ Each folder has cases.json: "cases", an array of {"text", "ids", "decoded"}; "pi
 every id; and "beginning", the id that TransformerLens puts before a prompt.
 
 scalar-classes.json says which class of GPT-2's pattern every Unicode scalar has: how many there
-are of each, and the SHA-256 of a text with one character for each scalar in order: L letter,
-N number, S space, O other.
+are of each, and the 64-bit FNV-1a hash of a text with one character for each scalar in order:
+L letter, N number, S space, O other.
 """
 
-import hashlib
 import json
 import os
 import random
@@ -138,7 +137,10 @@ def write_scalar_classes(path: Path) -> None:
         scalar_class(splitter, chr(value)) for value in range(0x110000) if not 0xD800 <= value < 0xE000
     )
     counts = {name: classes.count(name) for name in "LNSO"}
-    write(path, {"counts": counts, "sha256": hashlib.sha256(classes.encode()).hexdigest()})
+    hash_value = 0xCBF29CE484222325
+    for byte in classes.encode():
+        hash_value = (hash_value ^ byte) * 0x100000001B3 % 2**64
+    write(path, {"counts": counts, "fnv1a": f"{hash_value:x}"})
 
 
 def main() -> None:

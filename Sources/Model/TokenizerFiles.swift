@@ -105,7 +105,11 @@ extension TokenizerFiles {
     try readPreTokenizer(file["pre_tokenizer"])
     try readPostProcessor(file["post_processor"])
     try refuseOtherDecoder(file["decoder"])
-    for value in file["added_tokens"]?.elements ?? [] {
+    let list = file["added_tokens"] ?? .null
+    guard let tokens = list.isNull ? [] : list.elements else {
+      throw .missingField(path: vocabularyPath, field: "a list of added_tokens")
+    }
+    for value in tokens {
       let token = try AddedToken(value, field: "added_tokens", path: vocabularyPath)
       guard let id = value["id"]?.integer else {
         throw .missingField(path: vocabularyPath, field: "the id of an added token")
