@@ -58,7 +58,7 @@ struct List: ParsableCommand {
         ratio(hook.storedBytes, of: hook.rawBytes), text(encodings: hook.encodings),
       ])
     }
-    table.lines().forEach { Swift.print($0) }
+    for line in table.lines() { Swift.print(line) }
   }
 
   private func print(_ prompts: [ListedPrompt]) {
@@ -73,7 +73,7 @@ struct List: ParsableCommand {
           .map { visible(String($0)) }.joined(separator: "\\n"),
       ])
     }
-    table.lines().forEach { Swift.print($0) }
+    for line in table.lines() { Swift.print(line) }
   }
 
   private func print(_ line: String) { Swift.print(line) }

@@ -59,11 +59,11 @@ struct Show: ParsableCommand {
       let array = try array(hook, position: position, of: reader)
       table.add(row(reader.plan.hooks[hook].name, array))
     }
-    table.lines().forEach { print($0) }
+    for line in table.lines() { print(line) }
     if hooks.count == 1 {
       let array = try array(hooks[0], position: position, of: reader)
       print("")
-      array.lines(pieces: try reader.prompt(prompt).pieces).forEach { print($0) }
+      for line in array.lines(pieces: try reader.prompt(prompt).pieces) { print(line) }
     }
   }
 

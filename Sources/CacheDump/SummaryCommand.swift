@@ -18,7 +18,7 @@ struct SummaryCommand: ParsableCommand {
     if json {
       try printJSON(summary)
     } else {
-      summary.lines(style: .forStandardOutput()).forEach { print($0) }
+      for line in summary.lines(style: .forStandardOutput()) { print(line) }
     }
     if let problem = summary.problems.first {
       let others = summary.problems.count - 1

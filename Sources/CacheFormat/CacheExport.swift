@@ -56,7 +56,12 @@ public struct CacheExport {
   private struct Tensor: Encodable {
     var dtype = "F32"
     var shape: [Int]
-    var data_offsets: [Int]
+    var offsets: [Int]
+
+    enum CodingKeys: String, CodingKey {
+      case dtype, shape
+      case offsets = "data_offsets"
+    }
   }
 
   private struct Header: Encodable {
@@ -103,7 +108,7 @@ public struct CacheExport {
         throw .cache(.arrayTooLarge(hook: spec.name, positions: T))
       }
       let tensor = Tensor(
-        shape: spec.dimensions(positions: T), data_offsets: [offset, offset + 4 * count])
+        shape: spec.dimensions(positions: T), offsets: [offset, offset + 4 * count])
       header.tensors.append((spec.name, tensor))
       offset += 4 * count
     }

@@ -5,7 +5,13 @@ public struct HookArray: Sendable {
     public var size: Int
     public var isPositions: Bool
     /// The index that the first entry has in the whole array.
-    public var first = 0
+    public var first: Int
+
+    public init(size: Int, isPositions: Bool, first: Int = 0) {
+      self.size = size
+      self.isPositions = isPositions
+      self.first = first
+    }
   }
 
   public var axes: [Axis]

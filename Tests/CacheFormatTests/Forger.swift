@@ -82,11 +82,15 @@ struct Forger {
     put(crc(bytes[record..<record + 60]), at: record + 60, in: &bytes)
   }
 
-  /// CRC-32C bit by bit.
+  /// CRC-32C, byte by byte.
   private func crc(_ bytes: some Sequence<UInt8>) -> UInt32 {
-    ~bytes.reduce(~0) { crc, byte in
-      (0..<8).reduce(crc ^ UInt32(byte)) { crc, _ in crc >> 1 ^ (crc & 1) * 0x82F6_3B78 }
-    }
+    var crc = ~UInt32(0)
+    for byte in bytes { crc = crc >> 8 ^ Forger.remainders[Int((crc ^ UInt32(byte)) & 0xFF)] }
+    return ~crc
+  }
+
+  private static let remainders = (0..<256).map { byte in
+    (0..<8).reduce(UInt32(byte)) { crc, _ in crc >> 1 ^ (crc & 1) * 0x82F6_3B78 }
   }
 
   private func eightDigits(_ word: UInt32) -> String {

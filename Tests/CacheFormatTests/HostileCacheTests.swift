@@ -149,7 +149,7 @@ import Testing
     let original = try contents(forger.segmentPath)
     let manifest = try contents(forger.manifestPath)
     var caught = 0
-    for _ in 0..<1500 {
+    for _ in 0..<600 {
       try overwrite(forger.manifestPath, manifest)
       try forger.forgeSegment { segment in
         segment = original
@@ -160,7 +160,7 @@ import Testing
       }
       if Outcome.of(forger.directory, HostileCacheTests.capture).outcome != .sound { caught += 1 }
     }
-    #expect(caught > 1000, "seed \(seed)")
+    #expect(caught > 400, "seed \(seed)")
   }
 
   @Test(arguments: [
