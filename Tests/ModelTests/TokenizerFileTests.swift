@@ -1,20 +1,19 @@
 import FileIO
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Model
 
-/// A folder with the files of a tokenizer, removed with the object.
-private final class Folder {
-  let path: String
+/// A folder with the files of a tokenizer.
+private struct Folder {
+  private let directory: TemporaryDirectory
+  var path: String { directory.path }
 
   init(_ files: [String: String]) throws {
-    path = FileManager.default.temporaryDirectory.path + "/tokenizer-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    directory = try TemporaryDirectory()
     for (name, text) in files { try write(name, Data(text.utf8)) }
   }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
 
   func write(_ name: String, _ data: Data) throws {
     try data.write(to: URL(fileURLWithPath: path + "/" + name))
@@ -23,7 +22,11 @@ private final class Folder {
   func file(_ name: String) -> String { path + "/" + name }
 
   /// The folder stays until the call is over.
-  func tokenizer() throws(TokenizerError) -> Tokenizer { try Tokenizer(directory: path) }
+  func tokenizer() throws(TokenizerError) -> Tokenizer {
+    let kept = directory
+    defer { withExtendedLifetime(kept) {} }
+    return try Tokenizer(directory: kept.path)
+  }
 }
 
 private let vocabulary = #"{"a": 0, "b": 1, "\u0120": 2, "ab": 3, "<|endoftext|>": 4}"#

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Model
@@ -15,9 +16,8 @@ private struct ReferenceCases: Decodable {
   var cases: [Case]
 }
 
-private func fixture(_ name: String) throws -> String {
-  let folder = try #require(Bundle.module.resourcePath)
-  return folder + "/Fixtures/tokenizer/" + name
+private func fixture(_ name: String) -> String {
+  ReferenceArrays.path("tokenizer/" + name)
 }
 
 private func decoded<T: Decodable>(_ type: T.Type, _ path: String) throws -> T {
@@ -32,8 +32,8 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
 @Suite struct TokenizerAgainstHuggingFaceTests {
   @Test(arguments: ["two-files", "single-file", "odd"])
   func idsAndTextsAreHuggingFaces(name: String) throws {
-    let tokenizer = try Tokenizer(directory: try fixture(name))
-    let reference = try decoded(ReferenceCases.self, try fixture(name + "/cases.json"))
+    let tokenizer = try Tokenizer(directory: fixture(name))
+    let reference = try decoded(ReferenceCases.self, fixture(name + "/cases.json"))
     #expect(reference.cases.count > 50)
     for item in reference.cases {
       #expect(tokenizer.encode(item.text) == item.ids, "\(item.text.debugDescription)")
@@ -52,7 +52,7 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
       var counts: [String: Int]
       var fnv1a: String
     }
-    let reference = try decoded(Classes.self, try fixture("scalar-classes.json"))
+    let reference = try decoded(Classes.self, fixture("scalar-classes.json"))
     var names: [UInt8] = []
     for value in UInt32(0)..<0x110000 {
       guard let scalar = Unicode.Scalar(value) else { continue }
@@ -70,7 +70,7 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
 
 @Suite struct TokenizerTextTests {
   @Test func canonicallyEquivalentTextsDiffer() throws {
-    let tokenizer = try Tokenizer(directory: try fixture("two-files"))
+    let tokenizer = try Tokenizer(directory: fixture("two-files"))
     let (composed, decomposed) = ("caf\u{E9}", "cafe\u{301}")
     #expect(tokenizer.encode(composed) != tokenizer.encode(decomposed))
     for text in [composed, decomposed] {
@@ -79,14 +79,14 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
   }
 
   @Test func idsThatAreNoTokensAreLeftOut() throws {
-    let tokenizer = try Tokenizer(directory: try fixture("two-files"))
+    let tokenizer = try Tokenizer(directory: fixture("two-files"))
     let ids = tokenizer.encode("abc")
     #expect(tokenizer.decode([-1] + ids + [Int32(tokenizer.count), .max, .min]) == "abc")
     #expect(tokenizer.piece(-1) == "")
   }
 
   @Test func partsOfCharactersBecomeReplacementCharacters() throws {
-    let tokenizer = try Tokenizer(directory: try fixture("two-files"))
+    let tokenizer = try Tokenizer(directory: fixture("two-files"))
     let ids = tokenizer.encode("\u{1F9FF}")
     try #require(ids.count == 4)
     #expect(sameScalars(tokenizer.piece(ids[0]), "\u{FFFD}"))
@@ -110,7 +110,7 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
   /// The heap against the definition: merge the leftmost pair of the lowest rank, again and again.
   @Test func mergingFollowsTheDefinition() throws {
     let seed: UInt64 = 11
-    var generator = SplitMix(state: seed)
+    var generator = TestSupport.SeededGenerator(seed: seed)
     let letters = 4
     for _ in 0..<200 {
       let (model, merges) = randomModel(letters: letters, &generator)
@@ -125,7 +125,7 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
   }
 
   @Test func aVeryLongWordIsMerged() throws {
-    let tokenizer = try Tokenizer(directory: try fixture("two-files"))
+    let tokenizer = try Tokenizer(directory: fixture("two-files"))
     let text = String(repeating: "the", count: 100_000)
     let ids = tokenizer.encode(text)
     #expect(ids.count < text.utf8.count)
@@ -135,7 +135,7 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
 
 /// Random merges over a few letters: each makes a new token of two that exist.
 private func randomModel(
-  letters: Int, _ generator: inout SplitMix
+  letters: Int, _ generator: inout TestSupport.SeededGenerator
 ) -> (BPEModel, [[Int32]: (rank: Int, result: Int32)]) {
   var model = BPEModel(
     byteIDs: (0..<256).map { $0 < letters ? Int32($0) : -1 }, merges: MergeTable(capacity: 12))
@@ -165,18 +165,5 @@ private func mergedByDefinition(
       let first = candidates.first(where: { $0.merge.rank == rank })
     else { return ids }
     ids.replaceSubrange(first.index...first.index + 1, with: [first.merge.result])
-  }
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-private struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-    return z ^ z >> 31
   }
 }
