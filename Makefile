@@ -38,8 +38,10 @@ demo: build
 	$(BIN)/cachedump $(DEMO)/cache
 	$(BIN)/analyze patch --cache $(DEMO)/cache --hooks resid_pre,z
 
-test: build
-	swift test -c release
+# In a folder of its own: tests are compiled otherwise than the products, and in the same folder each
+# build would undo the other. They run the commands that they build there.
+test: setup
+	swift test -c release --scratch-path .build-test
 
 # Capture and sweeps beside TransformerLens on a random model of GPT-2 small's size.
 bench: build
@@ -53,4 +55,4 @@ format:
 	swift format -i -r Sources Tests Package.swift
 
 clean:
-	rm -rf .build
+	rm -rf .build .build-test
