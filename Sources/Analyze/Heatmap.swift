@@ -124,7 +124,7 @@ struct Heatmap {
     let strength = largest > 0 ? min(1, abs(effect) / largest) : 0
     let (red, green, blue) = effect >= 0 ? (33.0, 102.0, 172.0) : (178.0, 24.0, 43.0)
     func mixed(_ channel: Double) -> Int { Int(247 + (channel - 247) * strength) }
-    let ink = strength > 0.55 ? "97" : "30"
+    let ink = strength > 0.55 ? "38;2;255;255;255" : "38;2;0;0;0"
     return
       "\u{1B}[\(ink);48;2;\(mixed(red));\(mixed(green));\(mixed(blue))m\(text)\u{1B}[0m"
   }
