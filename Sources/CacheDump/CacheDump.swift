@@ -44,9 +44,11 @@ extension CacheReader {
   }
 }
 
-func printJSON(_ value: some Encodable) throws {
+/// - Parameter onOneLine: for long arrays of numbers, which would take a line each.
+func printJSON(_ value: some Encodable, onOneLine: Bool = false) throws {
   let encoder = JSONEncoder()
-  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+  if !onOneLine { encoder.outputFormatting.insert(.prettyPrinted) }
   encoder.nonConformingFloatEncodingStrategy = .convertToString(
     positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
   print(String(decoding: try encoder.encode(value), as: UTF8.self))

@@ -51,7 +51,7 @@ struct Show: ParsableCommand {
             prompt: prompt, hook: reader.plan.hooks[hook].name, position: position,
             shape: array.shape, statistics: ArrayStatistics(of: array.values),
             values: array.values)
-        })
+        }, onOneLine: true)
     }
     var table = Table([.left, .left, .right, .right, .right, .right, .right, .right])
     table.add(["hook", "shape", "mean", "std", "norm", "min", "max", "non-finite"])
@@ -103,13 +103,14 @@ extension HookArray {
     let rows = values.count / columns
     let shown = cut(rows, to: 48)
     let ends = columns > 7 ? Array(0..<3) + Array(columns - 3..<columns) : Array(0..<columns)
-    var table = Table([.left] + ends.map { _ in .right } + [.left])
+    let isCut = columns > ends.count
+    var table = Table([.left] + Array(repeating: .right, count: ends.count + (isCut ? 1 : 0)))
     var previous = -1
     for row in shown {
-      if row != previous + 1 { table.add(["… \(grouped(row - previous - 1)) more rows"]) }
+      if row != previous + 1 { table.add(["…"]) }
       previous = row
       var cells = ends.map { significant(Double(values[row * columns + $0]), 5) }
-      if columns > ends.count { cells[2] += " …" }
+      if isCut { cells.insert("…", at: 3) }
       table.add([label(row: row, pieces: pieces)] + cells)
     }
     return table.lines()

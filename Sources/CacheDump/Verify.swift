@@ -37,10 +37,13 @@ struct Verify: ParsableCommand {
     for name in report.leftovers {
       Swift.print("\(visible(name)) is not part of the cache; it may be removed")
     }
-    let state = reader.isComplete ? "complete" : "interrupted, the others were never captured"
+    let prompts =
+      reader.isComplete
+      ? "all \(grouped(reader.committedPrompts)) prompts"
+      : "\(grouped(reader.committedPrompts)) of \(grouped(reader.plan.promptCount)) prompts, "
+        + "the capture was interrupted"
     Swift.print(
-      "\(grouped(report.checkedArrays)) arrays of \(grouped(reader.committedPrompts)) prompts "
-        + "are sound: \(byteSize(report.checkedBytes)) decoded, "
-        + "\(grouped(report.checkedSegments)) segments (\(state))")
+      "\(grouped(report.checkedArrays)) arrays in \(grouped(report.checkedSegments)) segments "
+        + "are sound, \(byteSize(report.checkedBytes)) decoded (\(prompts))")
   }
 }
