@@ -12,17 +12,18 @@ import Testing
   private static let directory = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .appendingPathComponent("Golden").path
 
-  /// Values of a few bits, exact in every element type, such that all encodings occur.
+  /// Values of a few bits, exact in every element type, such that all encodings occur, and
+  /// an array of two chunks.
   private static func capture(_ elementType: ElementType) -> Capture {
     var capture = Capture(
       lengths: [4, 1, 6],
       hooks: [
         HookSpec(name: "hook_embed", shape: [.positions, .fixed(300)]),
         HookSpec(name: "blocks.0.attn.hook_pattern", shape: [.fixed(4), .positions, .positions]),
-        HookSpec(name: "blocks.0.mlp.hook_post", shape: [.positions, .fixed(400)]),
+        HookSpec(name: "blocks.0.mlp.hook_post", shape: [.positions, .fixed(6000)]),
         HookSpec(name: "ln_final.hook_scale", shape: [.positions, .fixed(1)]),
       ],
-      elementType: elementType, segmentBytes: elementType == .f32 ? 24_000 : 12_000)
+      elementType: elementType, segmentBytes: elementType == .f32 ? 140_000 : 70_000)
     for (hook, spec) in capture.plan.hooks.enumerated() {
       for prompt in capture.prompts.indices {
         let count = capture.arrays[hook][prompt].count
@@ -34,7 +35,7 @@ import Testing
             return (mixed & 64 == 0 ? 1 : -1) * (mixed & 128 == 0 ? 1 : 2)
               * (1 + Float(mixed & 63) / 64)
           case "blocks.0.attn.hook_pattern": return index % 4 > prompt ? 0 : 0.25
-          case "blocks.0.mlp.hook_post": return index % 50 == 0 ? Float(mixed % 32) : 0.5
+          case "blocks.0.mlp.hook_post": return index % 500 == 0 ? Float(mixed % 32) : 0.5
           default: return [1, -0.0, .infinity, -.infinity][index % 4]
           }
         }
