@@ -31,7 +31,7 @@ extension CacheSummary {
   func lines(style: Style) -> [String] {
     let state = isComplete ? "complete" : "interrupted"
     var facts = Table([.left, .left])
-    facts.add(["prompts", "\(promptsText), \(grouped(tokens)) tokens, \(grouped(pairs)) rows"])
+    facts.add(["prompts", "\(promptsText), \(counted(tokens, "token")), \(counted(pairs, "row"))"])
     facts.add(["prompt file", "\(visible(promptFileName))  \(short(promptFileDigest))"])
     facts.add(["model", "\(visible(model.name))  \(shapeText)"])
     facts.add(["weights", "\(visible(weights))  \(short(model.weightsDigest))"])
@@ -43,11 +43,11 @@ extension CacheSummary {
     facts.add(["plan", "\(short(planDigest))  format \(formatVersion), store \(visible(store))"])
     facts.add([
       "arrays",
-      "\(grouped(hooks.count)) hooks, \(elementType.rawValue): \(byteSize(rawBytes)) raw, "
+      "\(counted(hooks.count, "hook")), \(elementType.rawValue): \(byteSize(rawBytes)) raw, "
         + "\(byteSize(storedBytes)) stored, ratio \(ratio(storedBytes, of: rawBytes))",
     ])
     facts.add([
-      "files", "\(grouped(segments)) segments, \(byteSize(segmentFileBytes)), \(healthText)",
+      "files", "\(counted(segments, "segment")), \(byteSize(segmentFileBytes)), \(healthText)",
     ])
     return [style.bold("\(visible(directory))  \(state)")] + facts.lines() + [""]
       + groupLines(style: style)

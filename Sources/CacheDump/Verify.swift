@@ -24,8 +24,8 @@ struct Verify: ParsableCommand {
     if json { try printJSON(report) } else { print(report, of: reader) }
     guard report.isHealthy else {
       throw DamageFound(
-        description: "\(reader.directory) is damaged in \(grouped(report.damaged)) "
-          + (report.damaged == 1 ? "place" : "places") + "; capture again or restore a copy")
+        description: "\(reader.directory) is damaged in \(counted(report.damaged, "place")); "
+          + "capture again or restore a copy")
     }
   }
 
@@ -39,11 +39,11 @@ struct Verify: ParsableCommand {
     }
     let prompts =
       reader.isComplete
-      ? "all \(grouped(reader.committedPrompts)) prompts"
+      ? "all of \(counted(reader.committedPrompts, "prompt"))"
       : "\(grouped(reader.committedPrompts)) of \(grouped(reader.plan.promptCount)) prompts, "
         + "the capture was interrupted"
     Swift.print(
-      "\(grouped(report.checkedArrays)) arrays in \(grouped(report.checkedSegments)) segments "
+      "\(grouped(report.checkedArrays)) arrays in \(counted(report.checkedSegments, "segment")) "
         + "are sound, \(byteSize(report.checkedBytes)) decoded (\(prompts))")
   }
 }
