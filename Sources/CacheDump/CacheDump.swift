@@ -35,12 +35,32 @@ struct DamageFound: ReportableError {
   var exitCode: SysExit { .badData }
 }
 
+/// A name or pattern that chooses none of a cache's hooks, though the model may have them.
+struct HookNotHeld: ReportableError {
+  let directory: String
+  let pattern: String
+  let nearest: [String]
+
+  var description: String {
+    "\(directory) holds no hook called '\(pattern)'"
+      + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
+      + " (`cachedump ls --hooks` lists all)"
+  }
+
+  var exitCode: SysExit { .usage }
+}
+
 extension CacheReader {
   /// The places of the hooks that `patterns` choose; of all when there is no pattern.
   func hooks(matching patterns: [String]) throws -> [Int] {
     guard !patterns.isEmpty else { return Array(plan.hooks.indices) }
     let selector = HookSelector(defaults: plan.hooks.map(\.name), layers: plan.model.layers)
-    return try selector.select(patterns).compactMap { hookIndex($0) }
+    do {
+      return try selector.select(patterns).compactMap { hookIndex($0) }
+    } catch {
+      guard case .unknown(let pattern, let nearest) = error else { throw error }
+      throw HookNotHeld(directory: directory, pattern: pattern, nearest: nearest)
+    }
   }
 }
 
