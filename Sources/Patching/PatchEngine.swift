@@ -31,18 +31,40 @@ public struct PatchEngine: Sendable {
     self.memoryBudget = memoryBudget
   }
 
+  /// Checks that the cache holds the arrays that sweeps cannot do without.
+  ///
+  /// - Throws: `PatchingError.hooksNotCached`.
+  public func requireHooks(of sweeps: [Sweep]) throws(PatchingError) {
+    var needed: Set = [HookPoint(.finalNormalized)]
+    for sweep in sweeps {
+      let needs = Needs(sweep, layers: model.config.layers, cache: cache)
+      needed.formUnion(needs.source.union(needs.receiving))
+    }
+    let missing = model.config.hookPoints.filter {
+      needed.contains($0) && cache.hookIndex($0.name) == nil
+    }
+    guard missing.isEmpty else {
+      throw .hooksNotCached(missing.map(\.name), directory: cache.directory)
+    }
+  }
+
   /// The metric of the clean and the corrupted run of every pair, from the cached final residual.
   ///
-  /// - Throws: `CacheError`, `PatchingError.hookNotCached`.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [Baseline] {
     let hook = HookPoint(.finalNormalized)
     guard let index = cache.hookIndex(hook.name) else {
-      throw PatchingError.hookNotCached(hook.name, directory: cache.directory)
+      throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
     }
     return try task.pairs.map { pair in
       func metric(of prompt: Int) throws -> Float {
         let rows = try cache.read(hook: index, prompt: prompt)  // [T, D]
-        let last = (prompts[prompt].tokens.count - 1) * model.config.width
+        let count = prompts[prompt].tokens.count * model.config.width
+        guard count > 0, rows.count == count else {
+          throw CacheError.wrongCount(
+            hook: hook.name, prompt: prompt, expected: rows.count, given: count)
+        }
+        let last = count - model.config.width
         let logits = rows.withUnsafeBufferPointer { buffer in
           buffer.baseAddress.map {
             model.logits(ofNormalized: $0 + last, tokens: task.tokensRead(of: pair))
@@ -60,7 +82,7 @@ public struct PatchEngine: Sendable {
   ///   - prompts: the prompts of the cache.
   ///   - baselines: from `baselines(_:prompts:)`.
   ///   - progress: called with the number of pairs done; one call at a time.
-  /// - Throws: `CacheError`, `PatchingError.hookNotCached`.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   /// - Precondition: the two prompts of each pair have equal length.
   public func run(
     _ sweep: Sweep, _ task: any PatchingTask, direction: Direction, prompts: [Prompt],
