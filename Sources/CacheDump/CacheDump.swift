@@ -13,6 +13,7 @@ struct CacheDump: ParsableCommand {
       cachedump DIRECTORY
       cachedump ls|show|export|verify DIRECTORY [OPTIONS]
       """,
+    version: toolVersion,
     subcommands: [SummaryCommand.self, List.self, Show.self, Export.self, Verify.self],
     defaultSubcommand: SummaryCommand.self)
 
@@ -67,6 +68,7 @@ extension CacheReader {
 func printJSON(_ value: some Encodable) throws {
   let encoder = JSONEncoder()
   encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  encoder.keyEncodingStrategy = .convertToSnakeCase
   encoder.nonConformingFloatEncodingStrategy = .convertToString(
     positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
   print(String(decoding: try encoder.encode(value), as: UTF8.self))
