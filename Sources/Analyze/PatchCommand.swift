@@ -53,7 +53,7 @@ struct PatchCommand: ParsableCommand {
   var by: SweepAxis?
 
   @Option(
-    name: .long,
+    name: .long, parsing: .unconditional,
     help: "The one position to patch where --by leaves it open; negative counts from the end.")
   var pos: Int?
 
