@@ -53,7 +53,7 @@ struct PatchCommand: ParsableCommand {
   var by: SweepAxis?
 
   @Option(
-    name: .long,
+    name: .long, parsing: .unconditional,
     help: "The one position to patch where --by leaves it open; negative counts from the end.")
   var pos: Int?
 
@@ -100,10 +100,14 @@ struct PatchCommand: ParsableCommand {
       skipUnaligned: skipUnaligned)
     let gpt2 = try loadModel(for: reader)
     try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
+    if let pos { try selection.checkPosition(pos, prompts: prompts) }
     let sweeps = try sweeps(for: gpt2.config)
+    let engine = PatchEngine(cache: reader, model: gpt2, threads: threads)
+    // What could stop the run comes before the work, not after it.
+    try engine.requireHooks(of: sweeps)
+    if let out { try PatchReport.makeDirectory(out) }
     let loading = clock.lap()
 
-    let engine = PatchEngine(cache: reader, model: gpt2, threads: threads)
     let task = LogitDifferenceTask(pairs: selection.pairs)
     let baselines = try engine.baselines(task, prompts: prompts)
     var progress = Progress(
@@ -153,8 +157,9 @@ struct PatchCommand: ParsableCommand {
     let selector = HookSelector(
       defaults: points.filter(\.kind.isDefault).map(\.name),
       optional: points.filter { !$0.kind.isDefault }.map(\.name), layers: config.layers)
-    let patterns = hooks.flatMap { $0.split(separator: ",").map(String.init) }
-    guard !patterns.isEmpty else { throw UsageError("--hooks names no hook; try resid_pre") }
+    let patterns = hooks.flatMap {
+      $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    }
     // One sweep a kind of hook, in the order in which the user named them.
     var layers: [HookKind: Set<Int>] = [:]
     var order: [HookKind] = []

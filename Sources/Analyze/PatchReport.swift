@@ -109,15 +109,22 @@ struct PatchReport {
 
   // In files.
 
-  /// Writes `cells.csv` and `patch.json`, each whole or not at all.
-  ///
-  /// - Throws: `FileError`.
-  func write(to directory: String) throws {
+  /// Makes the directory for `write(to:)`, if it is not there.
+  static func makeDirectory(_ directory: String) throws(FileError) {
     do throws(SystemError) {
       try SystemCalls().makeDirectory(directory)
     } catch {
       guard error.errno == EEXIST else { throw FileError(.create, directory, errno: error.errno) }
+      if (try? SystemCalls().list(directory)) == nil {
+        throw FileError(.create, directory + "/patch.json", errno: ENOTDIR)
+      }
     }
+  }
+
+  /// Writes `cells.csv` and `patch.json` into a directory that is there, each whole or not at all.
+  ///
+  /// - Throws: `FileError`.
+  func write(to directory: String) throws {
     try replaceFile(directory + "/patch.json", with: Array(try json().utf8))
     try replaceFile(directory + "/cells.csv", with: Array(csv().utf8))
   }
@@ -154,7 +161,7 @@ struct PatchReport {
   private var file: File {
     let plan = cache.plan
     return File(
-      tool: plan.tool, command: command, direction: direction.rawValue, metric: metric,
+      tool: toolVersion, command: command, direction: direction.rawValue, metric: metric,
       normalisation: formula, kernel: BLAS.kernelName,
       cache: .init(
         directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
@@ -176,7 +183,7 @@ struct PatchReport {
           metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
           effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
           effectMeanOfRatios: cells.map { result.meanOfRatios(cell: $0).flatMap(finite) },
-          pairs: cells.map { result.pairs(of: $0).count })
+          pairs: cells.map { result.pairs(of: $0).count }, seconds: result.seconds)
       },
       timing: timing)
   }
@@ -222,5 +229,6 @@ struct PatchReport {
     let shape: [Int]
     let metric, effect, effectMeanOfRatios: [Double?]
     let pairs: [Int]
+    let seconds: Double
   }
 }

@@ -29,7 +29,7 @@ struct TaskSelection {
         incomplete += 1
         continue
       }
-      guard row.clean < committed, corrupted < committed else {
+      guard 0..<committed ~= row.clean, 0..<committed ~= corrupted else {
         notCaptured += 1
         continue
       }
@@ -47,7 +47,9 @@ struct TaskSelection {
       throw .unaligned(
         pair: first.name, clean: first.clean, corrupted: first.corrupted, count: unaligned.count)
     }
-    guard !selected.isEmpty else { throw .noPairs }
+    guard !selected.isEmpty else {
+      throw .noPairs(rows: rows.count, unaligned: unaligned.count, notCaptured: notCaptured)
+    }
     pairs = selected
     self.numbers = numbers
     self.unaligned = unaligned.count
@@ -62,6 +64,14 @@ struct TaskSelection {
       where token < 0 || token >= Int32(clamping: vocabulary) {
         throw .unknownToken(pair: pair.id ?? "\(number)", token: token, vocabulary: vocabulary)
       }
+    }
+  }
+
+  /// - Throws: `PatchingError.noSuchPosition` for a position that no pair has.
+  func checkPosition(_ position: Int, prompts: [Prompt]) throws(PatchingError) {
+    let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0
+    guard -longest..<longest ~= position else {
+      throw .noSuchPosition(position, longest: longest)
     }
   }
 

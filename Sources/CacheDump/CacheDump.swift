@@ -13,6 +13,7 @@ struct CacheDump: ParsableCommand {
       cachedump DIRECTORY
       cachedump ls|show|export|verify DIRECTORY [OPTIONS]
       """,
+    version: toolVersion,
     subcommands: [SummaryCommand.self, List.self, Show.self, Export.self, Verify.self],
     defaultSubcommand: SummaryCommand.self)
 
@@ -35,12 +36,32 @@ struct DamageFound: ReportableError {
   var exitCode: SysExit { .badData }
 }
 
+/// A name or pattern that chooses none of a cache's hooks, though the model may have them.
+struct HookNotHeld: ReportableError {
+  let directory: String
+  let pattern: String
+  let nearest: [String]
+
+  var description: String {
+    "\(directory) holds no hook called '\(pattern)'"
+      + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
+      + " (`cachedump ls --hooks` lists all)"
+  }
+
+  var exitCode: SysExit { .usage }
+}
+
 extension CacheReader {
   /// The places of the hooks that `patterns` choose; of all when there is no pattern.
   func hooks(matching patterns: [String]) throws -> [Int] {
     guard !patterns.isEmpty else { return Array(plan.hooks.indices) }
     let selector = HookSelector(defaults: plan.hooks.map(\.name), layers: plan.model.layers)
-    return try selector.select(patterns).compactMap { hookIndex($0) }
+    do {
+      return try selector.select(patterns).compactMap { hookIndex($0) }
+    } catch {
+      guard case .unknown(let pattern, let nearest) = error else { throw error }
+      throw HookNotHeld(directory: directory, pattern: pattern, nearest: nearest)
+    }
   }
 }
 
@@ -49,6 +70,7 @@ func printJSON(_ value: some Encodable, onOneLine: Bool = false) throws {
   let encoder = JSONEncoder()
   encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
   if !onOneLine { encoder.outputFormatting.insert(.prettyPrinted) }
+  encoder.keyEncodingStrategy = .convertToSnakeCase
   encoder.nonConformingFloatEncodingStrategy = .convertToString(
     positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
   print(String(decoding: try encoder.encode(value), as: UTF8.self))

@@ -16,7 +16,7 @@ struct Export: ParsableCommand {
 
   @OptionGroup var cache: CacheArgument
 
-  @Option(name: .shortAndLong, help: "Only this prompt.")
+  @Option(name: .shortAndLong, parsing: .unconditional, help: "Only this prompt.")
   var prompt: Int?
 
   @Option(help: "Full names, globs or short names, separated by commas; all by default.")

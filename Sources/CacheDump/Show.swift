@@ -13,7 +13,8 @@ struct Show: ParsableCommand {
 
   @OptionGroup var cache: CacheArgument
 
-  @Option(name: .shortAndLong, help: "The prompt's number, as ls has it.")
+  @Option(
+    name: .shortAndLong, parsing: .unconditional, help: "The prompt's number, as ls has it.")
   var prompt: Int
 
   @Option(

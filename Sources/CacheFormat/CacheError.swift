@@ -124,7 +124,9 @@ public enum CacheError: ReportableError, Equatable {
       "\(hook) of prompt \(prompt) has \(expected) values, not \(given)"
     case .directoryNotEmpty(let directory):
       "\(directory) is not empty; give a directory that does not exist yet"
-    case .cannotCreate(let error): error.description
+    case .cannotCreate(let error) where error.errno == ENOENT: error.description
+    case .cannotCreate(let error):
+      "\(error); give a directory that does not exist yet, in a place where you may write"
     case .unwritablePlan(let what): "this cannot be captured: \(what)"
     case .arrayTooLarge(let hook, let positions):
       "\(hook) of a prompt of \(positions) positions has more than "

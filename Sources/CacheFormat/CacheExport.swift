@@ -25,6 +25,8 @@ public struct CacheExport {
     switch format {
     case .safetensors: try writeSafetensors(prompt: prompt, to: path)
     case .npy:
+      // A directory is made only for a prompt that is there.
+      _ = try cached { () throws(CacheError) in try reader.positions(prompt: prompt) }
       try makeDirectory(path)
       for hook in hooks { try writeArray(hook: hook, prompt: prompt, to: path) }
     }
@@ -48,8 +50,8 @@ public struct CacheExport {
     do throws(SystemError) {
       try SystemCalls().makeDirectory(path)
     } catch {
-      guard error.errno != EEXIST else { return }
-      throw .file(FileError(.create, path, errno: error.errno))
+      guard error.errno == EEXIST else { throw .file(FileError(.create, path, errno: error.errno)) }
+      if (try? SystemCalls().list(path)) == nil { throw .notADirectory(path: path) }
     }
   }
 
@@ -162,6 +164,7 @@ public struct CacheExport {
     throws(ExportError)
   {
     let file: DurableFile
+    if (try? SystemCalls().list(path)) != nil { throw .isADirectory(path: path) }
     do throws(FileError) { file = try DurableFile(creating: path + ".new") } catch {
       throw .file(error)
     }
@@ -180,12 +183,17 @@ public enum ExportError: ReportableError, Equatable {
   case cache(CacheError)
   case file(FileError)
   case notEncodable(prompt: Int)
+  /// A file was to be written where a directory is.
+  case isADirectory(path: String)
+  /// A directory was to be filled where something else is.
+  case notADirectory(path: String)
 
   public var exitCode: SysExit {
     switch self {
     case .cache(let error): error.exitCode
     case .file(let error): error.exitCode
     case .notEncodable: .badData
+    case .isADirectory, .notADirectory: .cannotCreate
     }
   }
 
@@ -195,6 +203,11 @@ public enum ExportError: ReportableError, Equatable {
     case .file(let error): error.description
     case .notEncodable(let prompt):
       "prompt \(prompt) cannot be exported: its names cannot be written as JSON"
+    case .isADirectory(let path):
+      "\(path) is a directory, and one prompt goes into one file; name a file, such as "
+        + "\(path)/prompt.safetensors"
+    case .notADirectory(let path):
+      "\(path) is not a directory, and several files are to be written; name a directory"
     }
   }
 }

@@ -148,12 +148,11 @@ struct CaptureCommand: ParsableCommand {
 
   private func hookPoints(of config: ModelConfig) throws -> [HookPoint] {
     let points = config.hookPoints
-    let patterns = hooks.flatMap { $0.split(separator: ",").map(String.init) }
-    guard !patterns.isEmpty else { return points.filter(\.kind.isDefault) }
+    guard !hooks.isEmpty else { return points.filter(\.kind.isDefault) }
     let selector = HookSelector(
       defaults: points.filter(\.kind.isDefault).map(\.name),
       optional: points.filter { !$0.kind.isDefault }.map(\.name), layers: config.layers)
-    let selected = Set(try selector.select(patterns))
+    let selected = Set(try selector.select(hooks))
     return points.filter { selected.contains($0.name) }
   }
 }

@@ -28,6 +28,11 @@ public struct FileError: ReportableError, Equatable {
     case .notPlainFile: "\(path) is not a plain file"
     case .tooLarge: "\(path) is larger than a file of this kind may be"
     case .open where errno == ENOENT: "there is no file \(path)"
+    case .create where errno == ENOENT:
+      "cannot create \(path): there is no directory \(directory(of: path)); make it first"
+    case .create where errno == ENOTDIR:
+      "cannot create \(path): \(directory(of: path)) is not a directory"
+    case .list where errno == ENOTDIR: "\(path) is not a directory"
     default: "cannot \(operation.rawValue) \(path): \(reason)"
     }
   }

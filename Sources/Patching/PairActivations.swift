@@ -15,7 +15,7 @@ final class PairActivations: Sendable {
 
   /// Reads the arrays from the cache.
   ///
-  /// - Throws: `CacheError`, or `PatchingError.hookNotCached`.
+  /// - Throws: `CacheError`, or `PatchingError.hooksNotCached`.
   init(
     cache: CacheReader, config: ModelConfig, source: (prompt: Int, tokens: [Int32]),
     receiving: (prompt: Int, tokens: [Int32]), needs: Needs
@@ -26,7 +26,7 @@ final class PairActivations: Sendable {
     let positions = length
     func load(_ hook: HookPoint, of prompt: Int) throws -> Matrix {
       guard let index = cache.hookIndex(hook.name) else {
-        throw PatchingError.hookNotCached(hook.name, directory: cache.directory)
+        throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
       }
       let count = config.valueCount(of: hook.kind, positions: positions)
       let matrix = Matrix(rows: 1, columns: count)

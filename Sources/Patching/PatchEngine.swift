@@ -1,5 +1,6 @@
 import CKernels
 import CacheFormat
+import Dispatch
 import Model
 
 /// Runs sweeps of activation patching from a cache.
@@ -31,18 +32,40 @@ public struct PatchEngine: Sendable {
     self.memoryBudget = memoryBudget
   }
 
+  /// Checks that the cache holds the arrays that sweeps cannot do without.
+  ///
+  /// - Throws: `PatchingError.hooksNotCached`.
+  public func requireHooks(of sweeps: [Sweep]) throws(PatchingError) {
+    var needed: Set = [HookPoint(.finalNormalized)]
+    for sweep in sweeps {
+      let needs = Needs(sweep, layers: model.config.layers, cache: cache)
+      needed.formUnion(needs.source.union(needs.receiving))
+    }
+    let missing = model.config.hookPoints.filter {
+      needed.contains($0) && cache.hookIndex($0.name) == nil
+    }
+    guard missing.isEmpty else {
+      throw .hooksNotCached(missing.map(\.name), directory: cache.directory)
+    }
+  }
+
   /// The metric of the clean and the corrupted run of every pair, from the cached final residual.
   ///
-  /// - Throws: `CacheError`, `PatchingError.hookNotCached`.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [Baseline] {
     let hook = HookPoint(.finalNormalized)
     guard let index = cache.hookIndex(hook.name) else {
-      throw PatchingError.hookNotCached(hook.name, directory: cache.directory)
+      throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
     }
     return try task.pairs.map { pair in
       func metric(of prompt: Int) throws -> Float {
         let rows = try cache.read(hook: index, prompt: prompt)  // [T, D]
-        let last = (prompts[prompt].tokens.count - 1) * model.config.width
+        let count = prompts[prompt].tokens.count * model.config.width
+        guard count > 0, rows.count == count else {
+          throw CacheError.wrongCount(
+            hook: hook.name, prompt: prompt, expected: rows.count, given: count)
+        }
+        let last = count - model.config.width
         let logits = rows.withUnsafeBufferPointer { buffer in
           buffer.baseAddress.map {
             model.logits(ofNormalized: $0 + last, tokens: task.tokensRead(of: pair))
@@ -60,12 +83,13 @@ public struct PatchEngine: Sendable {
   ///   - prompts: the prompts of the cache.
   ///   - baselines: from `baselines(_:prompts:)`.
   ///   - progress: called with the number of pairs done; one call at a time.
-  /// - Throws: `CacheError`, `PatchingError.hookNotCached`.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   /// - Precondition: the two prompts of each pair have equal length.
   public func run(
     _ sweep: Sweep, _ task: any PatchingTask, direction: Direction, prompts: [Prompt],
     baselines: [Baseline], progress: (Int) -> Void = { _ in }
   ) throws -> SweepResult {
+    let start = DispatchTime.now().uptimeNanoseconds
     let pairs = task.pairs
     let positions = pairs.map { prompts[$0.clean].tokens.count }
     let cells = sweep.cells(positions: positions.max() ?? 0, heads: model.config.heads)
@@ -111,7 +135,8 @@ public struct PatchEngine: Sendable {
     return SweepResult(
       sweep: sweep, direction: direction, cells: cells,
       shape: sweep.shape(positions: positions.max() ?? 0, heads: model.config.heads),
-      patched: patched, baselines: baselines)
+      patched: patched, baselines: baselines,
+      seconds: Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9)
   }
 
   /// One cell of one pair, with the positions that it patches.

@@ -6,10 +6,14 @@ public enum PatchingError: ReportableError, Equatable {
   case cannotPatch(HookKind)
   case noHeads(HookKind)
   case positionGivenTwice(SweepAxis)
-  /// The cache lacks an array that the sweep needs.
-  case hookNotCached(String, directory: String)
+  /// The cache lacks arrays that a sweep needs.
+  case hooksNotCached([String], directory: String)
   case unaligned(pair: String, clean: Int, corrupted: Int, count: Int)
-  case noPairs
+  /// No pair is left of `rows`: so many differ in length, or were not captured before an
+  /// interruption; the others lack a corrupted prompt or an answer.
+  case noPairs(rows: Int, unaligned: Int, notCaptured: Int)
+  /// No pair is long enough to have a position.
+  case noSuchPosition(Int, longest: Int)
   case unknownToken(pair: String, token: Int32, vocabulary: Int)
 
   public var description: String {
@@ -20,16 +24,29 @@ public enum PatchingError: ReportableError, Equatable {
       "\(kind.rawValue) has no heads; sweep it with --by pos or --by all"
     case .positionGivenTwice(let axis):
       "--by \(axis.rawValue) already patches one position after the other; leave out --pos"
-    case .hookNotCached(let hook, let directory):
-      "the cache \(directory) does not hold \(hook), which this sweep needs; "
-        + "capture the prompts again without --hooks, or with that hook among them"
+    case .hooksNotCached(let hooks, let directory):
+      "the cache \(directory) does not hold \(hooks.prefix(4).joined(separator: ", "))"
+        + (hooks.count > 4 ? " and \(hooks.count - 4) more" : "")
+        + ", which this sweep needs; capture the prompts again without --hooks, or with "
+        + (hooks.count == 1 ? "that hook" : "those hooks") + " among them"
     case .unaligned(let pair, let clean, let corrupted, let count):
       "\(count) pair\(count == 1 ? "" : "s") cannot be patched position by position: in pair \(pair) "
         + "the clean prompt has \(clean) tokens and the corrupted one \(corrupted); "
         + "make them equal, or leave such pairs out with --skip-unaligned"
-    case .noPairs:
-      "the prompt file has no pair with a corrupted prompt, an answer and a wrong answer; "
-        + "give them as columns 2 to 4 of the prompt file"
+    case .noPairs(_, let unaligned, let notCaptured) where notCaptured > 0:
+      "there is no pair to patch: the capture was interrupted before it came to "
+        + "\(notCaptured) of them"
+        + (unaligned > 0 ? ", and \(unaligned) have prompts of unequal length" : "")
+        + "; capture the prompts again"
+    case .noPairs(_, let unaligned, _) where unaligned > 0:
+      "there is no pair to patch: the prompts of \(unaligned) differ in their number of tokens, and "
+        + "no other row has a corrupted prompt, an answer and a wrong answer; make them equal"
+    case .noPairs(let rows, _, _):
+      "there is no pair to patch: none of the \(rows) rows of the prompt file has a corrupted "
+        + "prompt, an answer and a wrong answer; give them as columns 2 to 4, and capture again"
+    case .noSuchPosition(let position, let longest):
+      "no pair has a position \(position): the longest prompt has \(longest) tokens, at positions 0 "
+        + "to \(longest - 1), or -\(longest) to -1 from the end"
     case .unknownToken(let pair, let token, let vocabulary):
       "the answers of pair \(pair) name token \(token), and the vocabulary has \(vocabulary)"
     }
@@ -37,8 +54,8 @@ public enum PatchingError: ReportableError, Equatable {
 
   public var exitCode: SysExit {
     switch self {
-    case .cannotPatch, .noHeads, .positionGivenTwice: .usage
-    case .hookNotCached: .configuration
+    case .cannotPatch, .noHeads, .positionGivenTwice, .noSuchPosition: .usage
+    case .hooksNotCached: .configuration
     case .unaligned, .noPairs, .unknownToken: .badData
     }
   }

@@ -35,6 +35,8 @@ public struct SweepResult: Sendable {
   /// By cell and pair; nil where a pair has no such position.
   public let patched: [[Float?]]
   public let baselines: [Baseline]
+  /// Wall time of the sweep, reading the cache included.
+  public let seconds: Double
 
   /// The effect on one pair; 0 if the pair's gap cannot be divided by, nil if it has no such
   /// position.

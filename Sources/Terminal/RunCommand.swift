@@ -1,6 +1,6 @@
 import ArgumentParser
 import FileIO
-import Glibc
+@preconcurrency import Glibc
 
 /// The program's name and version, as caches and results record it.
 public let toolVersion = "patchbay 0.1.0"
@@ -13,12 +13,23 @@ public func runCommand<Root: ParsableCommand>(_ root: Root.Type, name: String) -
   do {
     var command = try root.parseAsRoot()
     try command.run()
+    try finishOutput()
     exit(EXIT_SUCCESS)
   } catch let error as any ReportableError {
     printError("\(name): \(error)")
     exit(error.exitCode.rawValue)
   } catch {
     root.exit(withError: error)
+  }
+}
+
+/// Writes out what is buffered for standard output. A result that did not get there whole must not
+/// look like success.
+private func finishOutput() throws(FileError) {
+  let flushed = fflush(stdout)
+  let reason = errno
+  guard flushed == 0, ferror(stdout) == 0 else {
+    throw FileError(.write, "standard output", errno: flushed == 0 ? EIO : reason)
   }
 }
 

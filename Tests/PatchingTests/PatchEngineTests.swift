@@ -221,7 +221,7 @@ import Testing
     let sweep = try Sweep(.residPre, layers: [0], by: .all)
     return SweepResult(
       sweep: sweep, direction: direction, cells: sweep.cells(positions: 1, heads: 1), shape: [1],
-      patched: patched, baselines: baselines)
+      patched: patched, baselines: baselines, seconds: 0)
   }
 
   @Test func effectsAreThoseOfTheDefinition() throws {

@@ -131,10 +131,11 @@ def compare_sweeps(bench: Bench, weights: str, count: int, length: int):
                 difference((patched - base.reshape(axes)) / gap, effect)[0],
                 mean_error(summary, name, effect, gap),
             )
+            own = sweep_of(summary, name)["seconds"]
             print(f"  {name:12}{direction:>10}{theirs[0].size:8}{np.abs(effect).max():16.3f}"
-                  f"{error:18.2e}{seconds:19.2f}")  # fmt: skip
+                  f"{error:18.2e}{seconds:19.2f}{own:9.3f}{seconds / own:7.0f}")  # fmt: skip
             bench.check(f"{weights} {name} {direction}", error)
-        print(f"  analyze's own time for these: {summary['timing']}, {summary['kernel']} kernels")
+        print(f"  analyze: {summary['timing']}, {summary['kernel']} kernels")
 
 
 def cells(rows: list[dict], name: str, axes: tuple, shape: tuple) -> tuple:
@@ -147,9 +148,13 @@ def cells(rows: list[dict], name: str, axes: tuple, shape: tuple) -> tuple:
     return effect, patched
 
 
+def sweep_of(summary: dict, name: str) -> dict:
+    return next(sweep for sweep in summary["sweeps"] if sweep["hook"] == name)
+
+
 def mean_error(summary: dict, name: str, effect: np.ndarray, gap: np.ndarray) -> float:
     """patch.json's two means over pairs: the ratio of means and the mean of ratios."""
-    sweep = next(sweep for sweep in summary["sweeps"] if sweep["hook"] == name)
+    sweep = sweep_of(summary, name)
     errors = []
     for key, expected in (
         ("effect", (effect * gap).mean(0) / gap.mean()),

@@ -1,0 +1,73 @@
+import Testing
+
+@Suite struct HelpTests {
+  @Test(arguments: [
+    (Program.capture, [String]()), (.analyze, []), (.analyze, ["patch"]), (.analyze, ["hooks"]),
+    (.analyze, ["tokens"]), (.cachedump, []), (.cachedump, ["ls"]), (.cachedump, ["show"]),
+    (.cachedump, ["export"]), (.cachedump, ["verify"]), (.cachedump, ["summary"]),
+  ])
+  func everyCommandExplainsItself(program: Program, command: [String]) throws {
+    let answer = try program.run(command + ["--help"])
+    #expect(answer.status == 0)
+    #expect(answer.errors == "")
+    #expect(answer.output.hasPrefix("OVERVIEW: "))
+    #expect(answer.output.contains("USAGE: \(program.rawValue)"))
+    // Every option says what it is for.
+    let bare = answer.lines.filter { line in
+      line.hasPrefix("  --") && !line.dropFirst(2).contains("  ") && line.count < 24
+    }
+    #expect(bare.isEmpty, "without a help text: \(bare)")
+  }
+
+  @Test(arguments: Program.allCases)
+  func everyProgramSaysItsVersion(program: Program) throws {
+    let answer = try program.run(["--version"])
+    #expect(answer.status == 0)
+    #expect(answer.output.hasPrefix("patchbay "))
+    #expect(answer.lines.count == 1)
+  }
+
+  @Test(arguments: [
+    (Program.capture, [String](), "--prompts"),
+    (.capture, ["--prompts", "p.txt"], "--out"),
+    (.capture, ["--prompts", "p.txt", "--out", "o", "--bogus"], "--bogus"),
+    (.capture, ["--prompts", "p.txt", "--out", "o", "--dtype", "f64"], "f64"),
+    (.capture, ["--prompts", "p.txt", "--out", "o", "--threads", "0"], "--threads"),
+    (.capture, ["--prompts", "p.txt", "--out", "o", "--weights", "tl"], "tl"),
+    (
+      .capture, ["--prompts", "p.txt", "--out", "o", "--refactor", "--weights", "raw"], "--refactor"
+    ),
+    (.analyze, ["patch"], "--cache"),
+    (.analyze, ["patch", "--cache", "c"], "--hooks"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--by", "layer"], "head-pos"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--direction", "up"], "denoise"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--metric", "foo"], "logit-diff"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--top", "-1"], "--top"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--threads", "0"], "--threads"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--pos", "last"], "last"),
+    (.analyze, ["bogus"], "bogus"),
+    (.analyze, ["tokens", "--jsonl", "text"], "--jsonl"),
+    (.cachedump, [], "directory"),
+    (.cachedump, ["show", "c"], "--prompt"),
+    (.cachedump, ["export", "c", "--out", "o", "--format", "tar"], "safetensors"),
+  ])
+  func wrongArgumentsAreNamed(program: Program, arguments: [String], word: String) throws {
+    let answer = try program.run(arguments)
+    #expect(answer.status == 64, "\(answer)")
+    #expect(answer.output == "")
+    #expect(answer.errors.contains(word), "\(answer)")
+  }
+
+  @Test func aFullDiskUnderTheOutputIsAnError() throws {
+    let shared = try SharedCache.made()
+    for (program, arguments) in [
+      (Program.cachedump, [shared.path]), (.cachedump, ["ls", "--json", shared.path]),
+      (.analyze, ["hooks"]),
+      (.analyze, ["patch", "--cache", shared.path, "--hooks", "z", "--json"]),
+    ] {
+      let answer = try program.run(arguments, output: "/dev/full")
+      #expect(answer.status == 74, "\(answer)")
+      #expect(answer.sentence.contains("cannot write standard output"), "\(answer)")
+    }
+  }
+}
