@@ -29,7 +29,7 @@ LINKS = printf '\#include <cblas.h>\n\#include <lz4.h>\nint main(void) { \
   | clang -x c - -lopenblas -llz4 -o /dev/null 2>/dev/null
 
 build: setup
-	swift build -c release
+	swift build -c release --static-swift-stdlib
 
 demo: build
 	rm -rf $(DEMO)
