@@ -192,7 +192,7 @@ import Testing
 
   @Test func weightsThatAreNotFiniteAreCapturedAndReported() throws {
     var model = TinyModel()
-    model.set(.nan, at: 5, of: "h.1.attn.c_attn.weight")
+    model.set(.nan, at: 5, of: "h.1.mlp.c_fc.weight")
     try model.write(to: folder.path("nan"))
     try Program.capture.succeed(
       "--model", folder.path("nan"), "--prompts", shared.prompts, "--out", folder.path("cache"))
@@ -205,6 +205,10 @@ import Testing
     let file = try patch(folder.path("cache"), "--hooks", "resid_pre")
     #expect(file.baselines.clean == nil)
     #expect(file.sweeps.first?.effect.allSatisfy { $0 == nil } == true)
+
+    // A head of such weights cannot be taken apart.
+    model.set(.nan, at: 5, of: "h.1.attn.c_attn.weight")
+    try model.write(to: folder.path("nan"))
     try Program.capture.refuse(
       "--model", folder.path("nan"), "--prompts", shared.prompts, "--out", folder.path("no"),
       "--refactor", "--quiet", status: 65, saying: ["head 0 in layer 1", "not finite"])

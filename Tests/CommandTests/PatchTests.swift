@@ -44,7 +44,8 @@ import Testing
     let sweep = try #require((object["sweeps"] as? [[String: Any]])?.first)
     #expect(
       sweep.keys.sorted() == [
-        "axes", "effect", "effect_mean_of_ratios", "hook", "layers", "metric", "pairs", "shape",
+        "axes", "effect", "effect_mean_of_ratios", "hook", "layers", "metric", "pairs", "seconds",
+        "shape",
       ])
 
     let file = try answer.patchFile()

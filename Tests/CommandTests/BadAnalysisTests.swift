@@ -1,0 +1,144 @@
+import CacheFormat
+import Foundation
+import TestSupport
+import Testing
+
+/// What `analyze patch` says of sweeps, caches and models that do not fit each other.
+@Suite struct BadAnalysisTests {
+  private let shared: SharedCache
+  private let folder: TemporaryDirectory
+
+  init() throws {
+    shared = try SharedCache.made()
+    folder = try TemporaryDirectory()
+  }
+
+  private func capture(_ prompts: String, _ arguments: String...) throws -> String {
+    let out = folder.path("cache")
+    let answer = try Program.capture.run(
+      ["--model", shared.model, "--prompts", prompts, "--out", out, "--quiet"] + arguments)
+    try #require(answer.status == 0, "\(answer)")
+    return out
+  }
+
+  @Test func aModelOfOtherWeights() throws {
+    let captured = try CacheReader(directory: shared.path).plan.model.weightsDigest
+    let given = try contents("\(shared.otherModel)/model.safetensors").withUnsafeBytes {
+      sha256($0)
+    }
+    try Program.analyze.refuse(
+      "patch", "--cache", shared.path, "--hooks", "z", "--model", shared.otherModel, status: 78,
+      saying: [shared.path, captured, shared.otherModel, given])
+  }
+
+  @Test func aModelThatIsNotThere() throws {
+    try Program.analyze.refuse(
+      "patch", "--cache", shared.path, "--hooks", "z", "--model", folder.path("none"), status: 66,
+      saying: ["there is no model \(folder.path("none"))"])
+  }
+
+  @Test func aCacheThatIsNotThere() throws {
+    for path in [folder.path("none"), folder.path, shared.prompts] {
+      try Program.analyze.refuse(
+        "patch", "--cache", path, "--hooks", "z", status: 66,
+        saying: ["\(path) is not a cache", "capture wrote"])
+    }
+  }
+
+  @Test func pairsOfUnequalLength() throws {
+    try Program.analyze.refuse(
+      "patch", "--cache", shared.mixed, "--hooks", "z", status: 65,
+      saying: [
+        "1 pair cannot be patched", "pair uneven",
+        "clean prompt has 7 tokens and the corrupted one 4",
+        "--skip-unaligned",
+      ])
+    let uneven = try capture(try folder.write("uneven.txt", "abc\tab\tA\tB\n"))
+    try Program.analyze.refuse(
+      "patch", "--cache", uneven, "--hooks", "z", "--skip-unaligned", status: 65,
+      saying: ["1 differ in their number of tokens"])
+  }
+
+  @Test(arguments: ["alone\n", "ab\tac\n", "ab\tac\tA\n"])
+  func rowsThatAreNotPairs(text: String) throws {
+    let cache = try capture(try folder.write("rows.txt", text))
+    try Program.analyze.refuse(
+      "patch", "--cache", cache, "--hooks", "z", status: 65,
+      saying: ["none of the 1 rows", "a corrupted prompt, an answer and a wrong answer"])
+  }
+
+  @Test(arguments: [
+    ("resid_prr", [], "nearest: resid_pre"), ("z9", [], "layer 9 of a model with 3 layers"),
+    ("", [], "empty entry"), ("z,", [], "empty entry"),
+    ("resid_pre", ["--by", "head"], "hook_resid_pre has no heads"),
+    ("resid_pre", ["--pos", "1"], "leave out --pos"),
+    ("logits", [], "nothing in the model comes after it"),
+    ("z", ["--pos", "11"], "no pair has a position 11"),
+    ("z", ["--pos", "-12"], "-11 to -1 from the end"),
+  ])
+  func sweepsThatCannotBe(hooks: String, arguments: [String], words: String) throws {
+    let answer = try Program.analyze.run(
+      ["patch", "--cache", shared.path, "--hooks", hooks] + arguments)
+    #expect(answer.status == 64, "\(answer)")
+    #expect(answer.output == "")
+    #expect(answer.errors.hasPrefix("analyze: "))
+    #expect(answer.sentence.contains(words), "\(answer)")
+  }
+
+  /// Said before the first sweep is run, not after.
+  @Test func aCacheThatLacksWhatASweepNeeds() throws {
+    let cache = try capture(shared.prompts, "--hooks", "resid_pre,z,ln_final.hook_normalized")
+    try Program.analyze.refuse(
+      "patch", "--cache", cache, "--hooks", "z,attn_out", "--out", folder.path("out"), status: 78,
+      saying: [
+        cache, "blocks.0.hook_attn_out, blocks.0.hook_resid_mid", "and 2 more", "without --hooks",
+      ])
+    #expect(!exists(folder.path("out")))
+    try Program.analyze.succeed("patch", "--cache", cache, "--hooks", "z")
+  }
+
+  @Test func aResultThatCannotBeWritten() throws {
+    let file = try folder.write("file", "")
+    try Program.analyze.refuse(
+      "patch", "--cache", shared.path, "--hooks", "z", "--out", folder.path("a/b"), status: 73,
+      saying: ["there is no directory \(folder.path("a"))"])
+    try Program.analyze.refuse(
+      "patch", "--cache", shared.path, "--hooks", "z", "--out", file, status: 73,
+      saying: ["\(file) is not a directory"])
+    let out = folder.path("out")
+    try Program.analyze.refuse(
+      "patch", "--cache", shared.path, "--hooks", "resid_pre", "--out", out, "--quiet", status: 74,
+      saying: [out, "File too large"], blocks: 2)
+    #expect(try names(in: out).isEmpty)
+  }
+
+  /// Patching goes on with the pairs that were captured before an interruption, and says so.
+  @Test func aCaptureThatWasInterrupted() throws {
+    let whole = try CacheReader(directory: shared.path)
+    var plan = whole.plan
+    plan.segmentBytes = 1
+    let path = folder.path("part")
+    let writer = try CacheWriter(
+      directory: path, plan: plan, prompts: try whole.prompts(), pairs: try whole.pairs())
+    for number in 0..<4 {
+      let segment = try writer.openSegment(number)
+      for hook in plan.hooks.indices {
+        try whole.read(hook: hook, prompt: number).withUnsafeBufferPointer {
+          try segment.append(hook: hook, prompt: number, values: $0)
+        }
+      }
+      try writer.commit(try segment.seal())
+    }
+    let file = try patch(path, "--hooks", "resid_pre")
+    #expect(file.pairs.map(\.index) == [0, 1])
+    #expect(file.warnings.last == "left out: 2 pairs that the capture did not come to")
+    let summary = try Program.cachedump.succeed(path)
+    #expect(summary.output.contains("interrupted"))
+    #expect(summary.output.contains("4 of 7 are there"))
+    let verified = try Program.cachedump.succeed("verify", path)
+    #expect(verified.output.contains("4 of 7 prompts, the capture was interrupted"))
+    try Program.cachedump.refuse(
+      "show", path, "--prompt", "5", "--hook", "z0", status: 66,
+      saying: ["prompts 0 to 3 of 7 are there"])
+  }
+}
