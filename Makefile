@@ -26,7 +26,7 @@ setup:
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 LINKS = printf '\#include <cblas.h>\n\#include <lz4.h>\nint main(void) { \
   return openblas_get_num_threads() + LZ4_versionNumber() == 0; }' \
-  | clang -x c - -lopenblas -llz4 -o /dev/null 2>/dev/null
+  | $$(command -v clang || command -v cc) -x c - -lopenblas -llz4 -o /dev/null 2>/dev/null
 
 build: setup
 	swift build -c release --static-swift-stdlib

@@ -66,6 +66,7 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swiftSettings),
     tests("KernelTests", ["CKernels", "TestSupport"]),
     tests("FileIOTests", ["FileIO"]),
+    tests("TerminalTests", ["Terminal"]),
     tests(
       "CacheFormatTests", ["CacheFormat", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
