@@ -20,8 +20,11 @@ public struct ModelNotFound: ReportableError, Equatable {
 ///
 /// - Throws: `ModelNotFound`.
 public func locateModel(_ name: String) throws(ModelNotFound) -> String {
-  if isFile(name + "/config.json") || isDirectory(name) { return name }
-  let hub = hubFolder()
+  try locateModel(name, hub: hubFolder())
+}
+
+func locateModel(_ name: String, hub: String) throws(ModelNotFound) -> String {
+  if isDirectory(name) { return name }
   let isHubName = !name.isEmpty && !name.hasPrefix("/") && !name.hasPrefix(".")
   // The hub moved GPT-2's first models into an organisation; caches hold them under either name.
   let candidates = name.contains("/") ? [name] : [name, "openai-community/" + name]
