@@ -38,9 +38,10 @@ public enum PatchingError: ReportableError, Equatable {
         + "\(notCaptured) of them"
         + (unaligned > 0 ? ", and \(unaligned) have prompts of unequal length" : "")
         + "; capture the prompts again"
-    case .noPairs(_, let unaligned, _) where unaligned > 0:
-      "there is no pair to patch: the prompts of \(unaligned) differ in their number of tokens, and "
-        + "no other row has a corrupted prompt, an answer and a wrong answer; make them equal"
+    case .noPairs(let rows, let unaligned, _) where unaligned > 0:
+      "there is no pair to patch: in \(unaligned) of \(rows) rows the prompts differ in their number "
+        + "of tokens, and no other row has a corrupted prompt, an answer and a wrong answer; make "
+        + "them equal"
     case .noPairs(let rows, _, _):
       "there is no pair to patch: none of the \(rows) rows of the prompt file has a corrupted "
         + "prompt, an answer and a wrong answer; give them as columns 2 to 4, and capture again"

@@ -56,7 +56,7 @@ import Testing
     let uneven = try capture(try folder.write("uneven.txt", "abc\tab\tA\tB\n"))
     try Program.analyze.refuse(
       "patch", "--cache", uneven, "--hooks", "z", "--skip-unaligned", status: 65,
-      saying: ["1 differ in their number of tokens"])
+      saying: ["in 1 of 1 rows the prompts differ in their number of tokens"])
   }
 
   @Test(arguments: ["alone\n", "ab\tac\n", "ab\tac\tA\n"])
