@@ -10,6 +10,7 @@ public let toolVersion = "patchbay 0.1.0"
 /// An error is shown as one sentence on standard error, `name: sentence`, and its sysexits code is
 /// the exit status. Mistakes in the arguments get ArgumentParser's own message and 64.
 public func runCommand<Root: ParsableCommand>(_ root: Root.Type, name: String) -> Never {
+  openStandardStreams()
   do {
     var command = try root.parseAsRoot()
     try command.run()
@@ -20,6 +21,15 @@ public func runCommand<Root: ParsableCommand>(_ root: Root.Type, name: String) -
     exit(error.exitCode.rawValue)
   } catch {
     root.exit(withError: error)
+  }
+}
+
+/// Puts /dev/null where the caller closed a standard stream, before a file of the cache gets its
+/// number and messages are written into that file.
+private func openStandardStreams() {
+  for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO]
+  where fcntl(descriptor, F_GETFD) < 0 {
+    _ = open("/dev/null", O_RDWR)
   }
 }
 

@@ -164,6 +164,20 @@ import Testing
     }
   }
 
+  /// The next file to be opened gets the number of a closed stream: messages must not go there.
+  @Test func closedStreamsDoNotEndUpInTheCache() throws {
+    let shell = Process()
+    shell.executableURL = URL(fileURLWithPath: "/bin/sh")
+    shell.arguments = [
+      "-c", #"exec "$@" <&- >&- 2>&-"#, "sh", try Program.capture.path(), "--model", shared.model,
+      "--prompts", shared.prompts, "--out", folder.path("cache"),
+    ]
+    try shell.run()
+    shell.waitUntilExit()
+    #expect(shell.terminationReason == .exit && shell.terminationStatus == 0)
+    try Program.cachedump.succeed("verify", folder.path("cache"))
+  }
+
   @Test func anEmptyDirectoryIsAsGoodAsNone() throws {
     try FileManager.default.createDirectory(
       atPath: folder.path("empty"), withIntermediateDirectories: false)
