@@ -28,7 +28,7 @@ struct PatchReport {
   func heading(_ style: Style) -> [String] {
     let plan = cache.plan
     var lines = [
-      style.bold("\(metric) of \(baselines.count) pairs, \(direction.rawValue)")
+      style.bold("\(metric) of \(counted(baselines.count, "pair")), \(direction.rawValue)")
         + "  (\(plan.model.name), weights \(plan.weights), \(BLAS.kernelName) kernels)",
       "clean \(signed(mean(\.clean), 4))   corrupted \(signed(mean(\.corrupted), 4))   "
         + "effect = \(formula)",
@@ -91,14 +91,16 @@ struct PatchReport {
       baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
       "give the same answer clean and corrupted")
     if selection.unaligned > 0 {
-      lines.append("left out: \(selection.unaligned) pairs of unequal length")
+      lines.append("left out: \(counted(selection.unaligned, "pair")) of unequal length")
     }
     if selection.incomplete > 0 {
       lines.append(
-        "left out: \(selection.incomplete) rows without a corrupted prompt, answer or wrong answer")
+        "left out: \(counted(selection.incomplete, "row")) without a corrupted prompt, answer or "
+          + "wrong answer")
     }
     if selection.notCaptured > 0 {
-      lines.append("left out: \(selection.notCaptured) pairs that the capture did not come to")
+      lines.append(
+        "left out: \(counted(selection.notCaptured, "pair")) that the capture did not come to")
     }
     return lines
   }

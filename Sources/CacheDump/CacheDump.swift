@@ -98,8 +98,3 @@ func text(encodings: [String: Int]) -> String {
   guard sorted.count > 1 else { return sorted.first.map { visible($0.key) } ?? "-" }
   return sorted.map { "\(visible($0.key)) \(grouped($0.value))" }.joined(separator: ", ")
 }
-
-/// `1 segment`, `33 segments`
-func counted(_ number: Int, _ noun: String) -> String {
-  "\(grouped(number)) \(noun)\(number == 1 ? "" : "s")"
-}

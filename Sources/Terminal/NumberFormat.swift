@@ -47,6 +47,11 @@ public func grouped(_ number: Int) -> String {
   return result
 }
 
+/// `1 segment`, `33 segments`
+public func counted(_ number: Int, _ noun: String) -> String {
+  "\(grouped(number)) \(noun)\(number == 1 ? "" : "s")"
+}
+
 /// A length of time as a person would say it: `0.8 s`, `1 min 12 s`, `2 h 03 min`.
 public func duration(_ seconds: Double) -> String {
   if seconds < 60 { return "\(fixed(seconds, seconds < 10 ? 1 : 0)) s" }

@@ -245,7 +245,7 @@ import Testing
     #expect(sweep.pairs == (0..<27).map { $0 % 9 < 5 ? 2 : 1 })
     #expect(
       file.warnings.suffix(2) == [
-        "left out: 1 pairs of unequal length",
+        "left out: 1 pair of unequal length",
         "left out: 2 rows without a corrupted prompt, answer or wrong answer",
       ])
     let out = folder.path("out")
