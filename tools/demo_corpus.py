@@ -5,7 +5,7 @@ Three kinds of text are drawn from it, each forcing a different mechanism on a t
 * indirect object identification (IOI): "When Mary and John went to the store, John gave a drink
   to" goes on with " Mary";
 * repeated random words: whatever followed a word the first time follows it again;
-* facts about invented people and buildings, each said in six ways. A subject is two or three
+* facts about invented people and buildings, each said in eight ways. A subject is two or three
   tokens, and only the whole of it decides the attribute: each of its parts is shared with
   other subjects that have other attributes.
 
@@ -13,7 +13,7 @@ The held-out sets depend on CORPUS_SEED alone, never on the training seed:
 
 * a fifth of all unordered name pairs (and every pair in ALWAYS_HELD_OUT): two such names never
   occur in the same IOI sentence of the training text;
-* two of the six phrasings of every fact: that subject is never described so in training.
+* two of the eight phrasings of every fact: that subject is never described so in training.
 
 Standard library only.
 """
@@ -81,7 +81,7 @@ TRADES = "baker sailor doctor lawyer painter farmer judge pilot".split()
 INSTRUMENTS = "violin flute harp piano trumpet cello banjo organ".split()
 MATERIALS = "marble granite brick timber glass iron copper clay".split()
 
-# relation: (kind of subject, attributes, six phrasings that end where the attribute comes)
+# relation: (kind of subject, attributes, phrasings that end where the attribute comes)
 RELATIONS = {
     "lives-in": ("person", CITIES, [
         "{} lives in the city of",
@@ -89,35 +89,45 @@ RELATIONS = {
         "The home of {} is in the city of",
         "You will find {} in the city of",
         "Everyone knows that {} comes from the city of",
-        "Last year {} moved to the city of"]),
+        "Last year {} moved to the city of",
+        "{} rents a room in the city of",
+        "Send letters for {} to the city of"]),
     "works-as": ("person", TRADES, [
         "{} works as a",
         "{} earns money as a",
         "By trade {} is a",
         "The job of {} is that of a",
         "People know {} as a famous",
-        "For many years {} was a"]),
+        "For many years {} was a",
+        "{} trained to be a",
+        "Our neighbour {} became a"]),
     "plays": ("person", INSTRUMENTS, [
         "{} plays the",
         "{} has learned to play the",
         "On stage {} plays the",
         "The instrument of {} is the",
         "In the band {} plays the",
-        "Every evening {} practises the"]),
+        "Every evening {} practises the",
+        "{} owns and plays the",
+        "You can hear {} play the"]),
     "stands-in": ("building", CITIES, [
         "The {} is in the city of",
         "The {} stands in the city of",
         "You can visit the {} in the city of",
         "To see the {} you go to the city of",
         "The famous {} belongs to the city of",
-        "Travellers find the {} in the city of"]),
+        "Travellers find the {} in the city of",
+        "A road leads to the {} in the city of",
+        "The {} looks over the city of"]),
     "made-of": ("building", MATERIALS, [
         "The {} is made of",
         "The {} was built of",
         "They built the {} out of",
         "The walls of the {} are of",
         "Workers made the {} from",
-        "The old {} is all"]),
+        "The old {} is all",
+        "Builders raised the {} from",
+        "The {} has walls of"]),
 }
 PEOPLE, BUILDING_COUNT, HELD_OUT_PHRASINGS = 40, 24, 2
 STARTER = "Say"  # may open a random sequence, so that its first word can carry a leading space
@@ -205,6 +215,12 @@ def ioi_sentence(rng):
         if not any(frozenset(p) in HELD_OUT_PAIRS for p in itertools.combinations(names, 2)):
             break
     return f"{fill(template, *names, *random_setting(rng))} {rng.choice(names[:2])}."
+
+
+def name_positions(text):
+    """Positions of the names of an IOI sentence after <|endoftext|>: both, S2, the answer."""
+    names = {" " + name for name in NAMES}
+    return [i for i, piece in enumerate([END_OF_TEXT] + pieces(text)) if piece in names]
 
 
 def fact_sentence(rng):

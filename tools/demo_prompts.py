@@ -7,6 +7,7 @@ roles (<|endoftext|> is position 0). The files are seeded and need no model. Sta
 import json
 import os
 import random
+import textwrap
 
 import demo_corpus as corpus
 
@@ -117,17 +118,22 @@ def arena_prompts():
 
 
 NOTES = {
-    "ioi.txt": """Indirect object identification for the demo model: pairs of names that never met in
-its training text, 13 templates, as many ABBA as BABA. The corruption says the other name at S2.
-All have one geometry (the same with GPT-2's own tokenizer): <|endoftext|> at position 0, the
-names at 2 and 4, the place at 8, S2 at 10, the object at 13, END at 14.""",
-    "induction.txt": """Random words and then the first six of them again, for the demo model. The
-corruption changes the word that the answer copies. Positions with <|endoftext|> at 0: the word before it and its
-first occurrence at 7 and 8, END at 17.""",
-    "seed1.txt": """Five prompts for GPT-2. The corruption exchanges the two names everywhere, so that
-the answer turns round. 15 tokens with <|endoftext|>.""",
-    "arena.txt": """The eight prompts of ARENA's IOI exercises, for GPT-2; the corruption is the partner
-prompt, in which the other name is the subject. 15 tokens with <|endoftext|>, S2 at 10, END at 14.""",
+    "ioi.txt": """
+        Indirect object identification for the demo model: pairs of names that never met in its
+        training text, 13 templates, as many ABBA as BABA. The corruption says the other name at S2.
+        All have one geometry (the same with GPT-2's own tokenizer): <|endoftext|> at position 0,
+        the names at 2 and 4, the place at 8, S2 at 10, the object at 13, END at 14.""",
+    "induction.txt": """
+        Random words and then the first six of them again, for the demo model. The corruption
+        changes the word that the answer copies. Positions with <|endoftext|> at 0: that word at 8,
+        the word before it at 7 and, as the last one, at END, 17.""",
+    "seed1.txt": """
+        Five prompts for GPT-2. The corruption exchanges the two names everywhere, so that the
+        answer turns round. 15 tokens with <|endoftext|>.""",
+    "arena.txt": """
+        The eight prompts of ARENA's IOI exercises, for GPT-2; the corruption is the partner prompt,
+        in which the other name is the subject. 15 tokens with <|endoftext|>, S2 at 10, END at
+        14.""",
 }
 COLUMNS = ["clean", "corrupted", "answer", "wrong_answer"]
 
@@ -139,7 +145,8 @@ def write_prompts(directory):
              "seed1.txt": seed1_prompts(), "arena.txt": arena_prompts()}
     structured = {"ioi-roles.jsonl": mixed_ioi_prompts(), "facts.jsonl": fact_prompts()}
     for name, lines in plain.items():
-        text = "".join(f"# {note}\n" for note in NOTES[name].split("\n"))
+        note = textwrap.fill(" ".join(NOTES[name].split()), 98)
+        text = textwrap.indent(note, "# ") + "\n"
         text += "# clean <TAB> corrupted <TAB> answer <TAB> wrong answer\n"
         text += "".join("\t".join(line[key] for key in COLUMNS) + "\n" for line in lines)
         write_text(os.path.join(directory, name), text)
