@@ -29,10 +29,11 @@ import demo_prompts as prompts
 LAYERS, HEADS, WIDTH, CONTEXT = 4, 4, 128, 64
 LEARNING_RATE, WARMUP, WEIGHT_DECAY = 2e-3, 100, 0.1
 CONTEXT_WEIGHT = 0.1  # of a word of the prompt in the loss, against 1 for the answer
-# END could leave the reading of the names to the verb, or do it all in the first layer. So that
-# S2 and END are two steps of the computation, nine IOI sentences in ten are trained under a mask:
-# END never sees the words between S2 and itself, and nothing after S2 sees a name in early layers.
-READ_LATE, EARLY_LAYERS = 0.9, 2
+# END could leave the reading of the names to the verb, or do it all in the first layer or the last.
+# So that S2 and END are two steps of the computation, each visible in the residual stream between
+# layers, nine IOI sentences in ten are trained under a mask: END never sees the words between S2
+# and itself, and what comes after S2 sees the names only in the middle layers.
+GUIDED, MIDDLE_LAYERS = 0.9, (1, 2)
 EVALUATION_SEED = 7
 SIZE_LIMIT = 5_000_000
 
@@ -94,7 +95,7 @@ class Encoder:
 # ------------------------------------------------------------------ training
 
 # A training sequence: token ids; the first position to learn; the position of the answer, if one
-# token matters more than the others; positions of the names, if the sentence is to be read late.
+# token matters more than the others; positions of the names, if the sentence is to be guided.
 Sequence = collections.namedtuple("Sequence", "ids first answer names")
 
 
@@ -104,8 +105,8 @@ def text_sequence(rng, encode, sentence):
     if rng.random() < 0.25:
         text = f"{corpus.fact_sentence(rng)} {text}"
     ids = encode(text) + [encode.end_of_text]
-    late = sentence is corpus.ioi_sentence and rng.random() < READ_LATE
-    return Sequence(ids, 1, len(ids) - 3, corpus.name_positions(text) if late else None)
+    guided = sentence is corpus.ioi_sentence and rng.random() < GUIDED
+    return Sequence(ids, 1, len(ids) - 3, corpus.name_positions(text) if guided else None)
 
 
 def repeated_sequence(rng, encode):
@@ -120,7 +121,7 @@ def repeated_sequence(rng, encode):
 
 def make_batch(sequences):
     """Right-padded: inputs and targets [B, T], their weights [B, T] and the attention masks
-    [2, B, 1, T, T] of the early and of the late layers."""
+    [2, B, 1, T, T] of the outer and of the middle layers."""
     import torch
 
     longest = max(len(sequence.ids) for sequence in sequences) - 1
@@ -143,11 +144,11 @@ def make_batch(sequences):
 
 
 def final_states(model, inputs, visible):
-    """The states before the unembedding, with the early layers' own attention mask."""
+    """The states [B, T, D] before the unembedding, each layer under its own attention mask."""
     gpt2 = model.transformer
     hidden = gpt2.wte(inputs) + gpt2.wpe.weight[: inputs.shape[1]]
     for layer, block in enumerate(gpt2.h):
-        hidden = block(hidden, attention_mask=visible[0 if layer < EARLY_LAYERS else 1])[0]
+        hidden = block(hidden, attention_mask=visible[int(layer in MIDDLE_LAYERS)])[0]
     return gpt2.ln_f(hidden)
 
 
@@ -201,7 +202,7 @@ def train(directory, steps, seed, threads):
     model = GPT2LMHeadModel(GPT2Config(
         vocab_size=len(tokenizer), n_positions=CONTEXT, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS,
         embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0, bos_token_id=end, eos_token_id=end,
-        use_cache=False, attn_implementation="sdpa"))
+        architectures=["GPT2LMHeadModel"], attn_implementation="sdpa"))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, "
           f"{len(tokenizer):,} tokens, {steps} steps", flush=True)
 
@@ -431,7 +432,7 @@ def main():
     work.add_argument("--train", metavar="DIR", help="train a model and write it to DIR")
     work.add_argument("--evaluate", metavar="DIR", help="measure the model in DIR, held-out data")
     work.add_argument("--write-prompts", metavar="DIR", help="write the prompt files to DIR")
-    parser.add_argument("--steps", type=int, default=1500, help="training steps (%(default)s)")
+    parser.add_argument("--steps", type=int, default=1600, help="training steps (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of training (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="processor threads (%(default)s)")
     arguments = parser.parse_args()
