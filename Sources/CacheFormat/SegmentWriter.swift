@@ -14,10 +14,11 @@ public struct SealedSegment: Sendable {
 /// Writes one segment. Used by one thread.
 ///
 /// Arrays come hook after hook, within a hook prompt after prompt. They are encoded as they come,
-/// by the calling thread, and written in pieces of some megabytes; besides that buffer only the
-/// index is in memory. After an error the segment is lost; what it had written is removed.
+/// by the calling thread, and written a megabyte at a time, while the core's cache still has it;
+/// besides that buffer only the index is in memory. After an error the segment is lost; what it had
+/// written is removed.
 public final class SegmentWriter {
-  private static let bufferBytes = 4 << 20
+  private static let bufferBytes = 1 << 20
 
   public let number: Int
   public let prompts: Range<Int>
