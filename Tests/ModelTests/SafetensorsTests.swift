@@ -1,4 +1,5 @@
 import FileIO
+import TestSupport
 import Testing
 
 @testable import Model
@@ -173,7 +174,7 @@ import Testing
   /// A damaged header is refused or describes tensors that lie within the file.
   @Test func aDamagedHeaderNeverReachesOutsideTheFile() throws {
     let seed: UInt64 = 5
-    var generator = SeededGenerator(state: seed)
+    var generator = SeededGenerator(seed: seed)
     let whole = safetensors(TinyCheckpoint().tensors.filter { $0.key.hasPrefix("h.0.ln") })
     let headerCount = whole.count - 4 * 12 * 4
     var accepted = 0

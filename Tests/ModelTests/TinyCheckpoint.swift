@@ -1,37 +1,5 @@
 import FoundationEssentials
-
-/// SplitMix64, so that a test's numbers are the same everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
-
-/// A directory that is removed when the test is over.
-final class TemporaryDirectory {
-  let path: String
-
-  init() throws {
-    var generator = SystemRandomNumberGenerator()
-    path = "/tmp/patchbay-test-\(generator.next())"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  @discardableResult
-  func write(_ name: String, _ bytes: some Sequence<UInt8>) throws -> String {
-    // A new file in the old one's place: a model that views the old one keeps it.
-    try Data(bytes).write(to: URL(filePath: path + "/" + name), options: .atomic)
-    return path + "/" + name
-  }
-}
+import TestSupport
 
 /// A tensor to be written to a file.
 struct TinyTensor {
@@ -101,7 +69,7 @@ struct TinyCheckpoint {
   static let seed: UInt64 = 20_240_611
 
   init(tied: Bool = true) {
-    var generator = SeededGenerator(state: TinyCheckpoint.seed)
+    var generator = SeededGenerator(seed: TinyCheckpoint.seed)
     var shapes = ["wte.weight": [31, 12], "wpe.weight": [9, 12]]
     shapes["ln_f.weight"] = [12]
     shapes["ln_f.bias"] = [12]

@@ -110,7 +110,7 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
   /// The heap against the definition: merge the leftmost pair of the lowest rank, again and again.
   @Test func mergingFollowsTheDefinition() throws {
     let seed: UInt64 = 11
-    var generator = TestSupport.SeededGenerator(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     let letters = 4
     for _ in 0..<200 {
       let (model, merges) = randomModel(letters: letters, &generator)
@@ -135,7 +135,7 @@ private func sameScalars(_ a: String, _ b: String) -> Bool {
 
 /// Random merges over a few letters: each makes a new token of two that exist.
 private func randomModel(
-  letters: Int, _ generator: inout TestSupport.SeededGenerator
+  letters: Int, _ generator: inout SeededGenerator
 ) -> (BPEModel, [[Int32]: (rank: Int, result: Int32)]) {
   var model = BPEModel(
     byteIDs: (0..<256).map { $0 < letters ? Int32($0) : -1 }, merges: MergeTable(capacity: 12))

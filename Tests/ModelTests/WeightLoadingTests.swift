@@ -1,5 +1,6 @@
 import FileIO
 import FoundationEssentials
+import TestSupport
 import Testing
 
 @testable import Model

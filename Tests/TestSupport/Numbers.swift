@@ -45,19 +45,3 @@ public struct SeededGenerator: RandomNumberGenerator {
     (0..<count).map { _ in Float.random(in: range, using: &self) }
   }
 }
-
-/// A directory that is removed when the object goes.
-public final class TemporaryDirectory: Sendable {
-  public let path: String
-
-  public init() throws {
-    let url = FileManager.default.temporaryDirectory
-      .appendingPathComponent("patchbay-test-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    path = url.path
-  }
-
-  deinit {
-    try? FileManager.default.removeItem(atPath: path)
-  }
-}
