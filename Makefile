@@ -35,8 +35,8 @@ demo: build
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
 	$(BIN)/capture --model $(MODEL) --prompts examples/ioi.txt --out $(DEMO)/cache
+	$(BIN)/analyze patch --cache $(DEMO)/cache --hooks resid_pre,z --top 4
 	$(BIN)/cachedump $(DEMO)/cache
-	$(BIN)/analyze patch --cache $(DEMO)/cache --hooks resid_pre,z
 
 # In a folder of its own: tests are compiled otherwise than the products, and in the same folder each
 # build would undo the other. They run the commands that they build there.
