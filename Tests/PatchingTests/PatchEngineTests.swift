@@ -162,6 +162,27 @@ import Testing
     }
   }
 
+  /// The same run twice in the cache, under tokens that claim to differ from position 2 on, so that
+  /// the cells are really computed.
+  @Test(arguments: [HookKind.residPre, .attnOut, .mlpOut, .z, .k, .pattern, .mlpPost])
+  func aComputedPatchOfEqualActivationsChangesNothing(kind: HookKind) throws {
+    let tokens = try ReferencePairs("odd").tokens[2]
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, [tokens, tokens])
+    var prompts = runs.prompts
+    prompts[0].tokens[2] = (tokens[2] + 1) % Int32(model.config.vocabulary)
+    let task = LogitDifferenceTask(
+      pairs: [PatchingPair(clean: 0, corrupted: 1, answer: 3, wrongAnswer: 4)])
+    let baseline = try runs.engine().baselines(task, prompts: prompts)
+    let result = try runs.engine().run(
+      try Sweep(kind, layers: [0, 1, 2]), task, direction: .denoise, prompts: prompts,
+      baselines: baseline)
+    for number in result.cells.indices {
+      let patched = try #require(result.patched[number][0])
+      #expect(abs(patched - baseline[0].corrupted) < 5e-5, "\(result.cells[number])")
+    }
+  }
+
   @Test func aCacheWithoutKeysAndValuesGivesTheSame() throws {
     let reference = try ReferencePairs("odd")
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
