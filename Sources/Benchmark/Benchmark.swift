@@ -5,7 +5,10 @@ struct BenchmarkCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "patchbay-bench",
     abstract: "Measures Patchbay's own parts beside what the machine could do at most.",
-    version: toolVersion, subcommands: [StoreCommand.self, PassCommand.self, DiskCommand.self])
+    version: toolVersion,
+    subcommands: [
+      StoreCommand.self, HooksCommand.self, PassCommand.self, DiskCommand.self,
+    ])
 }
 
 @main
