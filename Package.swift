@@ -45,9 +45,10 @@ let package = Package(
     .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
 
     module("FileIO", []),
-    module("CacheFormat", ["FileIO", "CKernels", "CLZ4", crypto]),
-    module("Model", ["FileIO", "CKernels", "COpenBLAS", crypto]),
-    module("Patching", ["Model", "CacheFormat", "FileIO"]),
+    module("Parallel", []),
+    module("CacheFormat", ["FileIO", "Parallel", "CKernels", "CLZ4", crypto]),
+    module("Model", ["FileIO", "Parallel", "CKernels", "COpenBLAS", crypto]),
+    module("Patching", ["Model", "CacheFormat", "FileIO", "Parallel"]),
     module("Terminal", ["FileIO", argumentParser]),
 
     .executableTarget(

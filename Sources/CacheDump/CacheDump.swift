@@ -11,10 +11,12 @@ struct CacheDump: ParsableCommand {
     abstract: "Shows what is in an activation cache, checks it, and exports it.",
     usage: """
       cachedump DIRECTORY
-      cachedump ls|show|export|verify DIRECTORY [OPTIONS]
+      cachedump ls|show|stats|export|verify DIRECTORY [OPTIONS]
       """,
     version: toolVersion,
-    subcommands: [SummaryCommand.self, List.self, Show.self, Export.self, Verify.self],
+    subcommands: [
+      SummaryCommand.self, List.self, Show.self, Stats.self, Export.self, Verify.self,
+    ],
     defaultSubcommand: SummaryCommand.self)
 
   static func main() {

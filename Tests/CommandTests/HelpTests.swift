@@ -5,6 +5,7 @@ import Testing
     (Program.capture, [String]()), (.analyze, []), (.analyze, ["patch"]), (.analyze, ["hooks"]),
     (.analyze, ["tokens"]), (.cachedump, []), (.cachedump, ["ls"]), (.cachedump, ["show"]),
     (.cachedump, ["export"]), (.cachedump, ["verify"]), (.cachedump, ["summary"]),
+    (.cachedump, ["stats"]),
   ])
   func everyCommandExplainsItself(program: Program, command: [String]) throws {
     let answer = try program.run(command + ["--help"])
@@ -50,6 +51,11 @@ import Testing
     (.cachedump, [], "directory"),
     (.cachedump, ["show", "c"], "--prompt"),
     (.cachedump, ["export", "c", "--out", "o", "--format", "tar"], "safetensors"),
+    (.cachedump, ["stats", "c", "--prompts", "3-1"], "--prompts"),
+    (.cachedump, ["stats", "c", "--prompts", "1-2-3"], "--prompts"),
+    (.cachedump, ["stats", "c", "--prompts", "-1"], "--prompts"),
+    (.cachedump, ["stats", "c", "--prompts", "9223372036854775807"], "--prompts"),
+    (.cachedump, ["stats", "c", "--threads", "0"], "--threads"),
   ])
   func wrongArgumentsAreNamed(program: Program, arguments: [String], word: String) throws {
     let answer = try program.run(arguments)
