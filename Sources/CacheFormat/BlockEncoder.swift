@@ -1,3 +1,5 @@
+import CKernels
+
 /// Turns arrays into the bytes that a block stores. Used by one thread.
 ///
 /// What it writes depends on the values alone: not on time, threads or the CPU.
@@ -10,16 +12,16 @@ final class BlockEncoder {
     var storedLength: Int
   }
 
-  private static let sampleBytes = 16 << 10
-  private static let samplePieces = 4
-
   private let elementType: ElementType
-  private let elements = ByteBuffer(capacity: Encoding.chunkBytes)
+  private let sampler: EncodingSampler
+  /// The whole array's elements, narrowed or packed, where they are not the values themselves.
+  private let elements = ByteBuffer(capacity: 0)
+  private let packed = ByteBuffer(capacity: 0)
   private let filtered = ByteBuffer(capacity: Encoding.chunkBytes)
-  private let compressed = ByteBuffer(capacity: Encoding.chunkBytes)
 
   init(elementType: ElementType) {
     self.elementType = elementType
+    sampler = EncodingSampler(elementType: elementType)
   }
 
   /// The most bytes that `encode` writes for an array of `rawLength` bytes.
@@ -27,103 +29,93 @@ final class BlockEncoder {
     rawLength + 4 * Encoding.chunkCount(of: rawLength)
   }
 
-  /// Whether `stored` bytes instead of `raw` are worth decoding.
-  private static func isWorthwhile(_ stored: Int, of raw: Int) -> Bool {
-    stored * 100 <= raw * 97
+  /// Whether `stored` bytes instead of `packed` are worth decoding.
+  private static func isWorthwhile(_ stored: Int, of packed: Int) -> Bool {
+    stored * 100 <= packed * 97
   }
 
-  /// The encoding that takes the fewest bytes for a sample of `values`; of equals the cheaper.
-  /// Raw when none gains one per cent: then the arrays after this one are not tried either.
-  func choose(for values: UnsafeBufferPointer<Float>) -> Encoding {
-    let sample = sample(of: values)
-    var best = Encoding.raw
-    var fewest = sample.count - sample.count / 100
-    for encoding in Encoding.all where encoding.codec == .lz4 {
-      let source = filter(sample, by: encoding.filter)
-      guard
-        let count = LZ4.compress(source, into: compressed.base, capacity: fewest - 1)
-      else { continue }
-      best = encoding
-      fewest = count
-    }
-    return best
-  }
-
-  /// Four stretches spread evenly over the array, or the whole of a small one.
-  private func sample(of values: UnsafeBufferPointer<Float>) -> UnsafeRawBufferPointer {
-    let size = elementType.size
-    let most = BlockEncoder.sampleBytes / size
-    if values.count <= most {
-      elementType.narrow(values, to: elements.base)
-      return UnsafeRawBufferPointer(start: elements.base, count: values.count * size)
-    }
-    let pieces = BlockEncoder.samplePieces
-    let piece = most / pieces
-    for index in 0..<pieces {
-      // Full width: the product stays below the number of values times three.
-      let first = (values.count - piece) / (pieces - 1) * index
-      let stretch = UnsafeBufferPointer(rebasing: values[first..<first + piece])
-      elementType.narrow(stretch, to: elements.base + index * piece * size)
-    }
-    return UnsafeRawBufferPointer(start: elements.base, count: most * size)
-  }
-
-  private func filter(_ source: UnsafeRawBufferPointer, by filter: Encoding.Filter)
-    -> UnsafeRawBufferPointer
-  {
-    guard filter != .none, let base = source.baseAddress else { return source }
-    filter.apply(base, to: filtered.base, count: source.count, elementSize: elementType.size)
-    return UnsafeRawBufferPointer(start: filtered.base, count: source.count)
-  }
-
-  /// Writes `values` to `destination`, which has room for `bound` bytes: as `encoding` says, or raw
-  /// where that gains less than three per cent.
+  /// Writes `values` to `destination`, which has room for `bound` bytes.
+  ///
+  /// - Parameters:
+  ///   - side: T where the array consists of T × T matrices, which are packed if they are causal;
+  ///     nil elsewhere.
+  ///   - chosen: codec and filter for this hook in this segment; chosen here, for this array and
+  ///     those after it, if nil. An array that they make less than three per cent smaller is not
+  ///     compressed.
   func encode(
-    _ values: UnsafeBufferPointer<Float>, as encoding: Encoding,
+    _ values: UnsafeBufferPointer<Float>, side: Int?, as chosen: inout Encoding?,
     to destination: UnsafeMutableRawPointer
   ) -> Result {
-    let rawLength = values.count * elementType.size
+    let raw = elementBytes(of: values)
+    let packing = side.map { self.packing(of: raw, side: $0) } ?? Encoding.Packing.none
+    let source = packing == .none ? raw : pack(raw, side: side ?? 0)
+    let choice = chosen ?? sampler.choose(for: source)
+    chosen = choice
+    var encoding = choice
+    encoding.packing = packing
+    var stored = source.count
     if encoding.codec == .lz4 {
-      let (stored, checksum) = compress(values, filter: encoding.filter, to: destination)
-      if BlockEncoder.isWorthwhile(stored, of: rawLength) {
-        return Result(
-          encoding: encoding, rawLength: rawLength, rawChecksum: checksum, storedLength: stored)
-      }
+      stored = compress(source, filter: ByteFilter(encoding, elementType), to: destination)
     }
-    elementType.narrow(values, to: destination)
-    let raw = UnsafeRawBufferPointer(start: destination, count: rawLength)
+    if encoding.codec == .none || !BlockEncoder.isWorthwhile(stored, of: source.count) {
+      encoding = Encoding(packing: packing)
+      stored = source.count
+      UnsafeMutableRawBufferPointer(start: destination, count: stored).copyMemory(from: source)
+    }
     return Result(
-      encoding: .raw, rawLength: rawLength, rawChecksum: checksum(raw), storedLength: rawLength)
-  }
-
-  /// A table of the chunks' stored lengths, 4 bytes each, then the chunks.
-  private func compress(
-    _ values: UnsafeBufferPointer<Float>, filter: Encoding.Filter,
-    to destination: UnsafeMutableRawPointer
-  ) -> (stored: Int, rawChecksum: UInt32) {
-    let size = elementType.size
-    let chunkValues = Encoding.chunkBytes / size
-    let chunks = Encoding.chunkCount(of: values.count * size)
-    var stored = 4 * chunks
-    var crc: UInt32 = 0
-    for chunk in 0..<chunks {
-      let first = chunk * chunkValues
-      let part = UnsafeBufferPointer(
-        rebasing: values[first..<min(first + chunkValues, values.count)])
-      let raw = elementBytes(of: part)
-      crc = checksum(raw, after: crc)
-      let length = compressChunk(self.filter(raw, by: filter), to: destination + stored)
-      destination.storeBytes(
-        of: UInt32(length).littleEndian, toByteOffset: 4 * chunk, as: UInt32.self)
-      stored += length
-    }
-    return (stored, crc)
+      encoding: encoding, rawLength: raw.count, rawChecksum: checksum(raw), storedLength: stored)
   }
 
   private func elementBytes(of values: UnsafeBufferPointer<Float>) -> UnsafeRawBufferPointer {
     if elementType == .f32 { return UnsafeRawBufferPointer(values) }
+    let count = values.count * elementType.size
+    elements.reserve(count)
     elementType.narrow(values, to: elements.base)
-    return UnsafeRawBufferPointer(start: elements.base, count: values.count * elementType.size)
+    return UnsafeRawBufferPointer(start: elements.base, count: count)
+  }
+
+  private func packing(of raw: UnsafeRawBufferPointer, side: Int) -> Encoding.Packing {
+    let size = elementType.size
+    guard side >= 2, let base = raw.baseAddress else { return .none }
+    var fill: UInt32 = 0
+    let matrices = raw.count / (side * side * size)
+    return triangle_fill(base, matrices, side, size, &fill) == 1 ? .triangle(fill: fill) : .none
+  }
+
+  private func pack(_ raw: UnsafeRawBufferPointer, side: Int) -> UnsafeRawBufferPointer {
+    let size = elementType.size
+    let matrices = raw.count / (side * side * size)
+    let count = matrices * (side * (side + 1) / 2) * size
+    packed.reserve(count)
+    if let base = raw.baseAddress { pack_triangle(base, packed.base, matrices, side, size) }
+    return UnsafeRawBufferPointer(start: packed.base, count: count)
+  }
+
+  /// Writes a table of the chunks' stored lengths, 4 bytes each, then the chunks; answers their
+  /// length.
+  private func compress(
+    _ source: UnsafeRawBufferPointer, filter: ByteFilter, to destination: UnsafeMutableRawPointer
+  ) -> Int {
+    let chunks = Encoding.chunkCount(of: source.count)
+    var stored = 4 * chunks
+    for chunk in 0..<chunks {
+      let first = chunk * Encoding.chunkBytes
+      let part = UnsafeRawBufferPointer(
+        rebasing: source[first..<min(first + Encoding.chunkBytes, source.count)])
+      let length = compressChunk(filtered(part, by: filter), to: destination + stored)
+      destination.storeBytes(
+        of: UInt32(length).littleEndian, toByteOffset: 4 * chunk, as: UInt32.self)
+      stored += length
+    }
+    return stored
+  }
+
+  private func filtered(_ source: UnsafeRawBufferPointer, by filter: ByteFilter)
+    -> UnsafeRawBufferPointer
+  {
+    guard filter.kind != .none, let base = source.baseAddress else { return source }
+    filter.apply(base, to: filtered.base, count: source.count)
+    return UnsafeRawBufferPointer(start: filtered.base, count: source.count)
   }
 
   /// A chunk that LZ4 does not make shorter stands as it is: its stored length says so.

@@ -25,34 +25,48 @@ struct BlockHeader: Equatable {
     record.put(positions, at: 28)
     record.put(encoding.codec.rawValue, at: 32)
     record.put(encoding.filter.rawValue, at: 33)
+    if case .triangle(let fill) = encoding.packing {
+      record.put(UInt8(1), at: 34)
+      record.put(fill, at: 52)
+    }
     record.put(elementType.code, at: 35)
     record.put(rawLength, at: 36)
     record.put(storedLength, at: 40)
     record.put(storedChecksum, at: 44)
     record.put(rawChecksum, at: 48)
+    record.put(encoding.exponentOffset, at: 56)
     record.seal()
     return record
   }
 
   /// Reads the header at `pointer`, where 64 bytes must be.
-  static func decode(_ pointer: UnsafeRawPointer) throws(BlockProblem) -> BlockHeader {
+  ///
+  /// - Parameter format: the version that the plan has.
+  static func decode(_ pointer: UnsafeRawPointer, format: Int) throws(BlockProblem) -> BlockHeader {
     guard Record.isIntact(pointer, magic: magic) else { throw .header }
     guard let codec = Encoding.Codec(rawValue: Record.byte(pointer, 32)),
       let filter = Encoding.Filter(rawValue: Record.byte(pointer, 33)),
-      codec != .none || filter == .none, Record.byte(pointer, 34) == 0
+      codec != .none || filter == .none
     else { throw .impossible("a codec that this format does not have") }
     guard
       let elementType = ElementType.allCases.first(where: {
         $0.code == Record.byte(pointer, 35)
       })
     else { throw .impossible("an element type that this format does not have") }
-    guard Record.areZero(pointer, 52..<60) else {
-      throw .impossible("something where zeros must be")
-    }
+    let encoding = Encoding(
+      codec: codec, filter: filter, exponentOffset: Record.byte(pointer, 56),
+      packing: Record.byte(pointer, 34) == 1 ? .triangle(fill: Record.word(pointer, 52)) : .none)
+    let unused = format == 1 ? 52..<60 : encoding.packing == .none ? 52..<56 : 57..<60
+    guard Record.byte(pointer, 34) <= (format == 1 ? 0 : 1), Record.areZero(pointer, unused),
+      Record.areZero(pointer, 57..<60)
+    else { throw .impossible("something where zeros must be") }
+    guard encoding.exponentOffset == 0 || filter == .bitShuffle,
+      Int(encoding.exponentOffset) < elementType.exponentCount
+    else { throw .impossible("an exponent offset that cannot be") }
     return BlockHeader(
       plan: Record.long(pointer, 8), segment: Record.word(pointer, 16),
       hook: Record.word(pointer, 20), prompt: Record.word(pointer, 24),
-      positions: Record.word(pointer, 28), encoding: Encoding(codec: codec, filter: filter),
+      positions: Record.word(pointer, 28), encoding: encoding,
       elementType: elementType, rawLength: Record.word(pointer, 36),
       storedLength: Record.word(pointer, 40), storedChecksum: Record.word(pointer, 44),
       rawChecksum: Record.word(pointer, 48))

@@ -15,6 +15,8 @@ public enum BlockProblem: Error, Equatable, Sendable, CustomStringConvertible {
   case decodedChecksum
   /// LZ4 could not decode the bytes to the length that the header has.
   case undecodable
+  /// What the array's recipe gives is not what was there when the cache was written.
+  case derivedChecksum
   /// The bytes between the array and the next one are not zero.
   case padding
 
@@ -26,6 +28,7 @@ public enum BlockProblem: Error, Equatable, Sendable, CustomStringConvertible {
     case .storedChecksum: "its bytes fail their checksum"
     case .decodedChecksum: "it decodes to other values than were written"
     case .undecodable: "it cannot be decompressed"
+    case .derivedChecksum: "what is derived from other arrays is not what was captured"
     case .padding: "the bytes after it are not zero"
     }
   }

@@ -30,10 +30,17 @@ public struct ModelIdentity: Codable, Sendable, Equatable {
   }
 }
 
+/// Which arrays that are to be derived a writer computes and compares with the true ones.
+public enum Proofs: String, Codable, Sendable, CaseIterable {
+  /// All of the first segment, and of the first prompt of every eighth segment after it.
+  case sample
+  case all
+}
+
 /// Everything that a capture fixes before its first prompt runs: `plan.json`. Never changed later.
 public struct CachePlan: Codable, Sendable, Equatable {
   /// The format that this program writes, and the newest that it reads.
-  public static let currentFormat = 1
+  public static let currentFormat = 2
 
   public var formatVersion: Int
   /// The writing program, such as "patchbay 0.1.0".
@@ -51,8 +58,10 @@ public struct CachePlan: Codable, Sendable, Equatable {
   /// SHA-256 of `prompts.jsonl` and of `pairs.jsonl`; the writer fills them in.
   public var promptsDigest: String
   public var pairsDigest: String
-  /// "full": every array of the hook table is stored.
+  /// "compact" or "full", as the user asked. Which hooks are derived, their recipes say.
   public var store: String
+  /// Which recipes the writer proves. Absent in format 1.
+  public var proofs: Proofs?
   public var elementType: ElementType
   /// How many bytes of arrays a segment takes at most, unless one prompt alone has more.
   public var segmentBytes: Int
@@ -62,8 +71,8 @@ public struct CachePlan: Codable, Sendable, Equatable {
     formatVersion: Int = CachePlan.currentFormat, tool: String, model: ModelIdentity,
     weights: String, prependBOS: Bool, kernel: String, promptFileName: String,
     promptFileDigest: String, promptCount: Int, pairCount: Int, promptsDigest: String = "",
-    pairsDigest: String = "", store: String = "full", elementType: ElementType = .f32,
-    segmentBytes: Int = 64 << 20, hooks: [HookSpec]
+    pairsDigest: String = "", store: String = "full", proofs: Proofs = .sample,
+    elementType: ElementType = .f32, segmentBytes: Int = 64 << 20, hooks: [HookSpec]
   ) {
     self.formatVersion = formatVersion
     self.tool = tool
@@ -78,6 +87,7 @@ public struct CachePlan: Codable, Sendable, Equatable {
     self.promptsDigest = promptsDigest
     self.pairsDigest = pairsDigest
     self.store = store
+    self.proofs = proofs
     self.elementType = elementType
     self.segmentBytes = segmentBytes
     self.hooks = hooks
@@ -86,8 +96,9 @@ public struct CachePlan: Codable, Sendable, Equatable {
   /// Bytes of the array of one hook for a prompt of `T` positions, before encoding; nil when there
   /// are more than `Limits.arrayBytes`.
   public func byteCount(hook: Int, positions T: Int) -> Int? {
-    guard let count = hooks[hook].count(positions: T), count <= Limits.arrayBytes / elementType.size
-    else { return nil }
+    guard let count = hooks[hook].count(positions: T), count <= Limits.arrayBytes / 4 else {
+      return nil
+    }
     return count * elementType.size
   }
 
@@ -130,7 +141,7 @@ public struct CachePlan: Codable, Sendable, Equatable {
 
 /// The most that a reader accepts, checked before anything is allocated.
 public enum Limits {
-  /// Bytes of one array before encoding.
+  /// Bytes of one array as float32.
   public static let arrayBytes = 1 << 31
   public static let manifestBytes = 64 << 20
   public static let planBytes = 16 << 20
@@ -138,6 +149,8 @@ public enum Limits {
   public static let textBytes = 1 << 30
   public static let hooks = 1 << 16
   public static let dimensions = 8
+  /// K of derived attention scores, whose keys are laid out in tiles of sixteen positions.
+  public static let headWidth = 1 << 16
   public static let prompts = 1 << 31
   public static let positions = 1 << 24
 }

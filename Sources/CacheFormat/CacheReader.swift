@@ -17,19 +17,27 @@ public final class CacheReader: Sendable {
   public let committedTokens: Int
   public let isComplete: Bool
   let manifest: Manifest
+  let graph: HookGraph
   private let checksums: Bool
+  private let access: FileAccess
   private let key: PlanKey
   private let hookIndices: [String: Int]
   /// The first prompt of each segment.
   private let firstPrompts: [Int]
   private let segments: [LazySegment]
-  private let decoders = Mutex<[BlockDecoder]>([])
+  private let contexts = Mutex<[ReadContext]>([])
 
-  /// - Parameter checksums: whether every array's stored bytes are checked each time they are read.
-  public init(directory: String, checksums: Bool = true) throws(CacheError) {
+  /// - Parameters:
+  ///   - checksums: whether every array is checked each time it is read: the stored bytes of stored
+  ///     ones, the values of derived ones.
+  ///   - access: how segments are read; by default they are mapped where that is wise.
+  public init(directory: String, checksums: Bool = true, access: FileAccess = .automatic)
+    throws(CacheError)
+  {
     let directory = withoutTrailingSlash(directory)
     let manifest = try Manifest.read(directory: directory)
-    let plan = try CachePlan.read(directory: directory, digest: manifest.plan)
+    let (plan, graph) = try CachePlan.read(
+      directory: directory, digest: manifest.plan, format: manifest.format)
     let path = directory + "/" + Manifest.fileName
     guard let key = PlanKey(manifest.plan), manifest.hooks.count == plan.hooks.count,
       manifest.prompts <= plan.promptCount,
@@ -38,8 +46,10 @@ public final class CacheReader: Sendable {
     self.directory = directory
     self.manifest = manifest
     self.plan = plan
+    self.graph = graph
     self.key = key
     self.checksums = checksums
+    self.access = access
     planDigest = manifest.plan
     committedPrompts = manifest.prompts
     committedTokens = manifest.tokens
@@ -87,28 +97,35 @@ public final class CacheReader: Sendable {
     try segment(holding: prompt).positions(prompt: prompt)
   }
 
-  /// Reads the array of one hook and prompt, widened to float32, in row-major order.
+  /// Reads or derives the array of one hook and prompt, as float32 in row-major order.
   ///
   /// - Parameter values: as many as the hook's shape has for the prompt's tokens.
   public func read(hook: Int, prompt: Int, into values: UnsafeMutableBufferPointer<Float>)
     throws(CacheError)
   {
     let segment = try segment(holding: prompt)
-    let block = try block(hook: hook, prompt: prompt, in: segment)
-    try decode(block, into: values, hook: hook, prompt: prompt, segment: segment)
+    let count = try count(hook: hook, prompt: prompt, in: segment)
+    guard values.count == count else {
+      throw .wrongCount(
+        hook: plan.hooks[hook].name, prompt: prompt, expected: count, given: values.count)
+    }
+    try withContext { (context) throws(CacheError) in
+      try fill(values, hook: hook, prompt: prompt, segment: segment, context: context)
+    }
   }
 
   /// The same into an array of its own.
   public func read(hook: Int, prompt: Int) throws(CacheError) -> [Float] {
     let segment = try segment(holding: prompt)
-    let block = try block(hook: hook, prompt: prompt, in: segment)
-    let count = Int(block.header.rawLength) / plan.elementType.size
+    let count = try count(hook: hook, prompt: prompt, in: segment)
     var failure: CacheError?
     let values = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
       do throws(CacheError) {
-        try decode(
-          block, into: .init(rebasing: buffer[..<count]), hook: hook, prompt: prompt,
-          segment: segment)
+        try withContext { (context) throws(CacheError) in
+          try fill(
+            .init(rebasing: buffer[..<count]), hook: hook, prompt: prompt, segment: segment,
+            context: context)
+        }
         initialized = count
       } catch {
         failure = error
@@ -118,30 +135,124 @@ public final class CacheReader: Sendable {
     return values
   }
 
-  private func decode(
-    _ block: Block, into values: UnsafeMutableBufferPointer<Float>, hook: Int, prompt: Int,
-    segment: Segment
-  ) throws(CacheError) {
-    let count = Int(block.header.rawLength) / plan.elementType.size
-    guard values.count == count else {
-      throw .wrongCount(
-        hook: plan.hooks[hook].name, prompt: prompt, expected: count, given: values.count)
-    }
-    let decoder = decoders.withLock { $0.popLast() } ?? BlockDecoder()
-    defer { decoders.withLock { $0.append(decoder) } }
-    do throws(BlockProblem) {
-      if checksums { try Segment.checkStored(block) }
-      try decoder.decode(block, into: values)
-    } catch {
-      throw segment.badBlock(hook: hook, prompt: prompt, error)
+  /// Calls `body` with the values of one hook and prompt: a view of the mapped file where they are
+  /// stored as they are, else memory that is used again afterwards.
+  public func withValues<Result>(
+    hook: Int, prompt: Int, _ body: (UnsafeBufferPointer<Float>) -> Result
+  ) throws(CacheError) -> Result {
+    let segment = try segment(holding: prompt)
+    let count = try count(hook: hook, prompt: prompt, in: segment)
+    return try withContext { (context) throws(CacheError) in
+      if plan.elementType == .f32,
+        case .stored(let entry) = segment.place(hook: hook, prompt: prompt)
+      {
+        let block = try checkedBlock(
+          entry, hook: hook, prompt: prompt, segment: segment, context: context)
+        if block.header.encoding == .raw {
+          return body(block.stored.assumingMemoryBound(to: Float.self))
+        }
+      }
+      return try context.scratch.with(count) { (values) throws(CacheError) in
+        try fill(values, hook: hook, prompt: prompt, segment: segment, context: context)
+        return body(UnsafeBufferPointer(values))
+      }
     }
   }
 
-  private func block(hook: Int, prompt: Int, in segment: Segment) throws(CacheError) -> Block {
+  /// How an array is stored, nil if it is derived.
+  func encoding(hook: Int, prompt: Int) throws(CacheError) -> Encoding? {
+    let segment = try segment(holding: prompt)
+    _ = try count(hook: hook, prompt: prompt, in: segment)
+    guard case .stored(let entry) = segment.place(hook: hook, prompt: prompt) else { return nil }
+    return try withContext { (context) throws(CacheError) in
+      try segment.block(hook: hook, prompt: prompt, at: entry, room: context.block).header.encoding
+    }
+  }
+
+  /// Whether hooks are derived rather than stored, as the plan has it.
+  public func isDerived(hook: Int) -> Bool { graph.steps[hook] != nil }
+
+  private func withContext<Result>(_ body: (ReadContext) throws(CacheError) -> Result)
+    throws(CacheError) -> Result
+  {
+    let context = contexts.withLock { $0.popLast() } ?? ReadContext()
+    defer { contexts.withLock { $0.append(context) } }
+    return try body(context)
+  }
+
+  /// The number of values of an array.
+  private func count(hook: Int, prompt: Int, in segment: Segment) throws(CacheError) -> Int {
     guard plan.hooks.indices.contains(hook) else {
       throw .noSuchHook(directory: directory, hook: "number \(hook)")
     }
-    return try segment.block(hook: hook, prompt: prompt)
+    let T = segment.positions(prompt: prompt)
+    guard let count = plan.hooks[hook].count(positions: T), count <= Limits.arrayBytes / 4 else {
+      throw .arrayTooLarge(hook: plan.hooks[hook].name, positions: T)
+    }
+    return count
+  }
+
+  /// Reads or derives an array.
+  ///
+  /// - Parameter isTerm: whether it is wanted as a term of a sum, whose own result will be kept.
+  func fill(
+    _ values: UnsafeMutableBufferPointer<Float>, hook: Int, prompt: Int, segment: Segment,
+    context: ReadContext, isTerm: Bool = false
+  ) throws(CacheError) {
+    switch segment.place(hook: hook, prompt: prompt) {
+    case .stored(let entry):
+      let block = try checkedBlock(
+        entry, hook: hook, prompt: prompt, segment: segment, context: context)
+      do throws(BlockProblem) {
+        try context.decoder.decode(block, into: values)
+      } catch {
+        throw segment.badBlock(hook: hook, prompt: prompt, error)
+      }
+    case .derived(let expected):
+      guard let step = graph.steps[hook] else {
+        throw segment.badBlock(hook: hook, prompt: prompt, .impossible("nothing"))
+      }
+      var isSum = false
+      if case .sum = step.recipe { isSum = true }
+      if isSum, context.recallSum(into: values, hook: hook, prompt: prompt) { return }
+      let T = segment.positions(prompt: prompt)
+      let shapes = step.sources.map { plan.hooks[$0].dimensions(positions: T) }
+      for source in step.sources { _ = try count(hook: source, prompt: prompt, in: segment) }
+      try step.derive(into: values, shapes: shapes, scratch: context.scratch) {
+        (source, memory) throws(CacheError) in
+        try fill(
+          memory, hook: source, prompt: prompt, segment: segment, context: context, isTerm: isSum)
+      }
+      guard !checksums || checksum(UnsafeRawBufferPointer(values)) == expected else {
+        throw segment.badBlock(hook: hook, prompt: prompt, .derivedChecksum)
+      }
+      if isSum, !isTerm { context.keepSum(values, hook: hook, prompt: prompt) }
+    }
+  }
+
+  /// Derives an array and checks it, with all that it is derived from; answers its bytes in the
+  /// cache's element type.
+  func derivedBytes(hook: Int, prompt: Int, segment: Segment, context: ReadContext)
+    throws(CacheError) -> Int
+  {
+    let count = try count(hook: hook, prompt: prompt, in: segment)
+    try context.scratch.with(count) { (values) throws(CacheError) in
+      try fill(values, hook: hook, prompt: prompt, segment: segment, context: context)
+    }
+    return count * plan.elementType.size
+  }
+
+  private func checkedBlock(
+    _ entry: IndexEntry, hook: Int, prompt: Int, segment: Segment, context: ReadContext
+  ) throws(CacheError) -> Block {
+    let block = try segment.block(hook: hook, prompt: prompt, at: entry, room: context.block)
+    guard checksums else { return block }
+    do throws(BlockProblem) {
+      try block.checkStored()
+    } catch {
+      throw segment.badBlock(hook: hook, prompt: prompt, error)
+    }
+    return block
   }
 
   private func segment(holding prompt: Int) throws(CacheError) -> Segment {
@@ -164,7 +275,7 @@ public final class CacheReader: Sendable {
     try segments[number].value { () throws(CacheError) in
       try Segment(
         directory: directory, number: number, firstPrompt: firstPrompts[number],
-        listed: manifest.segments[number], plan: plan, key: key)
+        listed: manifest.segments[number], plan: plan, graph: graph, key: key, access: access)
     }
   }
 }

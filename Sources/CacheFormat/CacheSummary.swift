@@ -36,8 +36,13 @@ public struct HookSummary: Codable, Sendable {
   public var shape: [Dimension]
   public var rawBytes: Int
   public var storedBytes: Int
-  /// How many arrays there are by encoding: "raw", "lz4", "lz4+shuffle", "lz4+bitshuffle".
+  /// How many arrays there are by encoding, such as "raw", "lz4+bitshuffle",
+  /// "triangle+lz4+bitshuffle", or "derived".
   public var encodings: [String: Int]
+  /// The largest and the root mean square difference of what is read from what was captured, over
+  /// all values; nil where nothing is rounded.
+  public var worstError: Float?
+  public var rmsError: Double?
 }
 
 /// Hooks of one kind and shape, over the layers.
@@ -57,7 +62,10 @@ extension CacheReader {
     let hooks = zip(plan.hooks, manifest.hooks).map { spec, totals in
       HookSummary(
         name: spec.name, shape: spec.shape, rawBytes: totals.raw, storedBytes: totals.stored,
-        encodings: totals.blocks)
+        encodings: totals.blocks, worstError: totals.worst,
+        rmsError: totals.squares.map {
+          ($0 / Double(max(1, totals.raw / plan.elementType.size))).squareRoot()
+        })
     }
     return CacheSummary(
       directory: directory, formatVersion: plan.formatVersion, tool: plan.tool, model: plan.model,

@@ -33,7 +33,12 @@ public final class CacheWriter: Sendable {
     plan.pairCount = pairs.count
     plan.promptsDigest = sha256(promptLines)
     plan.pairsDigest = sha256(pairLines)
-    if let problem = plan.problem { throw .unwritablePlan(what: problem) }
+    let graph: HookGraph
+    do throws(PlanProblem) {
+      graph = try plan.checked(format: CachePlan.currentFormat)
+    } catch {
+      throw .unwritablePlan(what: error.what)
+    }
     for (number, prompt) in prompts.enumerated() where prompt.tokens.count > Limits.positions {
       throw .unwritablePlan(what: "prompt \(number) has \(prompt.tokens.count) tokens")
     }
@@ -47,7 +52,8 @@ public final class CacheWriter: Sendable {
     planDigest = key.hexadecimal
     tokenCounts = prompts.map(\.tokens.count)
     segmentRanges = plan.segmentRanges(tokenCounts: tokenCounts)
-    context = WriteContext(directory: directory, plan: plan, key: key, fileSystem: fileSystem)
+    context = WriteContext(
+      directory: directory, plan: plan, graph: graph, key: key, fileSystem: fileSystem)
     let empty = Manifest(
       plan: planDigest, hooks: Array(repeating: .init(), count: plan.hooks.count))
     manifest = Mutex(empty)
@@ -116,14 +122,19 @@ public final class CacheWriter: Sendable {
 final class WriteContext: Sendable {
   let directory: String
   let plan: CachePlan
+  let graph: HookGraph
   let key: PlanKey
   let fileSystem: any FileSystem
   /// Prompts that are in the cache for good, for error messages.
   let committed = Atomic(0)
 
-  init(directory: String, plan: CachePlan, key: PlanKey, fileSystem: any FileSystem) {
+  init(
+    directory: String, plan: CachePlan, graph: HookGraph, key: PlanKey,
+    fileSystem: any FileSystem
+  ) {
     self.directory = directory
     self.plan = plan
+    self.graph = graph
     self.key = key
     self.fileSystem = fileSystem
   }

@@ -1,4 +1,4 @@
-/// How an array's bytes are stored.
+/// How an array's bytes are stored: packed, filtered, compressed.
 struct Encoding: Hashable, Sendable {
   enum Codec: UInt8, Sendable {
     case none = 0
@@ -9,29 +9,36 @@ struct Encoding: Hashable, Sendable {
     case byteShuffle = 1
     case bitShuffle = 2
   }
+  /// What is left out before anything else.
+  enum Packing: Hashable, Sendable {
+    case none
+    /// Elements above the diagonal of square matrices, which all have the bits `fill`.
+    case triangle(fill: UInt32)
+  }
 
-  let codec: Codec
-  let filter: Filter
+  var codec: Codec = .none
+  /// None where the codec is none: a filter without a codec would gain nothing.
+  var filter: Filter = .none
+  /// What the bit shuffle lowers exponents by, in units of the exponent; 0 for other filters.
+  var exponentOffset: UInt8 = 0
+  var packing: Packing = .none
 
-  static let raw = Encoding(codec: .none, filter: .none)
-  static let lz4 = Encoding(codec: .lz4, filter: .none)
-  static let lz4ByteShuffle = Encoding(codec: .lz4, filter: .byteShuffle)
-  static let lz4BitShuffle = Encoding(codec: .lz4, filter: .bitShuffle)
-
-  /// All that a block may have. A filter without a codec would gain nothing.
-  static let all: [Encoding] = [.raw, .lz4, .lz4ByteShuffle, .lz4BitShuffle]
+  static let raw = Encoding()
 
   /// As the manifest and `cachedump` name it.
   var name: String {
-    switch (codec, filter) {
-    case (.none, _): "raw"
-    case (.lz4, .none): "lz4"
-    case (.lz4, .byteShuffle): "lz4+shuffle"
-    case (.lz4, .bitShuffle): "lz4+bitshuffle"
+    var parts: [String] = []
+    if packing != .none { parts.append("triangle") }
+    if codec == .lz4 { parts.append("lz4") }
+    switch filter {
+    case .none: break
+    case .byteShuffle: parts.append("shuffle")
+    case .bitShuffle: parts.append("bitshuffle")
     }
+    return parts.isEmpty ? "raw" : parts.joined(separator: "+")
   }
 
-  /// An array is taken apart into chunks of this many bytes, each filtered and compressed alone:
+  /// Packed bytes are taken apart into chunks of this many, each filtered and compressed alone:
   /// filter and decoder then work in the second-level cache, and the planes of a full chunk of
   /// 4-byte elements are 63 lines of 64 bytes long, an odd number, so that they do not fall into
   /// the same set of the first-level cache.
@@ -39,6 +46,17 @@ struct Encoding: Hashable, Sendable {
 
   static func chunkCount(of length: Int) -> Int {
     length / chunkBytes + (length % chunkBytes == 0 ? 0 : 1)
+  }
+
+  /// Bytes that the packing leaves of `rawLength`.
+  ///
+  /// - Parameters:
+  ///   - side: T, where there are T × T matrices.
+  ///   - size: bytes of an element.
+  func packedLength(of rawLength: Int, side: Int, size: Int) -> Int {
+    guard packing != .none, side > 0 else { return rawLength }
+    let matrices = rawLength / size / side / side
+    return matrices * (side * (side + 1) / 2) * size
   }
 }
 
@@ -51,4 +69,16 @@ extension ElementType {
     case .bf16: 3
     }
   }
+
+  /// The bits of an element that hold its exponent.
+  var exponentField: UInt32 {
+    switch self {
+    case .f32: 0x7F80_0000
+    case .f16: 0x7C00
+    case .bf16: 0x7F80
+    }
+  }
+
+  /// How many exponents there are.
+  var exponentCount: Int { self == .f16 ? 32 : 256 }
 }

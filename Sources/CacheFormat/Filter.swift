@@ -1,26 +1,35 @@
 import CKernels
 
-extension Encoding.Filter {
-  /// Rearranges `source` to make it compressible. `elementSize` is 2 or 4.
+/// A filter as the kernels want it.
+struct ByteFilter {
+  let kind: Encoding.Filter
+  let elementSize: Int
+  private let field: UInt32
+  private let offset: UInt32
+
+  init(_ encoding: Encoding, _ elementType: ElementType) {
+    kind = encoding.filter
+    elementSize = elementType.size
+    field = elementType.exponentField
+    offset = UInt32(encoding.exponentOffset) << UInt32(field.trailingZeroBitCount) & field
+  }
+
+  /// Rearranges `source` to make it compressible.
   func apply(
-    _ source: UnsafeRawPointer, to destination: UnsafeMutableRawPointer, count: Int,
-    elementSize: Int
+    _ source: UnsafeRawPointer, to destination: UnsafeMutableRawPointer, count: Int
   ) {
-    switch self {
+    switch kind {
     case .none: destination.copyMemory(from: source, byteCount: count)
     case .byteShuffle: byte_shuffle(source, destination, count, elementSize)
-    case .bitShuffle: bit_shuffle(source, destination, count, elementSize)
+    case .bitShuffle: bit_shuffle6(source, destination, count, elementSize, field, offset)
     }
   }
 
-  func undo(
-    _ source: UnsafeRawPointer, to destination: UnsafeMutableRawPointer, count: Int,
-    elementSize: Int
-  ) {
-    switch self {
+  func undo(_ source: UnsafeRawPointer, to destination: UnsafeMutableRawPointer, count: Int) {
+    switch kind {
     case .none: destination.copyMemory(from: source, byteCount: count)
     case .byteShuffle: byte_unshuffle(source, destination, count, elementSize)
-    case .bitShuffle: bit_unshuffle(source, destination, count, elementSize)
+    case .bitShuffle: bit_unshuffle6(source, destination, count, elementSize, field, offset)
     }
   }
 }

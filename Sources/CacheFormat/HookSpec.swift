@@ -26,16 +26,21 @@ public enum Dimension: Codable, Hashable, Sendable {
   }
 }
 
-/// An array that a cache holds for every prompt: TransformerLens's hook name and its shape without
-/// the batch axis.
+/// An array that a cache holds for every prompt: TransformerLens's hook name, its shape without the
+/// batch axis, and how it is derived if it is not stored.
 public struct HookSpec: Codable, Hashable, Sendable {
   public var name: String
   public var shape: [Dimension]
+  public var recipe: Recipe?
 
-  public init(name: String, shape: [Dimension]) {
+  public init(name: String, shape: [Dimension], recipe: Recipe? = nil) {
     self.name = name
     self.shape = shape
+    self.recipe = recipe
   }
+
+  /// Whether an array is a row of square matrices of positions, which may be causal.
+  var isSquare: Bool { shape.count >= 2 && shape.suffix(2) == [.positions, .positions] }
 
   /// The array's shape for a prompt of `T` positions.
   public func dimensions(positions T: Int) -> [Int] {

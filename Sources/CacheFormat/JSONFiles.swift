@@ -73,27 +73,45 @@ extension CachePlan {
   }
 
   /// Reads and checks the plan of `directory`.
-  static func read(directory: String, digest: String) throws(CacheError) -> CachePlan {
+  ///
+  /// - Parameter format: the version that the manifest has.
+  static func read(directory: String, digest: String, format: Int) throws(CacheError)
+    -> (plan: CachePlan, graph: HookGraph)
+  {
     let path = directory + "/" + fileName
     let bytes = try readFrozen(path, limit: Limits.planBytes, digest: digest)
     guard let plan = try? JSONDecoder().decode(CachePlan.self, from: Data(bytes)) else {
-      throw .badPlan(file: path, what: "it is not a plan of format \(currentFormat)")
+      throw .badPlan(file: path, what: "it is not a plan of format \(format)")
     }
-    if let problem = plan.problem { throw .badPlan(file: path, what: problem) }
-    return plan
+    do throws(PlanProblem) {
+      return (plan, try plan.checked(format: format))
+    } catch {
+      throw .badPlan(file: path, what: error.what)
+    }
   }
 
-  /// What makes a plan impossible; nil when nothing does.
-  var problem: String? {
-    guard formatVersion == CachePlan.currentFormat else { return "its format is \(formatVersion)" }
-    guard store == "full" else { return "its store is \"\(store)\", not \"full\"" }
-    guard (0...Limits.prompts).contains(promptCount), pairCount >= 0 else {
-      return "its number of prompts or pairs is impossible"
+  /// The recipes resolved.
+  ///
+  /// - Throws: what makes the plan impossible.
+  func checked(format: Int) throws(PlanProblem) -> HookGraph {
+    func require(_ condition: Bool, _ what: @autoclosure () -> String) throws(PlanProblem) {
+      guard condition else { throw PlanProblem(what()) }
     }
-    guard segmentBytes > 0 else { return "its segments would be empty" }
-    guard hooks.count <= Limits.hooks else { return "it has \(hooks.count) hooks" }
-    guard Set(hooks.map(\.name)).count == hooks.count else { return "two hooks have one name" }
-    return hooks.lazy.compactMap(\.problem).first
+    try require(formatVersion == format, "its format is \(formatVersion)")
+    try require(
+      ["full", "compact"].contains(store), "its store is \"\(store)\", neither full nor compact")
+    try require(
+      format == 1 || proofs != nil, "it does not say which recipes were proved")
+    try require(
+      (0...Limits.prompts).contains(promptCount) && pairCount >= 0,
+      "its number of prompts or pairs is impossible")
+    try require(segmentBytes > 0, "its segments would be empty")
+    try require(hooks.count <= Limits.hooks, "it has \(hooks.count) hooks")
+    try require(Set(hooks.map(\.name)).count == hooks.count, "two hooks have one name")
+    if let problem = hooks.lazy.compactMap(\.problem).first { throw PlanProblem(problem) }
+    try require(
+      format > 1 || hooks.allSatisfy { $0.recipe == nil }, "format 1 has no recipes")
+    return try HookGraph(hooks)
   }
 }
 

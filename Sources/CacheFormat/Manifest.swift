@@ -17,11 +17,26 @@ struct Manifest: Equatable, Sendable {
 
   /// Of one hook, over all segments.
   struct HookTotals: Equatable, Sendable, Codable {
-    /// Bytes before encoding, and bytes stored, headers and padding left out.
+    /// The name of derived arrays among the encodings.
+    static let derived = "derived"
+
+    /// Bytes of all arrays in the element type, and bytes stored, headers and padding left out.
     var raw = 0
     var stored = 0
-    /// How many arrays there are by encoding.
+    /// How many arrays there are by encoding; derived ones have none.
     var blocks: [String: Int] = [:]
+    /// The largest difference of what is read from what was captured, and the sum of the squares of
+    /// the finite ones; nil where nothing is rounded.
+    var worst: Float?
+    var squares: Double?
+
+    mutating func add(_ other: HookTotals) {
+      raw += other.raw
+      stored += other.stored
+      blocks.merge(other.blocks, uniquingKeysWith: +)
+      if let more = other.worst { worst = max(worst ?? 0, more) }
+      if let more = other.squares { squares = (squares ?? 0) + more }
+    }
   }
 
   var format = CachePlan.currentFormat
@@ -42,11 +57,7 @@ struct Manifest: Equatable, Sendable {
     next.generation += 1
     next.prompts += segment.prompts.count
     next.tokens += segment.tokens
-    for (hook, totals) in segment.hooks.enumerated() {
-      next.hooks[hook].raw += totals.raw
-      next.hooks[hook].stored += totals.stored
-      next.hooks[hook].blocks.merge(totals.blocks, uniquingKeysWith: +)
-    }
+    for (hook, totals) in segment.hooks.enumerated() { next.hooks[hook].add(totals) }
     next.segments.append(
       Segment(
         name: SegmentLayout.fileName(segment.number), size: segment.size,
@@ -60,7 +71,9 @@ struct Manifest: Equatable, Sendable {
     let hookLines = hooks.map { hook in
       let blocks = hook.blocks.sorted { $0.key < $1.key }.map { "\"\($0.key)\":\($0.value)" }
       return "{\"raw\":\(hook.raw),\"stored\":\(hook.stored),"
-        + "\"blocks\":{\(blocks.joined(separator: ","))}}"
+        + "\"blocks\":{\(blocks.joined(separator: ","))}"
+        + (hook.worst.map { ",\"worst\":\($0)" } ?? "")
+        + (hook.squares.map { ",\"squares\":\($0)" } ?? "") + "}"
     }
     let segmentLines = segments.map {
       "{\"name\":\"\($0.name)\",\"size\":\($0.size),\"prompts\":\($0.prompts),"
@@ -113,9 +126,9 @@ struct Manifest: Equatable, Sendable {
     guard version.format <= CachePlan.currentFormat else {
       throw .newerFormat(file: path, found: version.format)
     }
-    guard version.format == CachePlan.currentFormat,
-      let manifest = try? decoder.decode(Manifest.self, from: data)
-    else { throw .badManifest(file: path, what: "it is not a manifest of format 1") }
+    guard version.format >= 1, let manifest = try? decoder.decode(Manifest.self, from: data) else {
+      throw .badManifest(file: path, what: "it is not a manifest of format \(version.format)")
+    }
     try manifest.validate(path: path)
     return manifest
   }

@@ -1,54 +1,66 @@
 import FileIO
 import Glibc
 
-/// One stored array as it lies in a mapped segment: its header and the bytes after it.
+/// One stored array as it lies in a segment: its header and the bytes after it.
 ///
-/// The bytes are valid as long as the segment is.
+/// The bytes are valid as long as the segment is, or until the memory that they were read into is
+/// used again.
 struct Block {
   let header: BlockHeader
+  /// Bytes before filter and codec, after packing.
+  let packedLength: Int
   let stored: UnsafeRawBufferPointer
+  /// The bytes up to the next block, which must be zero.
+  let padding: UnsafeRawBufferPointer
+
+  /// Checks the stored bytes and the zeros after them.
+  func checkStored() throws(BlockProblem) {
+    guard checksum(stored) == header.storedChecksum else { throw .storedChecksum }
+    guard padding.allSatisfy({ $0 == 0 }) else { throw .padding }
+  }
 }
 
-/// A sealed segment, mapped and checked but for the arrays themselves. Thread-safe.
+/// A sealed segment, open and checked but for the arrays themselves. Thread-safe.
 final class Segment: Sendable {
   let path: String
   let number: Int
   let prompts: Range<Int>
-  private let file: MappedFile
+  private let source: SegmentSource
+  private let index: SegmentIndex
   private let key: PlanKey
   private let plan: CachePlan
-  private let indexOffset: Int
 
-  /// Maps the segment and checks its size, header, trailer and index.
+  /// Opens the segment and checks its size, header, trailer and index.
   ///
   /// - Parameter listed: what the manifest says of it.
   init(
     directory: String, number: Int, firstPrompt: Int, listed: Manifest.Segment, plan: CachePlan,
-    key: PlanKey
+    graph: HookGraph, key: PlanKey, access: FileAccess
   ) throws(CacheError) {
     path = directory + "/" + SegmentLayout.fileName(number)
     self.number = number
     self.plan = plan
     self.key = key
     prompts = firstPrompt..<firstPrompt + listed.prompts
-    file = try Segment.map(path)
-    guard file.count == listed.size, let base = file.bytes.baseAddress,
-      file.count >= 2 * Record.size
-    else { throw .wrongSize(file: path, expected: listed.size, found: file.count) }
+    source = try Segment.open(path, access: access)
+    guard source.count == listed.size, source.count >= 2 * Record.size else {
+      throw .wrongSize(file: path, expected: listed.size, found: source.count)
+    }
+    let room = ByteBuffer(capacity: 0)
+    let header = try Segment.bytes(of: source, at: 0, count: Record.size, room: room)
     try Segment.checkHeader(
-      base, path: path,
+      header, path: path,
       expected: SegmentHeader(
-        format: UInt32(CachePlan.currentFormat), segment: UInt32(number),
+        format: UInt32(plan.formatVersion), segment: UInt32(number),
         firstPrompt: UInt32(firstPrompt), promptCount: UInt32(listed.prompts),
         hookCount: UInt32(plan.hooks.count), plan: key.bytes))
-    indexOffset = try Segment.checkedIndexOffset(
-      file.bytes, path: path, number: number, hooks: plan.hooks.count, listed: listed, key: key)
-    try checkIndex(tokens: listed.tokens)
+    index = try Segment.readIndex(
+      of: source, path: path, number: number, listed: listed, graph: graph, key: key, room: room)
   }
 
-  private static func map(_ path: String) throws(CacheError) -> MappedFile {
+  private static func open(_ path: String, access: FileAccess) throws(CacheError) -> SegmentSource {
     do throws(FileError) {
-      return try MappedFile(path: path, followLinks: false)
+      return try SegmentSource(path: path, access: access)
     } catch {
       if error.operation == .open, error.errno == ENOENT { throw .missingSegment(file: path) }
       // What O_NOFOLLOW answers for a symbolic link.
@@ -59,13 +71,23 @@ final class Segment: Sendable {
     }
   }
 
+  private static func bytes(of source: SegmentSource, at offset: Int, count: Int, room: ByteBuffer)
+    throws(CacheError) -> UnsafeRawBufferPointer
+  {
+    do throws(FileError) {
+      return try source.bytes(at: offset, count: count, room: room)
+    } catch {
+      throw .unreadable(error)
+    }
+  }
+
   private static func checkHeader(
-    _ base: UnsafeRawPointer, path: String, expected: SegmentHeader
+    _ bytes: UnsafeRawBufferPointer, path: String, expected: SegmentHeader
   ) throws(CacheError) {
-    guard let header = SegmentHeader.decode(base) else {
+    guard let base = bytes.baseAddress, let header = SegmentHeader.decode(base) else {
       throw .badSegmentHeader(file: path, what: "its checksum fails")
     }
-    guard header.format <= expected.format else {
+    guard header.format <= UInt32(CachePlan.currentFormat) else {
       throw .newerFormat(file: path, found: Int(header.format))
     }
     guard header.plan == expected.plan else {
@@ -80,81 +102,66 @@ final class Segment: Sendable {
     }
   }
 
-  private static func checkedIndexOffset(
-    _ bytes: UnsafeRawBufferPointer, path: String, number: Int, hooks: Int,
-    listed: Manifest.Segment, key: PlanKey
-  ) throws(CacheError) -> Int {
-    guard let base = bytes.baseAddress,
-      let trailer = SegmentTrailer.decode(base + (bytes.count - Record.size))
-    else { throw .badTrailer(file: path, what: "its checksum fails") }
+  private static func readIndex(
+    of source: SegmentSource, path: String, number: Int, listed: Manifest.Segment,
+    graph: HookGraph, key: PlanKey, room: ByteBuffer
+  ) throws(CacheError) -> SegmentIndex {
+    let end = source.count - Record.size
+    let last = try bytes(of: source, at: end, count: Record.size, room: room)
+    guard let base = last.baseAddress, let trailer = SegmentTrailer.decode(base) else {
+      throw .badTrailer(file: path, what: "its checksum fails")
+    }
     guard trailer.plan == key.prefix, trailer.segment == UInt32(number) else {
       throw .badTrailer(file: path, what: "it belongs to another segment")
     }
-    guard let length = SegmentLayout.indexLength(hooks: hooks, prompts: listed.prompts),
-      let padded = Alignment.rounded(length), padded <= bytes.count - 2 * Record.size
+    guard
+      let length = SegmentLayout.indexLength(hooks: graph.steps.count, prompts: listed.prompts),
+      let padded = Alignment.rounded(length), padded <= end - Record.size
     else { throw .badIndex(file: path, what: "the segment is too short for it") }
-    let offset = bytes.count - Record.size - padded
-    guard trailer.fileSize == UInt64(bytes.count), trailer.indexLength == UInt64(length),
+    let offset = end - padded
+    guard trailer.fileSize == UInt64(source.count), trailer.indexLength == UInt64(length),
       trailer.indexOffset == UInt64(offset)
     else { throw .badTrailer(file: path, what: "its lengths are not those of the segment") }
-    let index = UnsafeRawBufferPointer(start: base + offset, count: length)
-    let checksum = checksum(index)
+    let index = try bytes(of: source, at: offset, count: padded, room: room)
+    let checksum = checksum(.init(rebasing: index[..<length]))
     guard checksum == trailer.indexChecksum, hexadecimal(checksum) == listed.index else {
       throw .badIndex(file: path, what: "its checksum fails")
     }
-    guard Record.areZero(base, offset + length..<offset + padded) else {
+    guard index[length...].allSatisfy({ $0 == 0 }) else {
       throw .badIndex(file: path, what: "the bytes after it are not zero")
     }
-    return offset
-  }
-
-  /// Blocks must follow one another without hole or overlap up to the index, and the prompts'
-  /// positions must add up.
-  private func checkIndex(tokens: Int) throws(CacheError) {
-    var next = Record.size
-    for array in 0..<plan.hooks.count * prompts.count {
-      let entry = entry(array)
-      guard entry.offset == UInt64(next), next <= indexOffset - Record.size,
-        let padded = Alignment.rounded(Int(entry.storedLength)),
-        padded <= indexOffset - Record.size - next
-      else { throw .badIndex(file: path, what: "entry \(array) does not follow the one before") }
-      next += Record.size + padded
+    do throws(SegmentIndexProblem) {
+      return try SegmentIndex(
+        Array(index[..<length]), offset: offset, prompts: listed.prompts, tokens: listed.tokens,
+        steps: graph.steps)
+    } catch {
+      throw .badIndex(file: path, what: error.what)
     }
-    guard next == indexOffset else {
-      throw .badIndex(file: path, what: "there is a gap before it")
-    }
-    var sum = 0
-    for prompt in prompts {
-      let T = positions(prompt: prompt)
-      guard T <= Limits.positions else {
-        throw .badIndex(file: path, what: "prompt \(prompt) has \(T) positions")
-      }
-      sum += T
-    }
-    guard sum == tokens else {
-      throw .badIndex(file: path, what: "its prompts have \(sum) tokens, not \(tokens)")
-    }
-  }
-
-  private func entry(_ array: Int) -> IndexEntry {
-    // In range: `array` is below the number of arrays, whose entries were found to be in the file.
-    guard let base = file.bytes.baseAddress else {
-      return IndexEntry(offset: 0, storedLength: 0, headerChecksum: 0)
-    }
-    return IndexEntry.decode(base + indexOffset + array * IndexEntry.size)
   }
 
   /// The number of tokens of a prompt of this segment.
-  func positions(prompt: Int) -> Int {
-    guard let base = file.bytes.baseAddress else { return 0 }
-    let table = indexOffset + plan.hooks.count * prompts.count * IndexEntry.size
-    return Int(Record.word(base, table + 4 * (prompt - prompts.lowerBound)))
+  func positions(prompt: Int) -> Int { index.positions(prompt: prompt - prompts.lowerBound) }
+
+  /// Where the array of one hook and prompt of this segment is.
+  func place(hook: Int, prompt: Int) -> SegmentIndex.Place {
+    index.place(hook: hook, prompt: prompt - prompts.lowerBound)
   }
 
-  /// The array of one hook and prompt of this segment, its header checked, its bytes not.
-  func block(hook: Int, prompt: Int) throws(CacheError) -> Block {
+  /// A stored array, its header checked, its bytes not.
+  ///
+  /// - Parameters:
+  ///   - entry: its place, from `place(hook:prompt:)`.
+  ///   - room: memory for it where the segment is not mapped.
+  func block(hook: Int, prompt: Int, at entry: IndexEntry, room: ByteBuffer) throws(CacheError)
+    -> Block
+  {
+    // In range: the index was found to describe blocks one after the other up to itself.
+    let offset = Int(entry.offset)
+    let length = Int(entry.storedLength)
+    let bytes = try Segment.bytes(
+      of: source, at: offset, count: Record.size + (Alignment.rounded(length) ?? length), room: room)
     do throws(BlockProblem) {
-      return try checkedBlock(hook: hook, prompt: prompt)
+      return try checkedBlock(bytes, hook: hook, prompt: prompt, entry: entry)
     } catch {
       throw badBlock(hook: hook, prompt: prompt, error)
     }
@@ -164,27 +171,23 @@ final class Segment: Sendable {
     .badBlock(file: path, prompt: prompt, hook: plan.hooks[hook].name, problem: problem)
   }
 
-  private func checkedBlock(hook: Int, prompt: Int) throws(BlockProblem) -> Block {
-    let entry = entry(hook * prompts.count + prompt - prompts.lowerBound)
-    // The index was checked when the segment was opened; a file that changed since must not make
-    // this read outside the mapping.
-    guard let base = file.bytes.baseAddress, let offset = Int(exactly: entry.offset),
-      offset >= Record.size, offset <= indexOffset - Record.size,
-      let padded = Alignment.rounded(Int(entry.storedLength)),
-      padded <= indexOffset - Record.size - offset
-    else { throw .impossible("a place outside the segment") }
-    let header = try BlockHeader.decode(base + offset)
+  private func checkedBlock(
+    _ bytes: UnsafeRawBufferPointer, hook: Int, prompt: Int, entry: IndexEntry
+  ) throws(BlockProblem) -> Block {
+    guard let base = bytes.baseAddress else { throw .header }
+    let header = try BlockHeader.decode(base, format: plan.formatVersion)
     try checkIdentity(header, hook: hook, prompt: prompt)
-    guard Record.word(base + offset, Record.checkedBytes) == entry.headerChecksum else {
+    guard Record.word(base, Record.checkedBytes) == entry.checksum else {
       throw .identity("the same array of another capture")
     }
     guard header.storedLength == entry.storedLength else {
       throw .impossible("\(header.storedLength) stored bytes, the index \(entry.storedLength)")
     }
-    try checkLengths(header, hook: hook, prompt: prompt)
-    let stored = UnsafeRawBufferPointer(
-      start: base + offset + Record.size, count: Int(header.storedLength))
-    return Block(header: header, stored: stored)
+    let packedLength = try checkLengths(header, hook: hook, prompt: prompt)
+    let end = Record.size + Int(header.storedLength)
+    return Block(
+      header: header, packedLength: packedLength,
+      stored: .init(rebasing: bytes[Record.size..<end]), padding: .init(rebasing: bytes[end...]))
   }
 
   private func checkIdentity(_ header: BlockHeader, hook: Int, prompt: Int) throws(BlockProblem) {
@@ -198,7 +201,10 @@ final class Segment: Sendable {
     }
   }
 
-  private func checkLengths(_ header: BlockHeader, hook: Int, prompt: Int) throws(BlockProblem) {
+  /// Answers the length after packing.
+  private func checkLengths(_ header: BlockHeader, hook: Int, prompt: Int) throws(BlockProblem)
+    -> Int
+  {
     let T = positions(prompt: prompt)
     guard header.positions == UInt32(T) else {
       throw .impossible("\(header.positions) positions, the index \(T)")
@@ -210,24 +216,22 @@ final class Segment: Sendable {
     guard let raw, header.rawLength == UInt32(exactly: raw) else {
       throw .impossible("\(header.rawLength) bytes where the shape has \(raw ?? -1)")
     }
+    guard header.encoding.packing == .none || plan.hooks[hook].isSquare && T >= 2 else {
+      throw .impossible("a triangle where the shape has none")
+    }
+    let packed = header.encoding.packedLength(of: raw, side: T, size: plan.elementType.size)
     let stored = Int(header.storedLength)
     switch header.encoding.codec {
     case .none:
-      guard stored == raw else { throw .impossible("\(stored) bytes stored of \(raw) raw ones") }
+      guard stored == packed else {
+        throw .impossible("\(stored) bytes stored of \(packed) raw ones")
+      }
     case .lz4:
       // LZ4 expands at most 255 times; nothing longer than its source is stored compressed.
-      guard stored < raw, raw / 255 <= stored else {
-        throw .impossible("\(raw) bytes from \(stored) stored ones")
+      guard stored < packed, packed / 255 <= stored else {
+        throw .impossible("\(packed) bytes from \(stored) stored ones")
       }
     }
-  }
-
-  /// Checks a block's stored bytes and the zeros after them.
-  static func checkStored(_ block: Block) throws(BlockProblem) {
-    guard checksum(block.stored) == block.header.storedChecksum else { throw .storedChecksum }
-    let zeros = (Alignment.bytes - block.stored.count % Alignment.bytes) % Alignment.bytes
-    guard let base = block.stored.baseAddress,
-      Record.areZero(base, block.stored.count..<block.stored.count + zeros)
-    else { throw .padding }
+    return packed
   }
 }

@@ -18,23 +18,27 @@ enum SegmentLayout {
 /// Where a block is, how long its stored bytes are, and the checksum that its header ends with:
 /// through the index the manifest vouches for every byte of a segment. (Not a checksum of the whole
 /// header: that of bytes followed by their own checksum is the same for all.)
+///
+/// For a derived array offset and length are zero, and the checksum is that of its float32 bytes.
 struct IndexEntry: Equatable {
   static let size = 16
 
   var offset: UInt64
   var storedLength: UInt32
-  var headerChecksum: UInt32
+  var checksum: UInt32
 
   func append(to bytes: inout [UInt8]) {
     withUnsafeBytes(of: offset.littleEndian) { bytes.append(contentsOf: $0) }
     withUnsafeBytes(of: storedLength.littleEndian) { bytes.append(contentsOf: $0) }
-    withUnsafeBytes(of: headerChecksum.littleEndian) { bytes.append(contentsOf: $0) }
+    withUnsafeBytes(of: checksum.littleEndian) { bytes.append(contentsOf: $0) }
   }
 
-  static func decode(_ pointer: UnsafeRawPointer) -> IndexEntry {
-    IndexEntry(
-      offset: Record.long(pointer, 0), storedLength: Record.word(pointer, 8),
-      headerChecksum: Record.word(pointer, 12))
+  static func decode(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> IndexEntry {
+    func word(_ place: Int) -> UInt32 {
+      UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + place, as: UInt32.self))
+    }
+    return IndexEntry(
+      offset: UInt64(word(0)) | UInt64(word(4)) << 32, storedLength: word(8), checksum: word(12))
   }
 }
 

@@ -1,4 +1,5 @@
 import FileIO
+import Glibc
 
 /// A segment that is on disk under its final name but not yet in the manifest.
 public struct SealedSegment: Sendable {
@@ -13,10 +14,11 @@ public struct SealedSegment: Sendable {
 
 /// Writes one segment. Used by one thread.
 ///
-/// Arrays come hook after hook, within a hook prompt after prompt. They are encoded as they come,
-/// by the calling thread, and written a megabyte at a time, while the core's cache still has it;
-/// besides that buffer only the index is in memory. After an error the segment is lost; what it had
-/// written is removed.
+/// Arrays come hook after hook, within a hook prompt after prompt, derived hooks too: of those only
+/// the checksum is kept, and some are compared with what their recipe gives. The others are encoded
+/// as they come, by the calling thread, and written a megabyte at a time, while the core's cache
+/// still has it; besides that buffer and what the proofs need only the index is in memory. After an
+/// error the segment is lost; what it had written is removed.
 public final class SegmentWriter {
   private static let bufferBytes = 1 << 20
 
@@ -28,10 +30,15 @@ public final class SegmentWriter {
   private let path: String
   private let positions: [Int]
   private let encoder: BlockEncoder
+  private let prover: RecipeProver
   private let buffer = ByteBuffer(capacity: SegmentWriter.bufferBytes)
   private var index: [UInt8] = []
   private var hooks: [Manifest.HookTotals]
-  private var encoding = Encoding.raw
+  /// The encoding of the hook that is being written, once its first stored array has been seen.
+  private var encoding: Encoding?
+  /// Whether the recipe of the hook that is being written has failed.
+  private var recipeFailed = false
+  private let rounded = ByteBuffer(capacity: 0)
   private var nextHook = 0
   private var nextPrompt: Int
   private var isSealed = false
@@ -46,6 +53,8 @@ public final class SegmentWriter {
     self.context = context
     path = context.path(SegmentLayout.fileName(number))
     encoder = BlockEncoder(elementType: context.plan.elementType)
+    prover = RecipeProver(
+      plan: context.plan, graph: context.graph, segment: number, prompts: prompts)
     hooks = Array(repeating: .init(), count: context.plan.hooks.count)
     nextPrompt = prompts.lowerBound
     do throws(FileError) {
@@ -54,7 +63,7 @@ public final class SegmentWriter {
       throw context.failure(error)
     }
     let header = SegmentHeader(
-      format: UInt32(CachePlan.currentFormat), segment: UInt32(number),
+      format: UInt32(context.plan.formatVersion), segment: UInt32(number),
       firstPrompt: UInt32(prompts.lowerBound), promptCount: UInt32(prompts.count),
       hookCount: UInt32(context.plan.hooks.count), plan: context.key.bytes)
     buffer.append(header.encoded())
@@ -88,14 +97,70 @@ public final class SegmentWriter {
         hook: spec.name, prompt: prompt,
         expected: rawLength / context.plan.elementType.size, given: values.count)
     }
-    if prompt == prompts.lowerBound { encoding = encoder.choose(for: values) }
-    try makeRoom(2 * Record.size + BlockEncoder.bound(rawLength: rawLength))
-    appendBlock(hook: hook, prompt: prompt, positions: T, values: values)
+    hooks[hook].raw += rawLength
+    if let step = context.graph.steps[hook], isDerived(step, prompt, T, values) {
+      hooks[hook].blocks[Manifest.HookTotals.derived, default: 0] += 1
+    } else {
+      try makeRoom(2 * Record.size + BlockEncoder.bound(rawLength: rawLength))
+      appendBlock(hook: hook, prompt: prompt, positions: T, values: values)
+      let read = asRead(values)
+      note(read, instead: values)
+      prover.keep(read, hook: hook, prompt: prompt)
+    }
     nextPrompt += 1
     if nextPrompt == prompts.upperBound {
+      prover.finish(hook: hook)
       nextHook += 1
       nextPrompt = prompts.lowerBound
+      encoding = nil
+      recipeFailed = false
     }
+  }
+
+  /// Puts a derived array into the index, unless its recipe is found to fail.
+  private func isDerived(
+    _ step: HookGraph.Step, _ prompt: Int, _ T: Int, _ values: UnsafeBufferPointer<Float>
+  ) -> Bool {
+    var read = values
+    if prover.covers(prompt: prompt), !recipeFailed {
+      read = prover.derive(step, prompt: prompt, positions: T, count: values.count)
+      recipeFailed = context.plan.elementType == .f32 && !haveEqualBits(read, values)
+    }
+    if recipeFailed { return false }
+    IndexEntry(offset: 0, storedLength: 0, checksum: checksum(UnsafeRawBufferPointer(read)))
+      .append(to: &index)
+    note(read, instead: values)
+    prover.keep(read, hook: nextHook, prompt: prompt)
+    return true
+  }
+
+  private func haveEqualBits(
+    _ a: UnsafeBufferPointer<Float>, _ b: UnsafeBufferPointer<Float>
+  ) -> Bool {
+    guard let left = a.baseAddress, let right = b.baseAddress else { return true }
+    return memcmp(left, right, 4 * a.count) == 0
+  }
+
+  /// A stored array as a reader will have it. Valid until the next call.
+  private func asRead(_ values: UnsafeBufferPointer<Float>) -> UnsafeBufferPointer<Float> {
+    let type = context.plan.elementType
+    guard type != .f32 else { return values }
+    let bytes = values.count * 4
+    rounded.reserve(2 * bytes)
+    let elements = rounded.base + bytes
+    type.narrow(values, to: elements)
+    let read = rounded.values(values.count)
+    if let target = read.baseAddress { type.widen(elements, to: target, count: values.count) }
+    return UnsafeBufferPointer(read)
+  }
+
+  /// Records how far a cache of rounded values is off.
+  private func note(
+    _ read: UnsafeBufferPointer<Float>, instead values: UnsafeBufferPointer<Float>
+  ) {
+    guard context.plan.elementType != .f32 else { return }
+    let error = RoundingError(of: read, from: values)
+    hooks[nextHook].add(.init(worst: error.worst, squares: error.squares))
   }
 
   /// Encodes behind the place of the header, then fills in the header.
@@ -104,7 +169,8 @@ public final class SegmentWriter {
   ) {
     let offset = file.count + buffer.count
     let payload = buffer.end + Record.size
-    let result = encoder.encode(values, as: encoding, to: payload)
+    let side = context.plan.hooks[hook].isSquare ? positions : nil
+    let result = encoder.encode(values, side: side, as: &encoding, to: payload)
     let header = BlockHeader(
       plan: context.key.prefix, segment: UInt32(number), hook: UInt32(hook),
       prompt: UInt32(prompt), positions: UInt32(positions), encoding: result.encoding,
@@ -117,10 +183,8 @@ public final class SegmentWriter {
     buffer.advance(result.storedLength)
     buffer.pad()
     IndexEntry(
-      offset: UInt64(offset), storedLength: UInt32(result.storedLength),
-      headerChecksum: record.checksum
+      offset: UInt64(offset), storedLength: UInt32(result.storedLength), checksum: record.checksum
     ).append(to: &index)
-    hooks[hook].raw += result.rawLength
     hooks[hook].stored += result.storedLength
     hooks[hook].blocks[result.encoding.name, default: 0] += 1
   }

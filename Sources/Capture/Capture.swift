@@ -12,9 +12,11 @@ enum WeightsOption: String, ExpressibleByArgument, CaseIterable {
   case transformerlens, raw
 }
 
+extension Proofs: ExpressibleByArgument {}
+
 /// Which arrays a cache stores.
 enum StoreOption: String, ExpressibleByArgument, CaseIterable {
-  case full
+  case compact, full
 }
 
 struct CaptureCommand: ParsableCommand {
@@ -56,8 +58,21 @@ struct CaptureCommand: ParsableCommand {
   @Option(name: .long, help: "The number format in the cache; f16 and bf16 round.")
   var dtype: ElementType = .f32
 
-  @Option(name: .long, help: "Which arrays are stored; full stores each as it is.")
-  var store: StoreOption = .full
+  @Option(
+    name: .long,
+    help: """
+      compact derives what needs no matrix product from the other arrays, when it is read: half the \
+      bytes, the same values bit for bit. full stores every array.
+      """)
+  var store: StoreOption = .compact
+
+  @Option(
+    name: .long,
+    help: """
+      How many of the arrays that are to be derived are computed while capturing and compared with \
+      the true ones. Checksums of all of them are checked whenever they are read.
+      """)
+  var prove: Proofs = .sample
 
   @Option(
     name: .long,
@@ -122,9 +137,12 @@ struct CaptureCommand: ParsableCommand {
         name: model, weightsDigest: gpt2.weightsDigest, tokenizerDigest: tokenizer.digest, config),
       weights: processing.rawValue, prependBOS: !noBos, kernel: BLAS.kernelName,
       promptFileName: prompts, promptFileDigest: file.digest, promptCount: set.prompts.count,
-      pairCount: set.pairs.count, store: store.rawValue, elementType: dtype,
+      pairCount: set.pairs.count, store: store.rawValue, proofs: prove, elementType: dtype,
       segmentBytes: CaptureRun.segmentBytes(total: size.bytes),
-      hooks: points.map { HookSpec(name: $0.name, shape: $0.dimensions(in: config)) })
+      hooks: HookTable(
+        points: points, config: config, isCompact: store == .compact,
+        foldsLayerNorm: processing != .raw
+      ).specs)
     let writer = try CacheWriter(
       directory: out, plan: plan, prompts: set.prompts, pairs: set.pairs)
     let run = CaptureRun(

@@ -52,10 +52,3 @@ extension ModelIdentity {
       contextLength: config.contextLength)
   }
 }
-
-extension HookPoint {
-  /// The hook's shape in a cache.
-  func dimensions(in config: ModelConfig) -> [Dimension] {
-    kind.axes.map { axis in axis.length(in: config).map(Dimension.fixed) ?? .positions }
-  }
-}

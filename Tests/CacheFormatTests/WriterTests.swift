@@ -107,7 +107,7 @@ import Testing
     #expect(refused { $0.hooks[0].shape = [.fixed(-1)] })
     #expect(refused { $0.hooks[0].shape = [.fixed(.max), .fixed(2)] })
     #expect(refused { $0.segmentBytes = 0 })
-    #expect(refused { $0.store = "compact" })
+    #expect(refused { $0.store = "half" })
     #expect(try fileNames(directory.path).isEmpty)
   }
 

@@ -55,10 +55,10 @@ import Testing
 
   @Test func aFlippedBitInAnArray() throws {
     let reader = try CacheReader(directory: cache)
-    let hook = try #require(reader.hookIndex("blocks.1.attn.hook_z"))
+    let hook = try #require(reader.hookIndex("blocks.1.attn.hook_q"))
     let offset = try offset(ofHook: hook, prompt: 2, in: reader)
     try change("segment-000000.pbs") { $0[offset + 100] ^= 0x10 }
-    let place = "\(cache)/segment-000000.pbs is damaged at prompt 2, blocks.1.attn.hook_z"
+    let place = "\(cache)/segment-000000.pbs is damaged at prompt 2, blocks.1.attn.hook_q"
     try Program.cachedump.refuse(
       "show", cache, "--prompt", "2", "--hook", "z1", status: 65, saying: [place])
     try Program.cachedump.refuse(
@@ -73,7 +73,7 @@ import Testing
     #expect(verified.lines.first?.hasPrefix(place) == true)
     #expect(verified.sentence.contains("\(cache) is damaged in 1 place"))
     #expect(
-      verified.output.contains("\(7 * TinyModel.hookCount - 1) arrays in 1 segment are sound"))
+      verified.output.contains("\(7 * TinyModel.hookCount - 4) arrays in 1 segment are sound"))
     let json = try Program.cachedump.run(["verify", cache, "--json"])
     #expect(json.status == 65)
     let decoder = JSONDecoder()
@@ -81,7 +81,7 @@ import Testing
     let report = try decoder.decode(VerificationReport.self, from: Data(json.output.utf8))
     #expect(report.damaged == 1)
     #expect(report.findings.first?.prompt == 2)
-    #expect(report.findings.first?.hook == "blocks.1.attn.hook_z")
+    #expect(report.findings.first?.hook == "blocks.1.attn.hook_q")
 
     // All others can be read.
     try Program.cachedump.succeed("show", cache, "--prompt", "3", "--hook", "z1")
@@ -89,10 +89,11 @@ import Testing
   }
 
   private func offset(ofHook hook: Int, prompt: Int, in reader: CacheReader) throws -> Int {
-    let stored = try reader.segment(0).block(hook: hook, prompt: prompt)
-    let file = try contents("\(cache)/segment-000000.pbs")
-    let needle = Data(stored.stored)
-    return try #require(file.range(of: needle)).lowerBound
+    guard case .stored(let entry) = try reader.segment(0).place(hook: hook, prompt: prompt) else {
+      Issue.record("hook \(hook) is not stored")
+      return 0
+    }
+    return Int(entry.offset) + 64
   }
 
   @Test(arguments: ["plan.json", "prompts.jsonl", "pairs.jsonl", "manifest"])
@@ -123,11 +124,11 @@ import Testing
   }
 
   @Test func aNewerFormat() throws {
-    try changeManifest("{\"format\":1,", to: "{\"format\":2,\"novelty\":[],")
+    try changeManifest("{\"format\":2,", to: "{\"format\":3,\"novelty\":[],")
     try everyProgramRefuses(
       status: 65,
       saying: [
-        "\(cache)/manifest was written by format 2, this program reads up to 1",
+        "\(cache)/manifest was written by format 3, this program reads up to 2",
         "use a newer Patchbay",
       ])
   }

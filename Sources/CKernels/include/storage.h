@@ -31,4 +31,9 @@ void narrow_to_bf16(const float *source, uint16_t *destination, size_t count);
 void widen_f16(const uint16_t *source, float *destination, size_t count);
 void widen_bf16(const uint16_t *source, float *destination, size_t count);
 
+int triangle_fill(const void *s, size_t m, size_t n, size_t z, uint32_t *fill);
+void pack_triangle(const void *s, void *d, size_t m, size_t n, size_t z);
+void unpack_triangle(const void *s, void *d, size_t m, size_t n, size_t z,uint32_t f);
+void bit_shuffle6(const void *s, void *d, size_t l, size_t z,uint32_t f,uint32_t o);
+void bit_unshuffle6(const void *s, void *d, size_t l, size_t z,uint32_t f,uint32_t o);
 #endif

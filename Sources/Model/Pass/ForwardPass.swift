@@ -417,7 +417,7 @@ public final class ForwardPass {
 
 extension ModelConfig {
   /// What attention scores are divided by: √K, unless the checkpoint's options say otherwise.
-  func attentionDivisor(layer: Int) -> Float {
+  public func attentionDivisor(layer: Int) -> Float {
     let root = scalesAttention ? Float(headWidth).squareRoot() : 1
     return scalesAttentionByInverseLayer ? root * Float(layer + 1) : root
   }
