@@ -11,8 +11,9 @@ struct Stats: ParsableCommand {
       Reads every array. mean, std, rms, min and max are of the finite values; norm is the mean, over \
       positions, of the square root of the sum of squares; masked are attention scores above the \
       diagonal, which are -infinity by design. Bytes and encodings are those of the whole cache. GB/s \
-      is float32 that one core read and decoded or derived, in this run. Hooks are added up by kind \
-      unless --hooks or --all asks for single ones.
+      is float32 that one core read and decoded or derived, in this run. In caches of f16 and bf16 the \
+      errors are differences from what was captured. Hooks are added up by kind unless --hooks or \
+      --all asks for single ones.
       """)
 
   @OptionGroup var cache: CacheArgument
@@ -127,14 +128,25 @@ extension CacheStatistics {
   }
 
   private func storageTable(_ reports: [HookStatistics]) -> Table {
-    var table = Table([.left, .right, .left, .right, .right, .right, .right, .left])
-    table.add(["storage", "hooks", "shape", "raw", "stored", "ratio", "GB/s", "encoding"])
+    let isRounded = elementType != .f32
+    let errors: [Table.Alignment] = isRounded ? [.right, .right] : []
+    var table = Table(
+      [.left, .right, .left] + [.right, .right, .right, .right] + errors + [.left])
+    table.add(
+      ["storage", "hooks", "shape", "raw", "stored", "ratio", "GB/s"]
+        + (isRounded ? ["worst error", "rms error"] : []) + ["encoding"])
     for report in reports {
-      table.add([
+      var row = [
         report.name, grouped(report.hooks), text(report.shape), byteSize(report.rawBytes),
         byteSize(report.storedBytes), ratio(report.storedBytes, of: report.rawBytes),
-        report.readRate.map(gigabytes) ?? "-", text(encodings: report.encodings),
-      ])
+        report.readRate.map(gigabytes) ?? "-",
+      ]
+      if isRounded {
+        row += [report.worstError.map(Double.init), report.rmsError].map {
+          $0.map { significant($0, 3) } ?? "unknown"
+        }
+      }
+      table.add(row + [text(encodings: report.encodings)])
     }
     return table
   }

@@ -37,6 +37,10 @@ public struct HookStatistics: Sendable {
   public var rawBytes: Int
   public var storedBytes: Int
   public var encodings: [String: Int]
+  /// The largest and the root mean square difference of what is read from what was captured, over
+  /// all prompts too; nil where nothing is rounded or where it is not known.
+  public var worstError: Float?
+  public var rmsError: Double?
 
   /// Bytes a second of one core.
   public var readRate: Double? { readSeconds > 0 ? Double(readBytes) / readSeconds : nil }
@@ -58,23 +62,16 @@ extension CacheReader {
       HookStatistics(
         name: plan.hooks[hook].name, shape: plan.hooks[hook].shape,
         rawBytes: totals[hook].rawBytes, storedBytes: totals[hook].storedBytes,
-        encodings: totals[hook].encodings)
+        encodings: totals[hook].encodings, worstError: totals[hook].worstError,
+        rmsError: totals[hook].rmsError)
     }
     var tokens = 0
     var done = 0
-    try parallelForEach(prompts.count, threads: threads, with: FloatRoom.init) {
-      (index, room) throws(CacheError) in
-      let prompt = prompts.lowerBound + index
-      let T = try positions(prompt: prompt)
-      return (
-        T,
-        try hooks.map { hook throws(CacheError) in
-          try statistics(hook: hook, prompt: prompt, positions: T, room: room)
-        }
-      )
-    } then: { (T, ofPrompt) throws(CacheError) in
-      for (place, more) in ofPrompt.enumerated() { found[place].addArray(more) }
-      tokens += T
+    try parallelForEach(prompts.count, threads: threads) { (index) throws(CacheError) in
+      try arrays(hooks: hooks, prompt: prompts.lowerBound + index)
+    } then: { (read: PromptRead) throws(CacheError) in
+      for (place, array) in read.arrays.enumerated() { found[place].addArray(array) }
+      tokens += read.positions
       done += 1
       progress(done)
     }
@@ -84,40 +81,36 @@ extension CacheReader {
       kinds: addedUpByKind(found))
   }
 
-  private func statistics(hook: Int, prompt: Int, positions T: Int, room: FloatRoom)
-    throws(CacheError) -> ArrayRead
-  {
+  private func arrays(hooks: [Int], prompt: Int) throws(CacheError) -> PromptRead {
+    let T = try positions(prompt: prompt)
+    var arrays: [ArrayRead] = []
+    for hook in hooks { arrays.append(try array(hook: hook, prompt: prompt, positions: T)) }
+    return PromptRead(positions: T, arrays: arrays)
+  }
+
+  private func array(hook: Int, prompt: Int, positions T: Int) throws(CacheError) -> ArrayRead {
     let spec = plan.hooks[hook]
-    guard let count = spec.count(positions: T), count <= Limits.arrayBytes / 4 else {
-      throw .arrayTooLarge(hook: spec.name, positions: T)
-    }
-    let values = room.values(count)
     let start = DispatchTime.now().uptimeNanoseconds
-    try read(hook: hook, prompt: prompt, into: values)
-    let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
-    var statistics = ValueStatistics()
-    statistics.add(
-      UnsafeBufferPointer(values), rowLength: spec.rowLength(positions: T),
-      causalSide: spec.isAttentionScores ? T : nil)
-    return ArrayRead(values: statistics, seconds: seconds)
+    return try withValues(hook: hook, prompt: prompt) { values in
+      let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+      var statistics = ValueStatistics()
+      statistics.add(
+        values, rowLength: spec.rowLength(positions: T),
+        causalSide: spec.isAttentionScores ? T : nil)
+      return ArrayRead(values: statistics, seconds: seconds)
+    }
   }
 }
 
-/// One array, once it was read.
+/// The arrays of one prompt, once they were read.
+private struct PromptRead: Sendable {
+  let positions: Int
+  let arrays: [ArrayRead]
+}
+
 private struct ArrayRead: Sendable {
   let values: ValueStatistics
   let seconds: Double
-}
-
-/// Memory for one array, used again for the next. Used by one thread.
-final class FloatRoom {
-  private let buffer = ByteBuffer(capacity: 0)
-
-  func values(_ count: Int) -> UnsafeMutableBufferPointer<Float> {
-    buffer.reserve(4 * count)
-    return UnsafeMutableBufferPointer(
-      start: buffer.base.assumingMemoryBound(to: Float.self), count: count)
-  }
 }
 
 extension HookSpec {
@@ -129,8 +122,7 @@ extension HookSpec {
 
   /// Whether −∞ above the diagonal is by design.
   fileprivate var isAttentionScores: Bool {
-    name.hasSuffix("hook_attn_scores") && shape.count >= 2
-      && shape.suffix(2) == [.positions, .positions]
+    name.hasSuffix("hook_attn_scores") && isSquare
   }
 }
 
@@ -148,15 +140,35 @@ extension HookStatistics: HookReport {
     values.merge(other.values)
     readBytes += other.readBytes
     readSeconds += other.readSeconds
+    addErrors(of: other)
     rawBytes = saturatingSum([rawBytes, other.rawBytes])
     storedBytes = saturatingSum([storedBytes, other.storedBytes])
     encodings.merge(other.encodings, uniquingKeysWith: { saturatingSum([$0, $1]) })
   }
 }
 
+extension HookStatistics {
+  /// As bytes are in proportion to values, so are the weights of the two mean squares.
+  private mutating func addErrors(of other: HookStatistics) {
+    guard let worst = worstError, let otherWorst = other.worstError, let rms = rmsError,
+      let otherRMS = other.rmsError
+    else {
+      worstError = nil
+      rmsError = nil
+      return
+    }
+    let (weight, otherWeight) = (Double(rawBytes), Double(other.rawBytes))
+    worstError = max(worst, otherWorst)
+    rmsError =
+      ((rms * rms * weight + otherRMS * otherRMS * otherWeight) / max(1, weight + otherWeight))
+      .squareRoot()
+  }
+}
+
 extension HookStatistics: Encodable {
   private enum Key: String, CodingKey {
     case name, shape, hooks, arrays, readBytes, readSeconds, rawBytes, storedBytes, encodings
+    case worstError, rmsError
   }
 
   /// The statistics of the values stand beside the other facts.
@@ -172,5 +184,7 @@ extension HookStatistics: Encodable {
     try container.encode(rawBytes, forKey: .rawBytes)
     try container.encode(storedBytes, forKey: .storedBytes)
     try container.encode(encodings, forKey: .encodings)
+    try container.encodeIfPresent(worstError, forKey: .worstError)
+    try container.encodeIfPresent(rmsError, forKey: .rmsError)
   }
 }
