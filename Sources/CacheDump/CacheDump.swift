@@ -12,10 +12,11 @@ struct CacheDump: ParsableCommand {
     usage: """
       cachedump DIRECTORY
       cachedump ls|show|stats|export|verify DIRECTORY [OPTIONS]
+      cachedump diff DIRECTORY DIRECTORY [OPTIONS]
       """,
     version: toolVersion,
     subcommands: [
-      SummaryCommand.self, List.self, Show.self, Stats.self, Export.self, Verify.self,
+      SummaryCommand.self, List.self, Show.self, Stats.self, Diff.self, Export.self, Verify.self,
     ],
     defaultSubcommand: SummaryCommand.self)
 

@@ -112,7 +112,8 @@ import Testing
         rounded.arrays[hook][prompt] = exact.arrays[hook][prompt].map {
           elementType == .f16
             ? Float(Float16($0))
-            : Float(bitPattern: ($0.bitPattern &+ 0x7FFF &+ ($0.bitPattern >> 16 & 1)) & 0xFFFF_0000)
+            : Float(
+              bitPattern: ($0.bitPattern &+ 0x7FFF &+ ($0.bitPattern >> 16 & 1)) & 0xFFFF_0000)
         }
       }
     }
@@ -148,7 +149,9 @@ import Testing
       return what
     }
     #expect(
-      try refused([HookSpec(name: "a", shape: x, recipe: .sum(["b"])), HookSpec(name: "b", shape: x)])
+      try refused([
+        HookSpec(name: "a", shape: x, recipe: .sum(["b"])), HookSpec(name: "b", shape: x),
+      ])
         == "a is derived from b, which does not come before it")
     #expect(
       try refused([HookSpec(name: "a", shape: x, recipe: .sum(["a"]))])
@@ -160,7 +163,10 @@ import Testing
       (HookSpec(name: "b", shape: x, recipe: .sum([])), [a]),
       (HookSpec(name: "b", shape: x, recipe: .layerNormScale("a", epsilon: 1)), [a]),
       (HookSpec(name: "b", shape: h.shape, recipe: .layerNorm("h", epsilon: 1)), [h]),
-      (HookSpec(name: "b", shape: h.shape, recipe: .attentionScores(q: "h", k: "h", divisor: 1)), [h]),
+      (
+        HookSpec(name: "b", shape: h.shape, recipe: .attentionScores(q: "h", k: "h", divisor: 1)),
+        [h]
+      ),
       (HookSpec(name: "b", shape: x, recipe: .causalSoftmax("a")), [a]),
       (HookSpec(name: "b", shape: h.shape, recipe: .attentionMix(pattern: "h", values: "h")), [h]),
       (HookSpec(name: "b", shape: x, recipe: .repeatHeads("a", heads: 2)), [a]),
@@ -171,7 +177,8 @@ import Testing
     var bomb = [a]
     for number in 0..<40 {
       bomb.append(
-        HookSpec(name: "b\(number)", shape: x, recipe: .sum([bomb[number].name, bomb[number].name])))
+        HookSpec(
+          name: "b\(number)", shape: x, recipe: .sum([bomb[number].name, bomb[number].name])))
     }
     #expect(try refused(bomb).hasSuffix("takes too many steps"))
   }

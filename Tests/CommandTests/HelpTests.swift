@@ -5,7 +5,7 @@ import Testing
     (Program.capture, [String]()), (.analyze, []), (.analyze, ["patch"]), (.analyze, ["hooks"]),
     (.analyze, ["tokens"]), (.cachedump, []), (.cachedump, ["ls"]), (.cachedump, ["show"]),
     (.cachedump, ["export"]), (.cachedump, ["verify"]), (.cachedump, ["summary"]),
-    (.cachedump, ["stats"]),
+    (.cachedump, ["stats"]), (.cachedump, ["diff"]),
   ])
   func everyCommandExplainsItself(program: Program, command: [String]) throws {
     let answer = try program.run(command + ["--help"])
@@ -56,6 +56,8 @@ import Testing
     (.cachedump, ["stats", "c", "--prompts", "-1"], "--prompts"),
     (.cachedump, ["stats", "c", "--prompts", "9223372036854775807"], "--prompts"),
     (.cachedump, ["stats", "c", "--threads", "0"], "--threads"),
+    (.cachedump, ["diff", "c"], "<b>"),
+    (.cachedump, ["diff", "c", "d", "--threads", "0"], "--threads"),
   ])
   func wrongArgumentsAreNamed(program: Program, arguments: [String], word: String) throws {
     let answer = try program.run(arguments)
