@@ -69,6 +69,36 @@ enum { tile = 512, lanes = 4, lane_bytes = 16 };
     b = kept;                                                                                  \
   } while (0)
 
+// Which bits of an element are its exponent, and what the exponent is lowered by.
+typedef struct {
+  uint32_t field, offset;
+} Exponent;
+
+// Lowers, or raises, the exponents of all elements of a vector, modulo their range.
+INLINE void lower4(Vector *vector, Exponent e) {
+  typedef uint32_t Elements __attribute__((vector_size(64)));
+  Elements u = (Elements)*vector;
+  *vector = (Vector)((u & ~e.field) | ((u - e.offset) & e.field));
+}
+INLINE void lower2(Vector *vector, Exponent e) {
+  typedef uint16_t Elements __attribute__((vector_size(64)));
+  Elements u = (Elements)*vector;
+  uint16_t field = (uint16_t)e.field, offset = (uint16_t)e.offset, rest = (uint16_t)~field;
+  *vector = (Vector)((u & rest) | ((u - offset) & field));
+}
+INLINE Exponent raising(Exponent e) { return (Exponent){e.field, 0 - e.offset}; }
+
+// The same for `count` elements of `size` bytes, one after the other.
+INLINE void lower(const uint8_t *source, uint8_t *destination, size_t count, size_t size,
+                  Exponent e) {
+  for (size_t i = 0; i < count; i++) {
+    uint32_t u = 0;
+    memcpy(&u, source + i * size, size);
+    u = (u & ~e.field) | ((u - e.offset) & e.field);
+    memcpy(destination + i * size, &u, size);
+  }
+}
+
 INLINE void load(Vector *vector, const uint8_t *bytes) { memcpy(vector, bytes, 64); }
 INLINE void store(uint8_t *bytes, const Vector *vector) { memcpy(bytes, vector, 64); }
 
@@ -121,12 +151,14 @@ INLINE void transpose2(Vector rows[8]) {
 }
 
 // 512 elements of 4 bytes from `elements` to 64 bytes of each of the 32 planes, `stride` apart.
-INLINE void shuffle_tile4(const uint8_t *elements, uint8_t *planes, size_t stride) {
+INLINE void shuffle_tile4(const uint8_t *elements, uint8_t *planes, size_t stride, Exponent e) {
   Vector rows[4][8];  // [k][i], first [m][i]: elements 8j + i of j = 4m … 4m + 3
   for (int m = 0; m < 4; m++)
     for (int half = 0; half < 8; half += 4) {
-      for (int r = 0; r < 4; r++)
+      for (int r = 0; r < 4; r++) {
         load_lanes(&rows[m][half + r], elements + (4 * m + r) * 32 + half * 4, tile);
+        lower4(&rows[m][half + r], e);
+      }
       transpose4(&rows[m][half], &rows[m][half + 1], &rows[m][half + 2], &rows[m][half + 3]);
     }
   for (int i = 0; i < 8; i++) {
@@ -146,7 +178,8 @@ INLINE void shuffle_tile4(const uint8_t *elements, uint8_t *planes, size_t strid
   }
 }
 
-INLINE void unshuffle_tile4(const uint8_t *planes, size_t stride, uint8_t *elements) {
+INLINE void unshuffle_tile4(const uint8_t *planes, size_t stride, uint8_t *elements,
+                            Exponent e) {
   Vector rows[4][8];
   for (int k = 0; k < 4; k++) {
     for (int b = 0; b < 8; b++) load(&rows[k][b], planes + (size_t)(8 * k + b) * stride);
@@ -166,16 +199,21 @@ INLINE void unshuffle_tile4(const uint8_t *planes, size_t stride, uint8_t *eleme
   for (int m = 0; m < 4; m++)
     for (int half = 0; half < 8; half += 4) {
       transpose4(&rows[m][half], &rows[m][half + 1], &rows[m][half + 2], &rows[m][half + 3]);
-      for (int r = 0; r < 4; r++)
+      for (int r = 0; r < 4; r++) {
+        lower4(&rows[m][half + r], raising(e));
         store_lanes(elements + (4 * m + r) * 32 + half * 4, tile, &rows[m][half + r]);
+      }
     }
 }
 
 // The same for elements of 2 bytes and 16 planes.
-INLINE void shuffle_tile2(const uint8_t *elements, uint8_t *planes, size_t stride) {
+INLINE void shuffle_tile2(const uint8_t *elements, uint8_t *planes, size_t stride, Exponent e) {
   Vector rows[2][8];  // [k][i], first [m][i]: elements 8j + i of j = 8m … 8m + 7
   for (int m = 0; m < 2; m++) {
-    for (int r = 0; r < 8; r++) load_lanes(&rows[m][r], elements + (8 * m + r) * 16, tile / 2);
+    for (int r = 0; r < 8; r++) {
+      load_lanes(&rows[m][r], elements + (8 * m + r) * 16, tile / 2);
+      lower2(&rows[m][r], e);
+    }
     transpose2(rows[m]);
   }
   for (int i = 0; i < 8; i++) SEPARATE(rows[0][i], rows[1][i]);
@@ -185,7 +223,8 @@ INLINE void shuffle_tile2(const uint8_t *elements, uint8_t *planes, size_t strid
   }
 }
 
-INLINE void unshuffle_tile2(const uint8_t *planes, size_t stride, uint8_t *elements) {
+INLINE void unshuffle_tile2(const uint8_t *planes, size_t stride, uint8_t *elements,
+                            Exponent e) {
   Vector rows[2][8];
   for (int k = 0; k < 2; k++) {
     for (int b = 0; b < 8; b++) load(&rows[k][b], planes + (size_t)(8 * k + b) * stride);
@@ -194,7 +233,10 @@ INLINE void unshuffle_tile2(const uint8_t *planes, size_t stride, uint8_t *eleme
   for (int i = 0; i < 8; i++) INTERLEAVE(1, rows[0][i], rows[1][i]);
   for (int m = 0; m < 2; m++) {
     transpose2(rows[m]);
-    for (int r = 0; r < 8; r++) store_lanes(elements + (8 * m + r) * 16, tile / 2, &rows[m][r]);
+    for (int r = 0; r < 8; r++) {
+      lower2(&rows[m][r], raising(e));
+      store_lanes(elements + (8 * m + r) * 16, tile / 2, &rows[m][r]);
+    }
   }
 }
 
@@ -227,30 +269,46 @@ INLINE void unshuffle_group(const uint8_t *planes, size_t stride, uint8_t *eleme
   }
 }
 
-CLONES void bit_shuffle(const void *source, void *destination, size_t length, size_t size) {
+CLONES void bit_shuffle(const void *source, void *destination, size_t length, size_t size,
+                        uint32_t field, uint32_t offset) {
   const uint8_t *elements = source;
   uint8_t *planes = destination;
-  size_t count = size == 2 || size == 4 ? length / size / 8 * 8 : 0;
-  size_t stride = count / 8, i = 0;
+  const Exponent e = {field, offset};
+  size_t whole = size == 2 || size == 4 ? length / size : 0;
+  size_t count = whole / 8 * 8, stride = count / 8, i = 0;
   if (size == 4)
-    for (; i + tile <= count; i += tile) shuffle_tile4(elements + i * 4, planes + i / 8, stride);
+    for (; i + tile <= count; i += tile) shuffle_tile4(elements + i * 4, planes + i / 8, stride, e);
   else if (size == 2)
-    for (; i + tile <= count; i += tile) shuffle_tile2(elements + i * 2, planes + i / 8, stride);
-  for (; i < count; i += 8) shuffle_group(elements + i * size, planes + i / 8, stride, size);
-  memcpy(planes + count * size, elements + count * size, length - count * size);
+    for (; i + tile <= count; i += tile) shuffle_tile2(elements + i * 2, planes + i / 8, stride, e);
+  uint8_t group[8 * sizeof(uint32_t)];
+  for (; i < count; i += 8) {
+    lower(elements + i * size, group, 8, size, e);
+    shuffle_group(group, planes + i / 8, stride, size);
+  }
+  lower(elements + count * size, planes + count * size, whole - count, size, e);
+  memcpy(planes + whole * size, elements + whole * size, length - whole * size);
 }
 
-CLONES void bit_unshuffle(const void *source, void *destination, size_t length, size_t size) {
+CLONES void bit_unshuffle(const void *source, void *destination, size_t length, size_t size,
+                          uint32_t field, uint32_t offset) {
   const uint8_t *planes = source;
   uint8_t *elements = destination;
-  size_t count = size == 2 || size == 4 ? length / size / 8 * 8 : 0;
-  size_t stride = count / 8, i = 0;
+  const Exponent e = {field, offset};
+  size_t whole = size == 2 || size == 4 ? length / size : 0;
+  size_t count = whole / 8 * 8, stride = count / 8, i = 0;
   if (size == 4)
-    for (; i + tile <= count; i += tile) unshuffle_tile4(planes + i / 8, stride, elements + i * 4);
+    for (; i + tile <= count; i += tile)
+      unshuffle_tile4(planes + i / 8, stride, elements + i * 4, e);
   else if (size == 2)
-    for (; i + tile <= count; i += tile) unshuffle_tile2(planes + i / 8, stride, elements + i * 2);
-  for (; i < count; i += 8) unshuffle_group(planes + i / 8, stride, elements + i * size, size);
-  memcpy(elements + count * size, planes + count * size, length - count * size);
+    for (; i + tile <= count; i += tile)
+      unshuffle_tile2(planes + i / 8, stride, elements + i * 2, e);
+  uint8_t group[8 * sizeof(uint32_t)];
+  for (; i < count; i += 8) {
+    unshuffle_group(planes + i / 8, stride, group, size);
+    lower(group, elements + i * size, 8, size, raising(e));
+  }
+  lower(planes + count * size, elements + count * size, whole - count, size, raising(e));
+  memcpy(elements + whole * size, planes + whole * size, length - whole * size);
 }
 
 CLONES void byte_shuffle(const void *source, void *destination, size_t length, size_t size) {

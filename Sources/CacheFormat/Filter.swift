@@ -21,7 +21,7 @@ struct ByteFilter {
     switch kind {
     case .none: destination.copyMemory(from: source, byteCount: count)
     case .byteShuffle: byte_shuffle(source, destination, count, elementSize)
-    case .bitShuffle: bit_shuffle6(source, destination, count, elementSize, field, offset)
+    case .bitShuffle: bit_shuffle(source, destination, count, elementSize, field, offset)
     }
   }
 
@@ -29,7 +29,7 @@ struct ByteFilter {
     switch kind {
     case .none: destination.copyMemory(from: source, byteCount: count)
     case .byteShuffle: byte_unshuffle(source, destination, count, elementSize)
-    case .bitShuffle: bit_unshuffle6(source, destination, count, elementSize, field, offset)
+    case .bitShuffle: bit_unshuffle(source, destination, count, elementSize, field, offset)
     }
   }
 }

@@ -159,7 +159,8 @@ final class Segment: Sendable {
     let offset = Int(entry.offset)
     let length = Int(entry.storedLength)
     let bytes = try Segment.bytes(
-      of: source, at: offset, count: Record.size + (Alignment.rounded(length) ?? length), room: room)
+      of: source, at: offset, count: Record.size + (Alignment.rounded(length) ?? length), room: room
+    )
     do throws(BlockProblem) {
       return try checkedBlock(bytes, hook: hook, prompt: prompt, entry: entry)
     } catch {

@@ -74,7 +74,8 @@ struct SegmentIndex: Sendable {
   func positions(prompt: Int) -> Int {
     let table = hookCount * promptCount * IndexEntry.size
     return bytes.withUnsafeBytes {
-      Int(UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: table + 4 * prompt, as: UInt32.self)))
+      Int(
+        UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: table + 4 * prompt, as: UInt32.self)))
     }
   }
 }

@@ -4,17 +4,22 @@ import Glibc
 import TestSupport
 import Testing
 
-/// Caches of format 1 that were written once and must be read by every later version.
+/// Caches that were written once and must be read by every later version.
 ///
-/// `PATCHBAY_WRITE_GOLDEN=1 swift test -c release --filter GoldenTests` writes them anew; that is
-/// for a new format, never for a change of this one.
+/// `PATCHBAY_WRITE_GOLDEN=1 swift test -c release --filter GoldenTests` writes those of the current
+/// format anew; that is for a new format, never for a change of one.
 @Suite struct GoldenTests {
   private static let directory = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .appendingPathComponent("Golden").path
+  private static let isWriting = getenv("PATCHBAY_WRITE_GOLDEN") != nil
+
+  private static func path(_ format: Int, _ elementType: ElementType) -> String {
+    "\(directory)/format-\(format)-\(elementType.rawValue)"
+  }
 
   /// Values of a few bits, exact in every element type, such that all encodings occur, and
   /// an array of two chunks.
-  private static func capture(_ elementType: ElementType) -> Capture {
+  private static func storedHooks(_ elementType: ElementType) -> Capture {
     var capture = Capture(
       lengths: [4, 1, 6],
       hooks: [
@@ -44,19 +49,44 @@ import Testing
     return capture
   }
 
-  @Test(
-    .enabled(if: getenv("PATCHBAY_WRITE_GOLDEN") != nil), arguments: ElementType.allCases)
-  func write(elementType: ElementType) throws {
-    let path = "\(GoldenTests.directory)/format-1-\(elementType.rawValue)"
-    try? FileManager.default.removeItem(atPath: path)
-    try GoldenTests.capture(elementType).write(to: path)
+  /// The same with every recipe, and causal squares that are stored.
+  private static func derivedHooks(_ elementType: ElementType) -> Capture {
+    var capture = storedHooks(elementType)
+    let derived = Capture.derived(lengths: [4, 1, 6])
+    let squares = [40, 1].map { count in
+      HookSpec(name: "causal.\(count)", shape: [.fixed(count), .positions, .positions])
+    }
+    capture.plan.store = "compact"
+    capture.plan.hooks += derived.plan.hooks + squares
+    capture.arrays += derived.arrays.map { prompts in
+      prompts.map { values in values.map { ($0 * 16).rounded() / 16 } }
+    }
+    capture.arrays.append([4, 1, 6].map { causalSquares(40, side: $0) })
+    capture.arrays.append([4, 1, 6].map { causalSquares(1, side: $0) })
+    capture.deriveArrays()
+    return capture
   }
 
-  @Test(.disabled(if: getenv("PATCHBAY_WRITE_GOLDEN") != nil), arguments: ElementType.allCases)
-  func read(elementType: ElementType) throws {
-    let capture = GoldenTests.capture(elementType)
-    let reader = try CacheReader(
-      directory: "\(GoldenTests.directory)/format-1-\(elementType.rawValue)")
+  private static func causalSquares(_ count: Int, side T: Int) -> [Float] {
+    (0..<count * T * T).map { (index: Int) -> Float in
+      let (row, column) = (index / T % T, index % T)
+      return column > row ? -.infinity : Float(1 << (index * 7 % 5)) / 8
+    }
+  }
+
+  @Test(.enabled(if: isWriting), arguments: ElementType.allCases)
+  func write(elementType: ElementType) throws {
+    let path = GoldenTests.path(CachePlan.currentFormat, elementType)
+    try? FileManager.default.removeItem(atPath: path)
+    try GoldenTests.derivedHooks(elementType).write(to: path)
+  }
+
+  @Test(.disabled(if: isWriting), arguments: [1, 2], ElementType.allCases)
+  func read(format: Int, elementType: ElementType) throws {
+    let capture =
+      format == 1 ? GoldenTests.storedHooks(elementType) : GoldenTests.derivedHooks(elementType)
+    let reader = try CacheReader(directory: GoldenTests.path(format, elementType))
+    #expect(reader.plan.formatVersion == format)
     #expect(reader.isComplete && reader.verify().isHealthy)
     #expect(reader.summary().segments == 2)
     #expect(reader.plan.elementType == elementType && reader.plan.hooks == capture.plan.hooks)
@@ -66,14 +96,15 @@ import Testing
   }
 
   /// The samples are of use only as long as they have everything that the format has.
-  @Test(.disabled(if: getenv("PATCHBAY_WRITE_GOLDEN") != nil))
-  func samplesHaveEveryEncoding() throws {
+  @Test(.disabled(if: isWriting), arguments: [1, 2])
+  func samplesHaveEveryEncoding(format: Int) throws {
     var encodings: Set<String> = []
     for elementType in ElementType.allCases {
-      let reader = try CacheReader(
-        directory: "\(GoldenTests.directory)/format-1-\(elementType.rawValue)")
+      let reader = try CacheReader(directory: GoldenTests.path(format, elementType))
       for hook in reader.summary().hooks { encodings.formUnion(hook.encodings.keys) }
     }
-    #expect(encodings == ["raw", "lz4", "lz4+shuffle", "lz4+bitshuffle"])
+    let first = ["raw", "lz4", "lz4+shuffle", "lz4+bitshuffle"]
+    let second = ["derived", "triangle", "triangle+lz4", "triangle+lz4+bitshuffle"]
+    #expect(encodings.isSuperset(of: format == 1 ? first : first + second), "\(encodings)")
   }
 }

@@ -27,6 +27,17 @@ import Testing
     return planes + bytes[(count * size)...]
   }
 
+  /// Every element's exponent lowered.
+  private func lowered(_ bytes: [UInt8], size: Int, field: UInt32, offset: UInt32) -> [UInt8] {
+    var bytes = bytes
+    for first in stride(from: 0, to: bytes.count - size + 1, by: size) {
+      let u = (0..<size).reduce(UInt32(0)) { $0 | UInt32(bytes[first + $1]) << (8 * UInt32($1)) }
+      let low = u & ~field | (u &- offset) & field
+      for k in 0..<size { bytes[first + k] = UInt8(truncatingIfNeeded: low >> (8 * UInt32(k))) }
+    }
+    return bytes
+  }
+
   private func plainByteShuffle(_ bytes: [UInt8], size: Int) -> [UInt8] {
     let count = bytes.count / size
     let planes = (0..<size).flatMap { k in (0..<count).map { bytes[$0 * size + k] } }
@@ -52,13 +63,21 @@ import Testing
     return Array(result.dropLast())
   }
 
-  @Test(arguments: [2, 4])
-  func bitShuffleEqualsThePlainOne(size: Int) {
+  /// Exponents of float32, bfloat16 and float16, and offsets at the edges of their ranges.
+  @Test(arguments: [
+    (4, UInt32(0x7F80_0000), [UInt32(0), 1, 112, 255]), (2, 0x7F80, [0, 1, 112, 255]),
+    (2, 0x7C00, [0, 3, 31]),
+  ])
+  func bitShuffleEqualsThePlainOne(size: Int, field: UInt32, offsets: [UInt32]) {
     for length in StorageKernelTests.lengths {
-      let bytes = randomBytes(length, seed: UInt64(length))
-      let shuffled = run(bit_shuffle, bytes, size: size)
-      #expect(shuffled == plainBitShuffle(bytes, size: size), "\(length) bytes")
-      #expect(run(bit_unshuffle, shuffled, size: size) == bytes, "\(length) bytes")
+      for offset in offsets.map({ $0 << UInt32(field.trailingZeroBitCount) }) {
+        let bytes = randomBytes(length, seed: UInt64(length))
+        let shuffled = run({ bit_shuffle($0, $1, $2, $3, field, offset) }, bytes, size: size)
+        let low = lowered(bytes, size: size, field: field, offset: offset)
+        #expect(shuffled == plainBitShuffle(low, size: size), "\(length) bytes, \(offset)")
+        let back = run({ bit_unshuffle($0, $1, $2, $3, field, offset) }, shuffled, size: size)
+        #expect(back == bytes, "\(length) bytes, \(offset)")
+      }
     }
   }
 
@@ -76,14 +95,74 @@ import Testing
     let bytes = randomBytes(4101, seed: 9)
     let tail = Array(bytes[1...])
     var shuffled = [UInt8](repeating: 0, count: 4100)
-    bytes.withUnsafeBytes { bit_shuffle($0.baseAddress! + 1, &shuffled, 4100, 4) }
+    bytes.withUnsafeBytes { bit_shuffle($0.baseAddress! + 1, &shuffled, 4100, 4, 0, 0) }
     #expect(shuffled == plainBitShuffle(tail, size: 4))
   }
 
   @Test func otherSizesAreCopied() {
     let bytes = randomBytes(100, seed: 10)
-    for kernel: Kernel in [bit_shuffle, bit_unshuffle, byte_shuffle, byte_unshuffle] {
+    let kernels: [Kernel] = [
+      { bit_shuffle($0, $1, $2, $3, 0x7F80_0000, 1 << 23) },
+      { bit_unshuffle($0, $1, $2, $3, 0x7F80_0000, 1 << 23) }, byte_shuffle, byte_unshuffle,
+    ]
+    for kernel in kernels {
       #expect(run(kernel, bytes, size: 3) == bytes)
+    }
+  }
+
+  // MARK: Triangles
+
+  /// Lower triangles of random bits with `fill` above them.
+  private func triangles(_ matrices: Int, side: Int, size: Int, fill: [UInt8], seed: UInt64)
+    -> (square: [UInt8], packed: [UInt8])
+  {
+    let bits = randomBytes(matrices * side * side * size, seed: seed)
+    var square: [UInt8] = []
+    var packed: [UInt8] = []
+    for element in 0..<matrices * side * side {
+      let isAbove = element % side > element / side % side
+      let bytes = isAbove ? fill : Array(bits[element * size..<(element + 1) * size])
+      square += bytes
+      if !isAbove { packed += bytes }
+    }
+    return (square, packed)
+  }
+
+  @Test(arguments: [2, 4])
+  func trianglesArePackedAndUnpacked(size: Int) {
+    let sides = Array(0...18) + [31, 33, 64, 127, 257]
+    for (seed, side) in sides.enumerated() {
+      for matrices in [0, 1, 3] {
+        // −∞ as float32; its upper half is a bfloat16.
+        let fill = Array([UInt8(0x80), 0xFF, 0x80, 0xFF].prefix(size))
+        let (square, packed) = triangles(
+          matrices, side: side, size: size, fill: fill, seed: UInt64(seed))
+        var found: UInt32 = 1
+        #expect(triangle_fill(square, matrices, side, size, &found) == 1)
+        let expected: UInt32 = size == 4 ? 0xFF80_FF80 : 0xFF80
+        #expect(found == (side < 2 || matrices == 0 ? 0 : expected), "\(matrices) of \(side)")
+
+        var narrow = [UInt8](repeating: 0xA5, count: packed.count + 1)
+        pack_triangle(square, &narrow, matrices, side, size)
+        #expect(narrow == packed + [0xA5], "\(matrices) of \(side)")
+        var wide = [UInt8](repeating: 0xA5, count: square.count + 1)
+        unpack_triangle(packed, &wide, matrices, side, size, found)
+        #expect(wide == square + [0xA5], "\(matrices) of \(side)")
+      }
+    }
+  }
+
+  /// One bit anywhere above a diagonal, and it is no triangle any more.
+  @Test(arguments: [2, 4])
+  func whatIsNoTriangleIsSeen(size: Int) {
+    let (side, matrices) = (19, 2)
+    let (square, _) = triangles(
+      matrices, side: side, size: size, fill: Array(repeating: 0, count: size), seed: 3)
+    var fill: UInt32 = 0
+    for element in 0..<matrices * side * side where element % side > element / side % side {
+      var other = square
+      other[element * size + element % size] ^= 4
+      #expect(triangle_fill(other, matrices, side, size, &fill) == 0, "element \(element)")
     }
   }
 

@@ -16,12 +16,29 @@ uint32_t crc32c_by_tables(uint32_t crc, const void *bytes, size_t length);
 void byte_shuffle(const void *source, void *destination, size_t length, size_t size);
 void byte_unshuffle(const void *source, void *destination, size_t length, size_t size);
 
-/// Lays bit p of all elements together, for p = 0 … 8·size − 1, bit 0 the least significant of the
-/// little-endian element. Bit i % 8 of byte i / 8 of a plane belongs to element i. Covers as many
-/// elements as are a multiple of 8; the bytes after them stay where they are. `size` is 2 or 4;
-/// any other size copies.
-void bit_shuffle(const void *source, void *destination, size_t length, size_t size);
-void bit_unshuffle(const void *source, void *destination, size_t length, size_t size);
+/// Lowers the exponent of every element by `offset`, then lays bit p of all elements together, for
+/// p = 0 … 8·size − 1, bit 0 the least significant of the little-endian element. Bit i % 8 of byte
+/// i / 8 of a plane belongs to element i. Covers as many elements as are a multiple of 8; those
+/// after them stay where they are, and so do the bytes after the last whole element.
+///
+/// `field` has the bits of an element that are its exponent, `offset` is a multiple of the lowest of
+/// them: an element u becomes (u & ~field) | ((u − offset) & field). Common exponents that are laid
+/// into 0 … 15 leave four planes constant. `size` is 2 or 4; any other size copies.
+void bit_shuffle(const void *source, void *destination, size_t length, size_t size, uint32_t field,
+                 uint32_t offset);
+void bit_unshuffle(const void *source, void *destination, size_t length, size_t size,
+                   uint32_t field, uint32_t offset);
+
+/// Whether every element above the diagonals of `matrices` row-major matrices, side × side elements
+/// of `size` (2 or 4) bytes each, has the same bits; `fill` gets them, 0 where there is none.
+int triangle_fill(const void *source, size_t matrices, size_t side, size_t size, uint32_t *fill);
+/// Leaves out what stands above the diagonals: of row i the first i + 1 elements remain, rows and
+/// matrices without gaps.
+void pack_triangle(const void *source, void *destination, size_t matrices, size_t side,
+                   size_t size);
+/// Puts `fill` back above the diagonals.
+void unpack_triangle(const void *source, void *destination, size_t matrices, size_t side,
+                     size_t size, uint32_t fill);
 
 /// float32 to float16 and bfloat16, rounded to nearest, ties to even. Too large becomes infinite;
 /// a NaN stays a NaN, quiet, with the upper bits of its payload.
@@ -31,9 +48,4 @@ void narrow_to_bf16(const float *source, uint16_t *destination, size_t count);
 void widen_f16(const uint16_t *source, float *destination, size_t count);
 void widen_bf16(const uint16_t *source, float *destination, size_t count);
 
-int triangle_fill(const void *s, size_t m, size_t n, size_t z, uint32_t *fill);
-void pack_triangle(const void *s, void *d, size_t m, size_t n, size_t z);
-void unpack_triangle(const void *s, void *d, size_t m, size_t n, size_t z,uint32_t f);
-void bit_shuffle6(const void *s, void *d, size_t l, size_t z,uint32_t f,uint32_t o);
-void bit_unshuffle6(const void *s, void *d, size_t l, size_t z,uint32_t f,uint32_t o);
 #endif
