@@ -57,7 +57,9 @@ let package = Package(
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "Analyze",
-      dependencies: ["Patching", "Model", "CacheFormat", "FileIO", "Terminal", argumentParser],
+      dependencies: [
+        "Patching", "Model", "CacheFormat", "FileIO", "Parallel", "Terminal", argumentParser,
+      ],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "CacheDump",

@@ -3,7 +3,8 @@ import Testing
 @Suite struct HelpTests {
   @Test(arguments: [
     (Program.capture, [String]()), (.analyze, []), (.analyze, ["patch"]), (.analyze, ["hooks"]),
-    (.analyze, ["tokens"]), (.cachedump, []), (.cachedump, ["ls"]), (.cachedump, ["show"]),
+    (.analyze, ["tokens"]), (.analyze, ["audit"]), (.cachedump, []), (.cachedump, ["ls"]),
+    (.cachedump, ["show"]),
     (.cachedump, ["export"]), (.cachedump, ["verify"]), (.cachedump, ["summary"]),
     (.cachedump, ["stats"]), (.cachedump, ["diff"]),
   ])
@@ -46,6 +47,9 @@ import Testing
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--top", "-1"], "--top"),
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--threads", "0"], "--threads"),
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--pos", "last"], "last"),
+    (.analyze, ["audit"], "--cache"),
+    (.analyze, ["audit", "--cache", "c", "--sample", "0"], "--sample"),
+    (.analyze, ["audit", "--cache", "c", "--seed", "-1"], "--seed"),
     (.analyze, ["bogus"], "bogus"),
     (.analyze, ["tokens", "--jsonl", "text"], "--jsonl"),
     (.cachedump, [], "directory"),
