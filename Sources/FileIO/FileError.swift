@@ -6,6 +6,8 @@ public struct FileError: ReportableError, Equatable {
     case open, stat, map, read, write, sync, close, rename, link, remove, create, list, lock
     /// The path names a directory, device, pipe or link where a plain file is expected.
     case notPlainFile
+    /// The file ends before what was to be read of it.
+    case truncated
     /// The file is larger than the caller accepts; `errno` is `EFBIG`.
     case tooLarge
   }
@@ -26,6 +28,7 @@ public struct FileError: ReportableError, Equatable {
   public var description: String {
     switch operation {
     case .notPlainFile: "\(path) is not a plain file"
+    case .truncated: "\(path) got shorter while it was read; restore it from a copy"
     case .tooLarge: "\(path) is larger than a file of this kind may be"
     case .open where errno == ENOENT: "there is no file \(path)"
     case .create where errno == ENOENT:

@@ -1,0 +1,33 @@
+import Glibc
+
+/// A plain file that is read piece by piece, where a mapping is unwise: on a network file system a
+/// mapped read that fails ends the process, here it is an error. Thread-safe.
+public final class RandomAccessFile: Sendable {
+  public let path: String
+  /// Bytes when it was opened.
+  public let count: Int
+  private let descriptor: Int32
+
+  /// - Parameter followLinks: whether the last component may be a symbolic link.
+  public init(path: String, followLinks: Bool = true) throws(FileError) {
+    self.path = path
+    (descriptor, count) = try openPlainFile(path, followLinks: followLinks)
+  }
+
+  deinit { close(descriptor) }
+
+  /// Fills `bytes` from `offset` on.
+  ///
+  /// - Throws: `FileError` with the operation `.truncated` when the file ends before.
+  public func read(at offset: Int, into bytes: UnsafeMutableRawBufferPointer) throws(FileError) {
+    var done = 0
+    while done < bytes.count {
+      let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[done...])
+      let read = pread(descriptor, rest.baseAddress, rest.count, offset + done)
+      if read < 0, errno == EINTR { continue }
+      guard read >= 0 else { throw FileError(.read, path, errno: errno) }
+      guard read > 0 else { throw FileError(.truncated, path, errno: EIO) }
+      done += read
+    }
+  }
+}
