@@ -62,13 +62,15 @@ struct AuditCommand: ParsableCommand {
   @Flag(name: .long, help: "Show no progress.")
   var quiet = false
 
+  @OptionGroup var io: AccessOption
+
   func validate() throws {
     guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
   }
 
   func run() throws {
     BLAS.useCallingThreadOnly()
-    let reader = try CacheReader(directory: cache)
+    let reader = try CacheReader(directory: cache, access: io.access)
     let prompts = try reader.prompts()
     let segments = reader.plan.segmentRanges(tokenCounts: prompts.map(\.tokens.count))
       .filter { $0.upperBound <= reader.committedPrompts }

@@ -85,6 +85,8 @@ struct PatchCommand: ParsableCommand {
   @Flag(name: .long, help: "Show no progress.")
   var quiet = false
 
+  @OptionGroup var io: AccessOption
+
   func validate() throws {
     guard top >= 0 else { throw ValidationError("--top must not be negative.") }
     guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
@@ -93,7 +95,7 @@ struct PatchCommand: ParsableCommand {
   func run() throws {
     BLAS.useCallingThreadOnly()
     let clock = Stopwatch()
-    let reader = try CacheReader(directory: cache)
+    let reader = try CacheReader(directory: cache, access: io.access)
     let prompts = try reader.prompts()
     let selection = try TaskSelection(
       try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,

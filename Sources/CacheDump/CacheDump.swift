@@ -30,7 +30,11 @@ struct CacheArgument: ParsableArguments {
   @Argument(help: "The directory that capture wrote to.")
   var directory: String
 
-  func open() throws -> CacheReader { try CacheReader(directory: directory) }
+  @OptionGroup var io: AccessOption
+
+  func open() throws -> CacheReader {
+    try CacheReader(directory: directory, access: io.access)
+  }
 }
 
 /// Ends a command with exit code 65 after it has shown what it found.

@@ -35,12 +35,17 @@ struct Diff: ParsableCommand {
   @Flag(help: "Show no progress.")
   var quiet = false
 
+  @OptionGroup var io: AccessOption
+
   func validate() throws {
     guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
   }
 
   func run() throws {
-    let (first, second) = (try CacheReader(directory: a), try CacheReader(directory: b))
+    let (first, second) = (
+      try CacheReader(directory: a, access: io.access),
+      try CacheReader(directory: b, access: io.access)
+    )
     var progress: Progress?
     let difference = try first.difference(
       to: second, hooks: try chosenHooks(of: first, second), threads: threads

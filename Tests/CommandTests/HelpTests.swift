@@ -60,6 +60,7 @@ import Testing
     (.cachedump, ["stats", "c", "--prompts", "-1"], "--prompts"),
     (.cachedump, ["stats", "c", "--prompts", "9223372036854775807"], "--prompts"),
     (.cachedump, ["stats", "c", "--threads", "0"], "--threads"),
+    (.cachedump, ["verify", "c", "--io", "mmap"], "pread"),
     (.cachedump, ["diff", "c"], "<b>"),
     (.cachedump, ["diff", "c", "d", "--threads", "0"], "--threads"),
   ])
