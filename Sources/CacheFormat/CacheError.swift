@@ -67,6 +67,14 @@ public enum CacheError: ReportableError, Equatable {
 
   // Writing
   case directoryNotEmpty(directory: String)
+  /// The directory holds a capture that was interrupted, and nobody asked to resume it.
+  case unfinished(directory: String, prompts: Int, planned: Int)
+  /// The capture to resume was of something else.
+  case otherPlan(directory: String, differences: [String])
+  /// Another process is writing.
+  case locked(directory: String, by: LockFile.Owner?)
+  /// A process of another host was writing and may still be.
+  case lockLeft(directory: String, by: LockFile.Owner)
   case cannotCreate(FileError)
   /// The plan, prompts and pairs do not fit each other or the format.
   case unwritablePlan(what: String)
@@ -80,7 +88,8 @@ public enum CacheError: ReportableError, Equatable {
     switch self {
     case .notACache, .missingSegment, .noSuchPrompt, .noSuchHook: .noInput
     case .unreadable(let error): error.exitCode
-    case .directoryNotEmpty, .cannotCreate: .cannotCreate
+    case .directoryNotEmpty, .unfinished, .locked, .lockLeft, .cannotCreate: .cannotCreate
+    case .otherPlan: .configuration
     case .writeFailed: .ioError
     case .wrongCount, .outOfOrder: .usage
     default: .badData
@@ -127,6 +136,18 @@ public enum CacheError: ReportableError, Equatable {
       "\(hook) of prompt \(prompt) has \(expected) values, not \(given)"
     case .directoryNotEmpty(let directory):
       "\(directory) is not empty; give a directory that does not exist yet"
+    case .unfinished(let directory, let prompts, let planned):
+      "\(directory) holds an unfinished capture, \(prompts) of \(planned) prompts; "
+        + "add --resume to go on with it, or give a directory that does not exist yet"
+    case .otherPlan(let directory, let differences):
+      "\(directory) cannot be resumed, it was begun otherwise: "
+        + differences.joined(separator: "; ")
+    case .locked(let directory, let owner):
+      "\(directory) is being written by \(owner?.description ?? "another process"); "
+        + "wait for it to end"
+    case .lockLeft(let directory, let owner):
+      "\(directory) was being written by \(owner) when this host last saw it; if that process is "
+        + "gone, add --break-lock"
     case .cannotCreate(let error) where error.errno == ENOENT: error.description
     case .cannotCreate(let error):
       "\(error); give a directory that does not exist yet, in a place where you may write"
@@ -136,8 +157,8 @@ public enum CacheError: ReportableError, Equatable {
         + "\(Limits.arrayBytes >> 30) GiB; leave it out or shorten the prompt"
     case .outOfOrder(let what): "the cache is written in its own order only: \(what)"
     case .writeFailed(let error, let directory, let safe):
-      "\(error); \(safe) prompts are safe in \(directory), capture again into a new directory "
-        + "for the rest" + (error.isDiskFull ? " once there is room" : "")
+      "\(error); \(safe) prompts are safe in \(directory), the same command with --resume goes on"
+        + (error.isDiskFull ? " once there is room" : "")
     default: "the cache cannot be used"
     }
   }

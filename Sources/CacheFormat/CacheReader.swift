@@ -31,18 +31,33 @@ public final class CacheReader: Sendable {
   ///   - checksums: whether every array is checked each time it is read: the stored bytes of stored
   ///     ones, the values of derived ones.
   ///   - access: how segments are read; by default they are mapped where that is wise.
-  public init(directory: String, checksums: Bool = true, access: FileAccess = .automatic)
-    throws(CacheError)
-  {
+  public convenience init(
+    directory: String, checksums: Bool = true, access: FileAccess = .automatic
+  ) throws(CacheError) {
     let directory = withoutTrailingSlash(directory)
     let manifest = try Manifest.read(directory: directory)
     let (plan, graph) = try CachePlan.read(
       directory: directory, digest: manifest.plan, format: manifest.format)
-    let path = directory + "/" + Manifest.fileName
-    guard let key = PlanKey(manifest.plan), manifest.hooks.count == plan.hooks.count,
-      manifest.prompts <= plan.promptCount,
+    guard manifest.hooks.count == plan.hooks.count, manifest.prompts <= plan.promptCount,
       !manifest.complete || manifest.prompts == plan.promptCount
-    else { throw .badManifest(file: path, what: "it does not fit the plan") }
+    else {
+      throw .badManifest(
+        file: directory + "/" + Manifest.fileName, what: "it does not fit the plan")
+    }
+    try self.init(
+      directory: directory, manifest: manifest, plan: plan, graph: graph, checksums: checksums,
+      access: access)
+  }
+
+  /// - Parameter manifest: one that fits the plan, whether it is on disk or not.
+  init(
+    directory: String, manifest: Manifest, plan: CachePlan, graph: HookGraph, checksums: Bool,
+    access: FileAccess
+  ) throws(CacheError) {
+    guard let key = PlanKey(manifest.plan) else {
+      throw .badManifest(
+        file: directory + "/" + Manifest.fileName, what: "its plan digest is not a SHA-256")
+    }
     self.directory = directory
     self.manifest = manifest
     self.plan = plan

@@ -13,16 +13,33 @@ public final class CacheWriter: Sendable {
   public let planDigest: String
   /// Which prompts go into which segment.
   public let segmentRanges: [Range<Int>]
-  private let tokenCounts: [Int]
+  let tokenCounts: [Int]
+  let graph: HookGraph
   private let context: WriteContext
   private let manifest: Mutex<Manifest>
+  /// Held until the cache is complete or the writer is gone.
+  private let lock: Mutex<LockFile?>
 
-  /// Starts a cache without prompts in `directory`, which must be absent or empty.
+  static let lockName = "lock"
+
+  /// What a writer does with a directory that is not empty.
+  public enum Start: Sendable {
+    /// Refuses it.
+    case new
+    /// Goes on where an interrupted capture of the same plan stopped, or begins where there is
+    /// nothing yet.
+    case resume
+  }
+
+  /// Starts a cache in `directory`, or goes on with one.
   ///
-  /// - Parameter plan: its format version, counts and digests of prompts and pairs are filled in.
+  /// - Parameters:
+  ///   - plan: its format version, counts and digests of prompts and pairs are filled in.
+  ///   - breakingLock: whether to take a lock that a process of another host left.
+  /// - Throws: `CacheError`; `.otherPlan` if the cache to go on with has another plan.
   public init(
     directory: String, plan: CachePlan, prompts: [Prompt], pairs: [PromptPair],
-    fileSystem: any FileSystem = SystemCalls()
+    start: Start = .new, breakingLock: Bool = false, fileSystem: any FileSystem = SystemCalls()
   ) throws(CacheError) {
     let directory = withoutTrailingSlash(directory)
     let promptLines = try jsonLines(prompts)
@@ -33,7 +50,6 @@ public final class CacheWriter: Sendable {
     plan.pairCount = pairs.count
     plan.promptsDigest = sha256(promptLines)
     plan.pairsDigest = sha256(pairLines)
-    let graph: HookGraph
     do throws(PlanProblem) {
       graph = try plan.checked(format: CachePlan.currentFormat)
     } catch {
@@ -54,19 +70,32 @@ public final class CacheWriter: Sendable {
     segmentRanges = plan.segmentRanges(tokenCounts: tokenCounts)
     context = WriteContext(
       directory: directory, plan: plan, graph: graph, key: key, fileSystem: fileSystem)
-    let empty = Manifest(
-      plan: planDigest, hooks: Array(repeating: .init(), count: plan.hooks.count))
-    manifest = Mutex(empty)
-
     try context.prepareDirectory()
-    try context.replace(PromptFiles.prompts, with: promptLines)
-    try context.replace(PromptFiles.pairs, with: pairLines)
-    try context.replace(CachePlan.fileName, with: planBytes)
-    try context.replace(Manifest.fileName, with: empty.encoded())
+    lock = Mutex(try context.lock(breaking: breakingLock))
+
+    let found = try context.existing(start)
+    if let found { context.committed.store(found.prompts, ordering: .relaxed) }
+    let first =
+      found
+      ?? Manifest(plan: planDigest, hooks: Array(repeating: .init(), count: plan.hooks.count))
+    manifest = Mutex(first)
+    for (name, bytes) in [
+      (PromptFiles.prompts, promptLines), (PromptFiles.pairs, pairLines),
+      (CachePlan.fileName, planBytes),
+    ] where found == nil || !context.holds(name, bytes) {
+      try context.replace(name, with: bytes)
+    }
+    if found == nil { try context.replace(Manifest.fileName, with: first.encoded()) }
   }
 
   /// The number of prompts that are in the cache for good.
   public var committedPrompts: Int { manifest.withLock { $0.prompts } }
+  /// The number of segments that are: the first one that is missing.
+  public var committedSegments: Int { manifest.withLock { $0.segments.count } }
+  /// Bytes of the segments that are in the cache for good.
+  public var committedBytes: Int { manifest.withLock { $0.segments.reduce(0) { $0 + $1.size } } }
+  /// Whether every prompt of the plan is there.
+  public var isComplete: Bool { manifest.withLock { $0.complete } }
 
   /// Starts segment `index`, which takes the prompts `segmentRanges[index]`.
   ///
@@ -92,6 +121,11 @@ public final class CacheWriter: Sendable {
     }
   }
 
+  /// Removes a sealed segment that is not to be committed.
+  public func discard(_ segment: SealedSegment) {
+    try? context.fileSystem.remove(context.path(SegmentLayout.fileName(segment.number)))
+  }
+
   /// Marks the cache complete: every prompt of the plan is there.
   public func finish() throws(CacheError) {
     try change { (manifest) throws(CacheError) in
@@ -104,6 +138,7 @@ public final class CacheWriter: Sendable {
       next.complete = true
       return next
     }
+    lock.withLock { $0 = nil }
   }
 
   private func change(
@@ -153,7 +188,7 @@ final class WriteContext: Sendable {
     }
   }
 
-  /// Makes the directory, or accepts one that is there and empty.
+  /// Makes the directory, or accepts one that is there.
   func prepareDirectory() throws(CacheError) {
     do throws(SystemError) {
       try fileSystem.makeDirectory(directory)
@@ -161,7 +196,7 @@ final class WriteContext: Sendable {
       guard error.errno == EEXIST else {
         throw .cannotCreate(FileError(.create, directory, errno: error.errno))
       }
-      return try requireEmpty()
+      return
     }
     do throws(FileError) {
       try fileSystem.makeNamesDurable(in: FileIO.directory(of: directory))
@@ -170,13 +205,20 @@ final class WriteContext: Sendable {
     }
   }
 
-  private func requireEmpty() throws(CacheError) {
-    let names: [String]
-    do throws(SystemError) {
-      names = try fileSystem.list(directory)
+  func lock(breaking: Bool) throws(CacheError) -> LockFile {
+    do throws(LockFile.Failure) {
+      return try LockFile(path: path(CacheWriter.lockName), breaking: breaking)
     } catch {
-      throw .cannotCreate(FileError(.list, directory, errno: error.errno))
+      switch error {
+      case .held(let owner): throw .locked(directory: directory, by: owner)
+      case .foreign(let owner): throw .lockLeft(directory: directory, by: owner)
+      case .file(let error):
+        // The path is there but is no directory.
+        if error.errno == ENOTDIR {
+          throw .cannotCreate(FileError(.list, directory, errno: ENOTDIR))
+        }
+        throw .cannotCreate(error)
+      }
     }
-    guard names.isEmpty else { throw .directoryNotEmpty(directory: directory) }
   }
 }

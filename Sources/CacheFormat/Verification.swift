@@ -50,13 +50,14 @@ extension CacheReader {
   }
 }
 
-private struct Verification {
+struct Verification {
   let reader: CacheReader
   let limit: Int
   var report = VerificationReport()
   var promptsSeen = 0
-  private var tokenCounts: [Int]?
-  private var totals: [Manifest.HookTotals]
+  /// Of every prompt of the plan; nil while they are not known.
+  var tokenCounts: [Int]?
+  private(set) var totals: [Manifest.HookTotals]
   private let context = ReadContext()
   /// The damaged file that was noted last.
   private var lastFile: String?
@@ -216,7 +217,10 @@ private struct Verification {
 
   mutating func lookForLeftovers() {
     let parts = Set(
-      [Manifest.fileName, CachePlan.fileName, PromptFiles.prompts, PromptFiles.pairs]
+      [
+        CacheWriter.lockName, Manifest.fileName, CachePlan.fileName, PromptFiles.prompts,
+        PromptFiles.pairs,
+      ]
         + reader.manifest.segments.map(\.name))
     let names = (try? SystemCalls().list(reader.directory)) ?? []
     report.leftovers = names.filter { !parts.contains($0) }.sorted()

@@ -19,6 +19,25 @@ enum StoreOption: String, ExpressibleByArgument, CaseIterable {
   case compact, full
 }
 
+/// A number of bytes as people write it.
+struct ByteCount: ExpressibleByArgument {
+  let count: Int
+
+  init?(argument: String) {
+    var digits = argument[...]
+    var unit = 1
+    if let last = argument.last, let power = "KMGT".firstIndex(of: Character(last.uppercased())) {
+      let steps = "KMGT".distance(from: "KMGT".startIndex, to: power) + 1
+      unit = (0..<steps).reduce(1) { product, _ in product * 1000 }
+      digits = digits.dropLast()
+    }
+    guard let number = Int(digits), number >= 0 else { return nil }
+    let (bytes, overflow) = number.multipliedReportingOverflow(by: unit)
+    guard !overflow else { return nil }
+    count = bytes
+  }
+}
+
 struct CaptureCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "capture",
@@ -92,6 +111,23 @@ struct CaptureCommand: ParsableCommand {
   @Flag(name: .long, help: "Leave out pairs whose prompts differ in length.")
   var skipUnaligned = false
 
+  @Flag(
+    name: .long,
+    help: "Go on with an interrupted capture; the cache ends as if it had never been interrupted.")
+  var resume = false
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "Stop, at a whole prompt, before the cache takes more: 500M, 20G, 1T or plain bytes.",
+      valueName: "size"))
+  var maxBytes: ByteCount?
+
+  @Flag(
+    name: .long,
+    help: "Take the lock that a capture on another host left, if that capture is gone.")
+  var breakLock = false
+
   @Flag(name: .long, help: "Show what would be captured and how large it is, and write nothing.")
   var dryRun = false
 
@@ -119,7 +155,13 @@ struct CaptureCommand: ParsableCommand {
       bytes: tokenizer.bytes(of:), bos: noBos ? nil : tokenizer.endOfText,
       contextLength: config.contextLength, skipUnaligned: skipUnaligned)
     let points = try hookPoints(of: config)
-    let size = CaptureSize(prompts: set.prompts, points: points, config: config, dtype: dtype)
+    let processing: WeightProcessing =
+      weights == .raw ? .raw : refactor ? .refactored : .transformerlens
+    let table = HookTable(
+      points: points, config: config, isCompact: store == .compact,
+      foldsLayerNorm: processing != .raw)
+    let size = CaptureSize(
+      prompts: set.prompts, points: points, table: table, config: config, dtype: dtype)
     for line in set.warnings { printError("warning: \(line)") }
     if dryRun {
       for line in size.lines(out: out) { print(line) }
@@ -127,9 +169,11 @@ struct CaptureCommand: ParsableCommand {
     }
 
     // Before the model is loaded, which takes longest, see that there is somewhere to write to.
-    try requireFree(out)
-    let processing: WeightProcessing =
-      weights == .raw ? .raw : refactor ? .refactored : .transformerlens
+    let written = try bytesThere(out)
+    if let tight = try size.checkRoom(at: out, written: written, limit: maxBytes?.count) {
+      printError("warning: \(tight)")
+    }
+    StopSignal.watch()
     let gpt2 = try GPT2(directory: directory, processing: processing, threads: threads)
     let plan = CachePlan(
       tool: toolVersion,
@@ -138,30 +182,47 @@ struct CaptureCommand: ParsableCommand {
       weights: processing.rawValue, prependBOS: !noBos, kernel: BLAS.kernelName,
       promptFileName: prompts, promptFileDigest: file.digest, promptCount: set.prompts.count,
       pairCount: set.pairs.count, store: store.rawValue, proofs: prove, elementType: dtype,
-      segmentBytes: CaptureRun.segmentBytes(total: size.bytes),
-      hooks: HookTable(
-        points: points, config: config, isCompact: store == .compact,
-        foldsLayerNorm: processing != .raw
-      ).specs)
+      segmentBytes: CaptureRun.segmentBytes(total: size.bytes), hooks: table.specs)
     let writer = try CacheWriter(
-      directory: out, plan: plan, prompts: set.prompts, pairs: set.pairs)
+      directory: out, plan: plan, prompts: set.prompts, pairs: set.pairs,
+      start: resume ? .resume : .new, breakingLock: breakLock)
+    if writer.isComplete {
+      print("\(out) is complete: \(grouped(set.prompts.count)) prompts")
+      return
+    }
+    if writer.committedPrompts > 0, !quiet {
+      printError(
+        "resuming: \(grouped(writer.committedPrompts)) of \(grouped(set.prompts.count)) prompts "
+          + "are there")
+    }
     let run = CaptureRun(
-      model: gpt2, points: points, prompts: set.prompts,
-      segments: plan.segmentRanges(
-        tokenCounts: set.prompts.map(\.tokens.count)), writer: writer, threads: threads)
+      model: gpt2, points: points, prompts: set.prompts, segments: writer.segmentRanges,
+      writer: writer, threads: threads, maxBytes: maxBytes?.count)
     let summary = try run.run(quiet: quiet)
+    if summary.adopted > 0, !quiet {
+      printError("adopted \(summary.adopted) segments that were there, whole and sound")
+    }
     print(
       "captured \(grouped(set.prompts.count)) prompts (\(grouped(size.tokens)) tokens), "
         + "\(points.count) hooks: \(byteSize(size.bytes)) of activations in \(byteSize(summary.bytes)), "
-        + "\(duration(summary.seconds)), \(grouped(Int(Double(size.tokens) / summary.seconds))) "
-        + "tokens/s (\(BLAS.kernelName) kernels)")
+        + "\(duration(summary.seconds)), "
+        + "\(grouped(Int(Double(summary.tokens) / summary.seconds))) tokens/s "
+        + "(\(BLAS.kernelName) kernels)")
   }
 
-  /// - Throws: `CacheError.directoryNotEmpty`.
-  private func requireFree(_ directory: String) throws {
-    if let names = try? SystemCalls().list(directory), !names.isEmpty {
-      throw CacheError.directoryNotEmpty(directory: directory)
+  /// Bytes of segments that are in the directory already.
+  ///
+  /// - Throws: `CacheError` if there is anything and nothing is to be resumed.
+  private func bytesThere(_ directory: String) throws -> Int {
+    guard let names = try? SystemCalls().list(directory), !names.isEmpty else { return 0 }
+    guard !resume else {
+      return names.reduce(0) { $0 + ((try? plainFileSize("\(directory)/\($1)")) ?? 0) }
     }
+    if let reader = try? CacheReader(directory: directory), !reader.isComplete {
+      throw CacheError.unfinished(
+        directory: directory, prompts: reader.committedPrompts, planned: reader.plan.promptCount)
+    }
+    throw CacheError.directoryNotEmpty(directory: directory)
   }
 
   private func hookPoints(of config: ModelConfig) throws -> [HookPoint] {

@@ -1,5 +1,6 @@
 import CacheFormat
 import Dispatch
+import FileIO
 import Model
 import Synchronization
 import Terminal
@@ -24,38 +25,55 @@ struct CaptureRun {
   let segments: [Range<Int>]
   let writer: CacheWriter
   let threads: Int
+  /// The most bytes that all segments together may take; nil for no limit.
+  let maxBytes: Int?
 
   struct Summary {
     let seconds: Double
     /// Bytes of all segments on disk.
     let bytes: Int
+    /// Tokens that were run, those of a resumed capture's earlier part and of adopted segments left
+    /// out.
+    let tokens: Int
+    /// Segments that an earlier run had sealed but not committed.
+    let adopted: Int
   }
 
-  /// - Throws: `CacheError`, `PassError`. What was committed before stays in the cache.
+  /// Runs what the cache lacks.
+  ///
+  /// - Throws: `CacheError`, `PassError`; `CaptureStopped` after a signal or at the limit of bytes.
+  ///   What was committed before stays in the cache.
   func run(quiet: Bool) throws -> Summary {
     let start = DispatchTime.now().uptimeNanoseconds
     let state = Mutex(
-      State(progress: Progress("capturing", unit: "prompts", total: prompts.count, quiet: quiet)))
+      State(
+        progress: Progress("capturing", unit: "prompts", total: prompts.count, quiet: quiet),
+        writer: writer, maxBytes: maxBytes))
     DispatchQueue.concurrentPerform(iterations: min(threads, max(1, segments.count))) { _ in
       let pass = ForwardPass(model)
       while let number = state.withLock({ $0.takeNext(of: segments.count) }) {
         do {
-          let sealed = try capture(number, pass)
-          try state.withLock {
-            try $0.commit(sealed, number, prompts: segments[number].count, writer)
-          }
+          let adopted = writer.adopt(number)
+          let sealed = try adopted ?? capture(number, pass)
+          try state.withLock { try $0.commit(sealed, isAdopted: adopted != nil, writer) }
         } catch {
           state.withLock { $0.fail(error) }
         }
       }
     }
-    let bytes = try state.withLock { state in
+    let summary = try state.withLock { state in
       if let error = state.error { throw error }
-      return state.bytes
+      if let reason = state.stop, writer.committedPrompts < prompts.count {
+        throw CaptureStopped(
+          reason: reason, safe: writer.committedPrompts, planned: prompts.count,
+          directory: writer.directory)
+      }
+      return Summary(
+        seconds: Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9, bytes: state.bytes,
+        tokens: state.tokens, adopted: state.adopted)
     }
     try writer.finish()
-    return Summary(
-      seconds: Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9, bytes: bytes)
+    return summary
   }
 
   private func capture(_ number: Int, _ pass: ForwardPass) throws -> SealedSegment {
@@ -78,16 +96,26 @@ struct CaptureRun {
   private struct State {
     var progress: Progress
     var error: (any Error)?
-    var bytes = 0
-    private var next = 0
-    private var committed = 0
-    private var done = 0
-    private var waiting: [Int: (segment: SealedSegment, prompts: Int)] = [:]
+    private(set) var stop: CaptureStopped.Reason?
+    private(set) var bytes: Int
+    private(set) var tokens = 0
+    private(set) var adopted = 0
+    private var next: Int
+    private var done: Int
+    private let maxBytes: Int?
+    private var waiting: [Int: (segment: SealedSegment, isAdopted: Bool)] = [:]
 
-    init(progress: Progress) { self.progress = progress }
+    init(progress: Progress, writer: CacheWriter, maxBytes: Int?) {
+      self.progress = progress
+      self.maxBytes = maxBytes
+      next = writer.committedSegments
+      done = writer.committedPrompts
+      bytes = writer.committedBytes
+    }
 
     mutating func takeNext(of count: Int) -> Int? {
-      guard error == nil, next < count else { return nil }
+      if stop == nil, let signal = StopSignal.current { stop = .signal(signal) }
+      guard error == nil, stop == nil, next < count else { return nil }
       next += 1
       return next - 1
     }
@@ -96,17 +124,50 @@ struct CaptureRun {
       if self.error == nil { self.error = error }
     }
 
-    mutating func commit(
-      _ segment: SealedSegment, _ number: Int, prompts: Int, _ writer: CacheWriter
-    ) throws {
-      waiting[number] = (segment, prompts)
-      while let ready = waiting.removeValue(forKey: committed) {
+    /// Commits the segment as soon as those before it are; removes it where it is too much.
+    mutating func commit(_ segment: SealedSegment, isAdopted: Bool, _ writer: CacheWriter) throws {
+      if case .limit = stop { return writer.discard(segment) }
+      waiting[segment.number] = (segment, isAdopted)
+      while let ready = waiting.removeValue(forKey: writer.committedSegments) {
+        if let maxBytes, ready.segment.size > maxBytes - bytes {
+          stop = .limit(bytes: maxBytes)
+          for sealed in [ready.segment] + waiting.values.map(\.segment) { writer.discard(sealed) }
+          waiting = [:]
+          return
+        }
         try writer.commit(ready.segment)
-        committed += 1
         bytes += ready.segment.size
-        done += ready.prompts
+        done += ready.segment.prompts.count
+        if ready.isAdopted { adopted += 1 } else { tokens += ready.segment.tokens }
         progress.update(done: done, note: byteSize(bytes))
       }
+    }
+  }
+}
+
+/// A capture that ended in good order before it was complete.
+struct CaptureStopped: ReportableError {
+  enum Reason {
+    case signal(Int32)
+    case limit(bytes: Int)
+  }
+
+  let reason: Reason
+  let safe: Int
+  let planned: Int
+  let directory: String
+
+  var exitCode: SysExit { .tryAgain }
+
+  var description: String {
+    let safe = "\(safe) of \(planned) prompts are safe in \(directory)"
+    switch reason {
+    case .signal(let signal):
+      return "stopped by \(StopSignal.name(of: signal)): \(safe); "
+        + "the same command with --resume goes on"
+    case .limit(let bytes):
+      return "stopped before more than \(byteSize(bytes)) were written: \(safe); the same command "
+        + "with --resume and a larger --max-bytes goes on"
     }
   }
 }

@@ -47,7 +47,7 @@ public enum FileAccess: String, Sendable, CaseIterable {
 }
 
 /// The text of a file that has no size of its own.
-private func readProcFile(_ path: String) throws(FileError) -> String {
+func readProcFile(_ path: String) throws(FileError) -> String {
   let descriptor = open(path, O_RDONLY | O_CLOEXEC)
   guard descriptor >= 0 else { throw FileError(.open, path, errno: errno) }
   defer { close(descriptor) }
@@ -71,6 +71,8 @@ public func freeSpace(at path: String) -> Int? {
     guard errno == ENOENT, path != ".", path != "/" else { return nil }
     path = directory(of: path)
   }
+  // File systems of the kernel's own, such as /proc, have no blocks at all.
+  guard status.f_blocks > 0 else { return nil }
   let (bytes, overflow) = UInt64(status.f_bavail).multipliedReportingOverflow(
     by: UInt64(status.f_frsize))
   return overflow ? .max : Int(clamping: bytes)

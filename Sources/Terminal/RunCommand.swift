@@ -11,6 +11,7 @@ public let toolVersion = "patchbay 0.1.0"
 /// the exit status. Mistakes in the arguments get ArgumentParser's own message and 64.
 public func runCommand<Root: ParsableCommand>(_ root: Root.Type, name: String) -> Never {
   openStandardStreams()
+  reportBusErrors(name: name)
   do {
     var command = try root.parseAsRoot()
     try command.run()

@@ -97,14 +97,24 @@ struct Capture {
     }
   }
 
-  /// Writes segments in order, as a capture with one thread does.
-  func write(to directory: String, fileSystem: any FileSystem = UnsyncedFileSystem())
-    throws(CacheError)
-  {
+  /// Writes what is missing, segments in order, as a capture with one thread does.
+  ///
+  /// - Parameter committed: called after each commit with the number of prompts.
+  func write(
+    to directory: String, start: CacheWriter.Start = .new,
+    fileSystem: any FileSystem = UnsyncedFileSystem(), committed: (Int) -> Void = { _ in }
+  ) throws(CacheError) {
     let writer = try CacheWriter(
-      directory: directory, plan: plan, prompts: prompts, pairs: pairs, fileSystem: fileSystem)
-    for index in writer.segmentRanges.indices {
-      try writer.commit(try seal(segment: index, of: writer))
+      directory: directory, plan: plan, prompts: prompts, pairs: pairs, start: start,
+      fileSystem: fileSystem)
+    if writer.isComplete { return }
+    for index in writer.committedSegments..<writer.segmentRanges.count {
+      if let adopted = writer.adopt(index) {
+        try writer.commit(adopted)
+      } else {
+        try writer.commit(try seal(segment: index, of: writer))
+      }
+      committed(writer.committedPrompts)
     }
     try writer.finish()
   }
@@ -148,4 +158,9 @@ func overwrite(_ path: String, _ bytes: [UInt8]) throws {
 /// The names of the files of a directory, sorted.
 func fileNames(_ directory: String) throws -> [String] {
   try SystemCalls().list(directory).sorted()
+}
+
+/// The contents of every file of a directory, by name.
+func allContents(_ directory: String) throws -> [String: [UInt8]] {
+  try fileNames(directory).reduce(into: [:]) { $0[$1] = try contents(directory + "/" + $1) }
 }

@@ -86,7 +86,7 @@ import Testing
     }
     #expect(
       try fileNames(directory.path("cache"))
-        == ["manifest", "pairs.jsonl", "plan.json", "prompts.jsonl"])
+        == ["lock", "manifest", "pairs.jsonl", "plan.json", "prompts.jsonl"])
   }
 
   @Test func impossiblePlansAreRefused() throws {

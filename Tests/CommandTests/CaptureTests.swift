@@ -64,7 +64,13 @@ import Testing
     #expect(answer.output.contains("55 hooks:"))
     let bytes = try CacheReader(directory: shared.path).summary().rawBytes
     let size = "\((bytes + 500) / 1000) kB"
-    #expect(answer.lines.last?.contains("\(size) of activations would go to") == true)
+    #expect(answer.lines.last?.hasPrefix("\(size) of activations (") == true)
+    #expect(answer.output.contains("hook_resid_pre") && answer.output.contains("derived"))
+    let full = try Program.capture.succeed(
+      "--model", shared.model, "--prompts", shared.prompts, "--out", folder.path("cache"),
+      "--dry-run", "--store", "full")
+    #expect(full.lines.last?.contains("of which \(size) would go to") == true)
+    #expect(!full.output.contains("derived"))
     #expect(try names(in: folder.path).isEmpty)
   }
 
