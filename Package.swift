@@ -46,9 +46,10 @@ let package = Package(
     .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
 
     module("FileIO", []),
-    module("CacheFormat", ["FileIO", "CKernels", "CLZ4", crypto]),
-    module("Model", ["FileIO", "CKernels", "COpenBLAS", crypto]),
-    module("Patching", ["Model", "CacheFormat", "FileIO"]),
+    module("Parallel", []),
+    module("CacheFormat", ["FileIO", "Parallel", "CKernels", "CLZ4", crypto]),
+    module("Model", ["FileIO", "Parallel", "CKernels", "COpenBLAS", crypto]),
+    module("Patching", ["Model", "CacheFormat", "FileIO", "Parallel"]),
     module("Terminal", ["FileIO", argumentParser]),
 
     .executableTarget(
@@ -57,7 +58,9 @@ let package = Package(
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "Analyze",
-      dependencies: ["Patching", "Model", "CacheFormat", "FileIO", "Terminal", argumentParser],
+      dependencies: [
+        "Patching", "Model", "CacheFormat", "FileIO", "Parallel", "Terminal", argumentParser,
+      ],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "CacheDump",

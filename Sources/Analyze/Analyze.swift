@@ -6,7 +6,9 @@ struct AnalyzeCommand: ParsableCommand {
     commandName: "analyze",
     abstract: "Analyses a cache of activations that `capture` wrote.",
     version: toolVersion,
-    subcommands: [PatchCommand.self, HooksCommand.self, TokensCommand.self])
+    subcommands: [
+      PatchCommand.self, AuditCommand.self, HooksCommand.self, TokensCommand.self,
+    ])
 }
 
 @main

@@ -85,6 +85,8 @@ struct PatchCommand: ParsableCommand {
   @Flag(name: .long, help: "Show no progress.")
   var quiet = false
 
+  @OptionGroup var io: AccessOption
+
   func validate() throws {
     guard top >= 0 else { throw ValidationError("--top must not be negative.") }
     guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
@@ -93,12 +95,12 @@ struct PatchCommand: ParsableCommand {
   func run() throws {
     BLAS.useCallingThreadOnly()
     let clock = Stopwatch()
-    let reader = try CacheReader(directory: cache)
+    let reader = try CacheReader(directory: cache, access: io.access)
     let prompts = try reader.prompts()
     let selection = try TaskSelection(
       try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,
       skipUnaligned: skipUnaligned)
-    let gpt2 = try loadModel(for: reader)
+    let gpt2 = try loadModel(for: reader, name: model, threads: threads)
     try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
     if let pos { try selection.checkPosition(pos, prompts: prompts) }
     let sweeps = try sweeps(for: gpt2.config)
@@ -134,22 +136,6 @@ struct PatchCommand: ParsableCommand {
     } else {
       printReport(report, prompts: prompts, heads: gpt2.config.heads)
     }
-  }
-
-  /// The model that made the cache, with the weights processed as they were then.
-  private func loadModel(for reader: CacheReader) throws -> GPT2 {
-    let plan = reader.plan
-    guard let processing = WeightProcessing(rawValue: plan.weights) else {
-      throw CacheMismatch.unknownProcessing(cache: cache, plan.weights)
-    }
-    let directory = try locateModel(model ?? plan.model.name)
-    let gpt2 = try GPT2(directory: directory, processing: processing, threads: threads)
-    guard gpt2.weightsDigest == plan.model.weightsDigest else {
-      throw CacheMismatch.otherWeights(
-        cache: cache, captured: plan.model.weightsDigest, model: directory,
-        given: gpt2.weightsDigest)
-    }
-    return gpt2
   }
 
   private func sweeps(for config: ModelConfig) throws -> [Sweep] {
@@ -202,23 +188,4 @@ private final class Stopwatch {
     defer { last = now }
     return Double(now - last) / 1e9
   }
-}
-
-/// A cache and a model that do not belong together.
-enum CacheMismatch: ReportableError {
-  case otherWeights(cache: String, captured: String, model: String, given: String)
-  case unknownProcessing(cache: String, String)
-
-  var description: String {
-    switch self {
-    case .otherWeights(let cache, let captured, let model, let given):
-      "the cache \(cache) was captured with weights of sha256 \(captured), and those in \(model) "
-        + "have \(given); give --model the directory that the cache was made with"
-    case .unknownProcessing(let cache, let name):
-      "the cache \(cache) was captured with weights processed as \"\(name)\", which this program "
-        + "does not know; use the version that wrote it"
-    }
-  }
-
-  var exitCode: SysExit { .configuration }
 }

@@ -11,10 +11,13 @@ struct CacheDump: ParsableCommand {
     abstract: "Shows what is in an activation cache, checks it, and exports it.",
     usage: """
       cachedump DIRECTORY
-      cachedump ls|show|export|verify DIRECTORY [OPTIONS]
+      cachedump ls|show|stats|export|verify DIRECTORY [OPTIONS]
+      cachedump diff DIRECTORY DIRECTORY [OPTIONS]
       """,
     version: toolVersion,
-    subcommands: [SummaryCommand.self, List.self, Show.self, Export.self, Verify.self],
+    subcommands: [
+      SummaryCommand.self, List.self, Show.self, Stats.self, Diff.self, Export.self, Verify.self,
+    ],
     defaultSubcommand: SummaryCommand.self)
 
   static func main() {
@@ -27,7 +30,11 @@ struct CacheArgument: ParsableArguments {
   @Argument(help: "The directory that capture wrote to.")
   var directory: String
 
-  func open() throws -> CacheReader { try CacheReader(directory: directory) }
+  @OptionGroup var io: AccessOption
+
+  func open() throws -> CacheReader {
+    try CacheReader(directory: directory, access: io.access)
+  }
 }
 
 /// Ends a command with exit code 65 after it has shown what it found.

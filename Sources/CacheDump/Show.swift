@@ -7,8 +7,9 @@ struct Show: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show the values and statistics of an array.",
     discussion: """
-      Statistics are of the finite values. With a pattern for several hooks, such as resid_pre, \
-      their statistics are shown one below the other.
+      Statistics are of the finite values; norm is the mean, over positions, of the square root of \
+      the sum of squares. With a pattern for several hooks, such as resid_pre, their statistics are \
+      shown one below the other.
       """)
 
   @OptionGroup var cache: CacheArgument
@@ -35,7 +36,7 @@ struct Show: ParsableCommand {
     var hook: String
     var position: Int?
     var shape: [Int]
-    var statistics: ArrayStatistics
+    var statistics: ValueStatistics
     var values: [Float]
   }
 
@@ -50,8 +51,7 @@ struct Show: ParsableCommand {
           let array = try array(hook, position: position, of: reader)
           return Shown(
             prompt: prompt, hook: reader.plan.hooks[hook].name, position: position,
-            shape: array.shape, statistics: ArrayStatistics(of: array.values),
-            values: array.values)
+            shape: array.shape, statistics: array.statistics, values: array.values)
         }, onOneLine: true)
     }
     var table = Table([.left, .left, .right, .right, .right, .right, .right, .right])
@@ -85,10 +85,10 @@ struct Show: ParsableCommand {
   }
 
   private func row(_ name: String, _ array: HookArray) -> [String] {
-    let statistics = ArrayStatistics(of: array.values)
+    let statistics = array.statistics
     let numbers = [
-      statistics.mean, statistics.standardDeviation, statistics.norm, statistics.minimum,
-      statistics.maximum,
+      statistics.mean, statistics.standardDeviation, statistics.norm,
+      statistics.minimum.map(Double.init), statistics.maximum.map(Double.init),
     ].map { $0.map { significant($0, 5) } ?? "-" }
     let shape = "[\(array.shape.map(String.init).joined(separator: ", "))]"
     return [name, shape] + numbers + [grouped(statistics.nonFinite)]
@@ -96,6 +96,8 @@ struct Show: ParsableCommand {
 }
 
 extension HookArray {
+  var statistics: ValueStatistics { ValueStatistics(of: values, rowLength: rowLength) }
+
   /// A line for each row along the last axis: its place, and its first and last values.
   ///
   /// Longer arrays are cut in the middle, like numpy's.

@@ -79,8 +79,7 @@ extension CacheSummary {
         text(encodings: group.encodings),
       ])
     }
-    let lines = table.lines()
-    return lines.prefix(1).map { style.faint($0) } + lines.dropFirst()
+    return faintHeading(table, style)
   }
 
   private func short(_ digest: String) -> String { visible(String(digest.prefix(12))) }

@@ -6,7 +6,10 @@ import Terminal
 struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Read and decode everything and compare all checksums.",
-    discussion: "Names the first 20 damaged arrays or files, counts the rest, and exits with 65.")
+    discussion: """
+      Names the first damaged place of each segment or other file, counts the others, and exits with \
+      65 when there is any.
+      """)
 
   @OptionGroup var cache: CacheArgument
 
@@ -24,15 +27,20 @@ struct Verify: ParsableCommand {
     if json { try printJSON(report) } else { print(report, of: reader) }
     guard report.isHealthy else {
       throw DamageFound(
-        description: "\(reader.directory) is damaged in \(counted(report.damaged, "place")); "
-          + "capture again or restore a copy")
+        description: "\(reader.directory) is damaged in \(counted(report.damaged, "place")) of "
+          + "\(counted(report.damagedFiles, "file")); restore a copy, or see with cachedump repair "
+          + "what can be kept")
     }
   }
 
   private func print(_ report: VerificationReport, of reader: CacheReader) {
-    for finding in report.findings { Swift.print(finding.problem) }
-    if report.damaged > report.findings.count {
-      Swift.print("… and \(grouped(report.damaged - report.findings.count)) more")
+    for finding in report.findings {
+      Swift.print(
+        finding.problem
+          + (finding.more > 0 ? "; \(counted(finding.more, "more place")) in this file" : ""))
+    }
+    if report.damagedFiles > report.findings.count {
+      Swift.print("… and \(counted(report.damagedFiles - report.findings.count, "more file"))")
     }
     for name in report.leftovers {
       Swift.print("\(visible(name)) is not part of the cache; it may be removed")

@@ -74,8 +74,9 @@ extension CacheReader {
       promptFileDigest: plan.promptFileDigest, store: plan.store, elementType: plan.elementType,
       prompts: committedPrompts, plannedPrompts: plan.promptCount, pairs: plan.pairCount,
       tokens: committedTokens, isComplete: isComplete, segments: manifest.segments.count,
-      rawBytes: sum(hooks.map(\.rawBytes)), storedBytes: sum(hooks.map(\.storedBytes)),
-      segmentFileBytes: sum(manifest.segments.map(\.size)), problems: problemsAtAGlance(),
+      rawBytes: saturatingSum(hooks.map(\.rawBytes)),
+      storedBytes: saturatingSum(hooks.map(\.storedBytes)),
+      segmentFileBytes: saturatingSum(manifest.segments.map(\.size)), problems: problemsAtAGlance(),
       hooks: hooks)
   }
 
@@ -97,39 +98,20 @@ extension CacheReader {
 extension CacheSummary {
   /// The hooks grouped by kind, in order of first appearance.
   public var groups: [HookGroup] {
-    var groups: [HookGroup] = []
-    var places: [[String]: Int] = [:]
-    for hook in hooks {
-      let name = withoutLayer(hook.name)
-      let key = [name] + hook.shape.map { "\($0)" }
-      guard let place = places[key] else {
-        places[key] = groups.count
-        groups.append(
-          HookGroup(
-            name: name, count: 1, shape: hook.shape, rawBytes: hook.rawBytes,
-            storedBytes: hook.storedBytes, encodings: hook.encodings))
-        continue
-      }
-      groups[place].count += 1
-      groups[place].rawBytes = sum([groups[place].rawBytes, hook.rawBytes])
-      groups[place].storedBytes = sum([groups[place].storedBytes, hook.storedBytes])
-      groups[place].encodings.merge(hook.encodings, uniquingKeysWith: { sum([$0, $1]) })
-    }
-    return groups
+    addedUpByKind(
+      hooks.map {
+        HookGroup(
+          name: $0.name, count: 1, shape: $0.shape, rawBytes: $0.rawBytes,
+          storedBytes: $0.storedBytes, encodings: $0.encodings)
+      })
   }
 }
 
-/// `blocks.7.hook_z` → `blocks.*.hook_z`; other names as they are.
-private func withoutLayer(_ name: String) -> String {
-  let parts = name.split(separator: ".", maxSplits: 2)
-  guard parts.count == 3, parts[0] == "blocks", Int(parts[1]) != nil else { return name }
-  return "blocks.*.\(parts[2])"
-}
-
-/// A sum that stays at the largest number: totals in a manifest are not to be trusted.
-private func sum(_ numbers: [Int]) -> Int {
-  numbers.reduce(0) {
-    let (sum, overflow) = $0.addingReportingOverflow($1)
-    return overflow ? .max : sum
+extension HookGroup: HookReport {
+  mutating func add(_ other: HookGroup) {
+    count += other.count
+    rawBytes = saturatingSum([rawBytes, other.rawBytes])
+    storedBytes = saturatingSum([storedBytes, other.storedBytes])
+    encodings.merge(other.encodings, uniquingKeysWith: { saturatingSum([$0, $1]) })
   }
 }

@@ -25,6 +25,13 @@ public struct HookArray: Sendable {
 
   public var shape: [Int] { axes.map(\.size) }
 
+  /// The number of values that belong to one position: those along the axes after the first axis of
+  /// positions, or all.
+  public var rowLength: Int {
+    let first = axes.firstIndex(where: \.isPositions).map { $0 + 1 } ?? 0
+    return axes[first...].reduce(1) { $0 * $1.size }
+  }
+
   /// The part at one position: of a pattern, the row of that destination. Nil when the array has
   /// no axis of positions, or not this one.
   public func selecting(position: Int) -> HookArray? {
@@ -42,36 +49,6 @@ public struct HookArray: Sendable {
     var axes = axes
     axes[axis] = Axis(size: 1, isPositions: true, first: position)
     return HookArray(axes: axes, values: selected)
-  }
-}
-
-/// What `cachedump show` says of an array. Of the finite values, in double precision; nil when
-/// there is none.
-public struct ArrayStatistics: Codable, Sendable, Equatable {
-  public var count: Int
-  /// Values that are NaN or infinite. Masked attention scores are −∞.
-  public var nonFinite: Int
-  public var mean: Double?
-  /// With the number of values as divisor, as numpy has it.
-  public var standardDeviation: Double?
-  /// The square root of the sum of squares.
-  public var norm: Double?
-  public var minimum: Double?
-  public var maximum: Double?
-
-  public init(of values: [Float]) {
-    let finite = values.lazy.filter(\.isFinite).map(Double.init)
-    count = values.count
-    let finiteCount = finite.reduce(0) { sum, _ in sum + 1 }
-    nonFinite = count - finiteCount
-    guard finiteCount > 0 else { return }
-    let mean = finite.reduce(0, +) / Double(finiteCount)
-    self.mean = mean
-    let squares = finite.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    standardDeviation = (squares / Double(finiteCount)).squareRoot()
-    norm = finite.reduce(0) { $0 + $1 * $1 }.squareRoot()
-    minimum = finite.min()
-    maximum = finite.max()
   }
 }
 

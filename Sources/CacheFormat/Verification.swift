@@ -9,12 +9,15 @@ public struct VerificationReport: Codable, Sendable {
     public var hook: String?
     /// A sentence that names all of it.
     public var problem: String
+    /// How many other places of the file are damaged.
+    public var more = 0
   }
 
-  /// The first findings, at most as many as were asked for.
+  /// The first damaged place of each file, of at most as many files as were asked for.
   public var findings: [Finding] = []
-  /// How many there are in all.
+  /// How many damaged places there are in all, and in how many files.
   public var damaged = 0
+  public var damagedFiles = 0
   /// Names in the directory that are not part of the cache, such as what an interrupted capture
   /// was writing. They do no harm.
   public var leftovers: [String] = []
@@ -32,7 +35,7 @@ extension CacheReader {
   /// what is bad. The manifest and the plan were checked when the cache was opened.
   ///
   /// - Parameters:
-  ///   - limit: how many findings to keep; the others are counted.
+  ///   - limit: how many damaged files to name; the others are counted.
   ///   - progress: called after each segment with the number of prompts that were gone through.
   public func verify(limit: Int = 20, progress: (Int) -> Void = { _ in }) -> VerificationReport {
     var verification = Verification(reader: self, limit: limit)
@@ -56,6 +59,8 @@ struct Verification {
   var tokenCounts: [Int]?
   private(set) var totals: [Manifest.HookTotals]
   private let context = ReadContext()
+  /// The damaged file that was noted last.
+  private var lastFile: String?
 
   init(reader: CacheReader, limit: Int) {
     self.reader = reader
@@ -67,6 +72,13 @@ struct Verification {
     _ error: CacheError, file: String, prompt: Int? = nil, hook: String? = nil
   ) {
     report.damaged += 1
+    if let place = report.findings.firstIndex(where: { $0.file == file }) {
+      report.findings[place].more += 1
+      return
+    }
+    // Files are gone through one after the other.
+    if file != lastFile { report.damagedFiles += 1 }
+    lastFile = file
     guard report.findings.count < limit else { return }
     report.findings.append(
       .init(file: file, prompt: prompt, hook: hook, problem: error.description))

@@ -2,6 +2,7 @@ import CKernels
 import CacheFormat
 import Dispatch
 import Model
+import Parallel
 
 /// Runs sweeps of activation patching from a cache.
 ///

@@ -103,7 +103,7 @@ import Testing
     #expect(report.findings.map(\.prompt) == [2])
   }
 
-  @Test func verificationCountsWhatItDoesNotName() throws {
+  @Test func verificationNamesTheFirstPlaceOfAFileAndCountsTheOthers() throws {
     let directory = try TemporaryDirectory()
     let forger = try Forger(
       Capture(lengths: Array(repeating: 2, count: 9)), in: directory.path("c"))
@@ -114,8 +114,25 @@ import Testing
       }
     }
     try overwrite(forger.segmentPath, segment)
-    let report = try CacheReader(directory: forger.directory).verify(limit: 20)
-    #expect(report.damaged == 36 && report.findings.count == 20)
+    let report = try CacheReader(directory: forger.directory).verify()
+    #expect(report.damaged == 36 && report.damagedFiles == 1)
+    #expect(report.findings.map(\.more) == [35])
+    #expect(report.findings.map(\.prompt) == [0])
+    #expect(report.findings.map(\.hook) == ["blocks.0.hook_resid_pre"])
+  }
+
+  @Test func verificationCountsTheFilesThatItDoesNotName() throws {
+    let directory = try TemporaryDirectory()
+    let cache = directory.path("cache")
+    try Capture(lengths: Array(repeating: 3, count: 6), segmentBytes: 300).write(to: cache)
+    try overwrite(cache + "/pairs.jsonl", [10])
+    for number in 1..<6 { truncate(cache + "/segment-00000\(number).pbs", 64) }
+    let report = try CacheReader(directory: cache).verify(limit: 3)
+    #expect(report.damaged == 6 && report.damagedFiles == 6)
+    #expect(
+      report.findings.map(\.file)
+        == ["pairs.jsonl", "segment-000001.pbs", "segment-000002.pbs"].map { "\(cache)/\($0)" })
+    #expect(report.findings.allSatisfy { $0.more == 0 } && report.checkedSegments == 1)
   }
 
   @Test func leftoversAreNamedAndHarmless() throws {

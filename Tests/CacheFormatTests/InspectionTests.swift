@@ -50,16 +50,6 @@ import Testing
     #expect(groups[1].encodings == ["raw": 3])
   }
 
-  @Test func statisticsAreOfFiniteValues() {
-    let statistics = ArrayStatistics(of: [1, 2, 3, -.infinity, .nan, 4])
-    #expect(statistics.count == 6 && statistics.nonFinite == 2)
-    #expect(statistics.mean == 2.5 && statistics.standardDeviation == 1.25.squareRoot())
-    #expect(statistics.norm == 30.squareRoot())
-    #expect(statistics.minimum == 1 && statistics.maximum == 4)
-    #expect(ArrayStatistics(of: [.nan]).mean == nil)
-    #expect(ArrayStatistics(of: []).count == 0)
-  }
-
   @Test func aPositionIsSelectedOnTheFirstAxisOfPositions() {
     let rows = HookArray(
       axes: [.init(size: 2, isPositions: true), .init(size: 3, isPositions: false)],
@@ -67,6 +57,7 @@ import Testing
     #expect(rows.selecting(position: 1)?.values == [3, 4, 5])
     #expect(rows.selecting(position: 1)?.shape == [1, 3])
     #expect(rows.selecting(position: 1)?.axes[0].first == 1)
+    #expect(rows.rowLength == 3 && rows.selecting(position: 1)?.rowLength == 3)
     #expect(rows.selecting(position: 2) == nil)
     let heads = HookArray(
       axes: [
@@ -74,8 +65,10 @@ import Testing
         .init(size: 2, isPositions: true),
       ], values: [0, 1, 2, 3, 4, 5, 6, 7])
     #expect(heads.selecting(position: 1)?.values == [2, 3, 6, 7])
+    #expect(heads.rowLength == 2 && heads.selecting(position: 1)?.rowLength == 2)
     let fixed = HookArray(axes: [.init(size: 2, isPositions: false)], values: [0, 1])
     #expect(fixed.selecting(position: 0) == nil)
+    #expect(fixed.rowLength == 2)
   }
 
   @Test func promptsAreReadOneByOne() throws {

@@ -257,6 +257,23 @@ import Testing
     #expect(decoded.isHealthy && decoded.checkedArrays == 7 * TinyModel.hookCount)
   }
 
+  @Test(arguments: ["auto", "map", "pread"])
+  func everyWayOfReadingGivesTheSame(io: String) throws {
+    for arguments in [
+      ["show", shared.path, "--prompt", "3", "--hooks", "q1,pattern2", "--json"],
+      ["verify", shared.path, "--json"], [shared.path], ["ls", shared.path],
+    ] {
+      let usual = try Program.cachedump.run(arguments)
+      let answer = try Program.cachedump.run(arguments + ["--io", io])
+      #expect(answer.status == 0 && answer.output == usual.output, "\(answer)")
+    }
+    try Program.cachedump.succeed("diff", shared.path, shared.path, "--io", io)
+    try Program.cachedump.succeed("stats", shared.path, "--io", io)
+    try Program.analyze.succeed("audit", "--cache", shared.path, "--io", io)
+    let patched = try patch(shared.path, "--hooks", "resid_pre", "--io", io)
+    #expect(try patched.sweeps == patch(shared.path, "--hooks", "resid_pre").sweeps)
+  }
+
   @Test func aDirectoryThatIsNotACache() throws {
     for path in [folder.path, folder.path("none"), shared.model, shared.prompts] {
       for command in [[], ["ls"], ["verify"], ["show", "--prompt", "0", "--hook", "z0"]] {

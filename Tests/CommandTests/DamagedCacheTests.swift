@@ -71,7 +71,7 @@ import Testing
     let verified = try Program.cachedump.run(["verify", cache, "--quiet"])
     #expect(verified.status == 65)
     #expect(verified.lines.first?.hasPrefix(place) == true)
-    #expect(verified.sentence.contains("\(cache) is damaged in 1 place"))
+    #expect(verified.sentence.contains("\(cache) is damaged in 1 place of 1 file"))
     #expect(
       verified.output.contains("\(7 * TinyModel.hookCount - 4) arrays in 1 segment are sound"))
     let json = try Program.cachedump.run(["verify", cache, "--json"])
@@ -82,6 +82,15 @@ import Testing
     #expect(report.damaged == 1)
     #expect(report.findings.first?.prompt == 2)
     #expect(report.findings.first?.hook == "blocks.1.attn.hook_q")
+
+    // One place a file is named, the others are counted.
+    try change("segment-000000.pbs") { $0[$0.count - 70_000] ^= 0x10 }
+    let again = try Program.cachedump.run(["verify", cache, "--quiet"])
+    #expect(again.lines.count == 2)
+    #expect(again.lines.first?.hasPrefix(place) == true)
+    #expect(again.lines.first?.hasSuffix("; 1 more place in this file") == true, "\(again)")
+    #expect(again.sentence.contains("\(cache) is damaged in 2 places of 1 file"))
+    try change("segment-000000.pbs") { $0[$0.count - 70_000] ^= 0x10 }
 
     // All others can be read.
     try Program.cachedump.succeed("show", cache, "--prompt", "3", "--hook", "z1")

@@ -3,8 +3,10 @@ import Testing
 @Suite struct HelpTests {
   @Test(arguments: [
     (Program.capture, [String]()), (.analyze, []), (.analyze, ["patch"]), (.analyze, ["hooks"]),
-    (.analyze, ["tokens"]), (.cachedump, []), (.cachedump, ["ls"]), (.cachedump, ["show"]),
+    (.analyze, ["tokens"]), (.analyze, ["audit"]), (.cachedump, []), (.cachedump, ["ls"]),
+    (.cachedump, ["show"]),
     (.cachedump, ["export"]), (.cachedump, ["verify"]), (.cachedump, ["summary"]),
+    (.cachedump, ["stats"]), (.cachedump, ["diff"]),
   ])
   func everyCommandExplainsItself(program: Program, command: [String]) throws {
     let answer = try program.run(command + ["--help"])
@@ -45,11 +47,22 @@ import Testing
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--top", "-1"], "--top"),
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--threads", "0"], "--threads"),
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--pos", "last"], "last"),
+    (.analyze, ["audit"], "--cache"),
+    (.analyze, ["audit", "--cache", "c", "--sample", "0"], "--sample"),
+    (.analyze, ["audit", "--cache", "c", "--seed", "-1"], "--seed"),
     (.analyze, ["bogus"], "bogus"),
     (.analyze, ["tokens", "--jsonl", "text"], "--jsonl"),
     (.cachedump, [], "directory"),
     (.cachedump, ["show", "c"], "--prompt"),
     (.cachedump, ["export", "c", "--out", "o", "--format", "tar"], "safetensors"),
+    (.cachedump, ["stats", "c", "--prompts", "3-1"], "--prompts"),
+    (.cachedump, ["stats", "c", "--prompts", "1-2-3"], "--prompts"),
+    (.cachedump, ["stats", "c", "--prompts", "-1"], "--prompts"),
+    (.cachedump, ["stats", "c", "--prompts", "9223372036854775807"], "--prompts"),
+    (.cachedump, ["stats", "c", "--threads", "0"], "--threads"),
+    (.cachedump, ["verify", "c", "--io", "mmap"], "pread"),
+    (.cachedump, ["diff", "c"], "<b>"),
+    (.cachedump, ["diff", "c", "d", "--threads", "0"], "--threads"),
   ])
   func wrongArgumentsAreNamed(program: Program, arguments: [String], word: String) throws {
     let answer = try program.run(arguments)

@@ -1,3 +1,5 @@
+import Parallel
+
 /// The weights of one block as the checkpoint has them.
 struct CheckpointLayer {
   let ln1, ln2: LayerNormWeights

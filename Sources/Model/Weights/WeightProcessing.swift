@@ -1,3 +1,5 @@
+import Parallel
+
 /// The weight processing of TransformerLens's `HookedTransformer.from_pretrained` with its default
 /// options: fold_ln, center_writing_weights, center_unembed and fold_value_biases. None of it
 /// changes the probabilities of the next token. Sums are taken in double precision.

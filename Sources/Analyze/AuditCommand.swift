@@ -1,0 +1,188 @@
+import ArgumentParser
+import CacheFormat
+import FileIO
+import Glibc
+import Model
+import Parallel
+import Terminal
+
+/// How many segments are audited.
+enum SampleSize: ExpressibleByArgument {
+  case all
+  case some(Int)
+
+  init?(argument: String) {
+    if argument == "all" {
+      self = .all
+    } else if let count = Int(argument), count > 0 {
+      self = .some(count)
+    } else {
+      return nil
+    }
+  }
+}
+
+struct AuditCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "audit",
+    abstract: "Runs the model again and compares every activation with the cache.",
+    discussion: """
+      Checksums say that a cache is what was written; an audit says that what was written is what the \
+      model computes. The last bits of an activation depend on the batch, so whole segments are run \
+      again, each one batch as at capture, and their arrays compared bit for bit; in a cache of f16 or \
+      bf16 after rounding, and arrays that are derived from rounded ones within the largest error that \
+      was recorded at capture. With other OpenBLAS kernels than at capture, values may differ by a \
+      thousandth of their array's root mean square. The exit status is 65 when an array differs.
+      """)
+
+  @Option(name: .long, help: "The cache that capture wrote.")
+  var cache: String
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "The model's directory; by default the one the cache names.", valueName: "dir"))
+  var model: String?
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "How many segments to run again, chosen at random, or all.", valueName: "number|all"))
+  var sample = SampleSize.some(4)
+
+  @Option(name: .long, help: "The seed of the choice; by default another one each time.")
+  var seed: UInt64?
+
+  @Flag(name: .long, help: "Print the result as JSON.")
+  var json = false
+
+  @Option(name: .long, help: "Threads to use; by default one a core.")
+  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+
+  @Flag(name: .long, help: "Show no progress.")
+  var quiet = false
+
+  @OptionGroup var io: AccessOption
+
+  func validate() throws {
+    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
+  }
+
+  func run() throws {
+    BLAS.useCallingThreadOnly()
+    let reader = try CacheReader(directory: cache, access: io.access)
+    let prompts = try reader.prompts()
+    let segments = reader.plan.segmentRanges(tokenCounts: prompts.map(\.tokens.count))
+      .filter { $0.upperBound <= reader.committedPrompts }
+    guard !segments.isEmpty else {
+      throw CacheError.noSuchPrompt(
+        directory: reader.directory, prompt: 0, committed: 0, planned: reader.plan.promptCount)
+    }
+    let seed = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
+    let chosen = sample.choose(from: segments, seed: seed)
+    let gpt2 = try loadModel(for: reader, name: model, threads: threads)
+    try checkTokenizer(of: reader)
+    let rerun = try SegmentRerun(reader: reader, model: gpt2, prompts: prompts)
+
+    let audited = chosen.reduce(0) { $0 + $1.count }
+    var progress = Progress("auditing", unit: "prompts", total: audited, quiet: quiet || json)
+    var audit = CacheAudit(of: reader, hasSameKernels: rerun.hasSameKernels)
+    var done = 0
+    try parallelForEach(chosen.count, threads: threads) { (index) throws(any Error) in
+      try rerun.run(chosen[index])
+    } then: { (arrays: [AuditedArray]) throws(any Error) in
+      for array in arrays { audit.add(array) }
+      done += arrays.count / max(1, reader.plan.hooks.count)
+      progress.update(done: done)
+    }
+    let report = AuditReport(
+      audit: audit, cache: reader.directory, model: reader.plan.model.name,
+      segments: chosen.count, allSegments: segments.count, prompts: audited, seed: seed,
+      kernel: BLAS.kernelName, capturedKernel: reader.plan.kernel,
+      isRounded: reader.plan.elementType != .f32)
+    if json {
+      print(try report.json())
+    } else {
+      for line in report.lines(style: .forStandardOutput()) { print(line) }
+    }
+    if audit.failedArrays > 0 { throw AuditFailed(report: report) }
+  }
+
+  /// - Throws: `CacheMismatch.otherTokenizer`.
+  private func checkTokenizer(of reader: CacheReader) throws {
+    let directory = try locateModel(model ?? reader.plan.model.name)
+    let digest = try Tokenizer(directory: directory).digest
+    guard digest == reader.plan.model.tokenizerDigest else {
+      throw CacheMismatch.otherTokenizer(
+        cache: reader.directory, captured: reader.plan.model.tokenizerDigest, model: directory,
+        given: digest)
+    }
+  }
+}
+
+extension SampleSize {
+  /// Segments without repetition, in their order in the cache.
+  func choose(from segments: [Range<Int>], seed: UInt64) -> [Range<Int>] {
+    guard case .some(let count) = self, count < segments.count else { return segments }
+    var generator = SplitMix64(state: seed)
+    return segments.shuffled(using: &generator).prefix(count)
+      .sorted { $0.lowerBound < $1.lowerBound }
+  }
+}
+
+/// Steele, Lea & Flood 2014.
+private struct SplitMix64: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}
+
+/// Runs segments of a cache again, each as one batch with the hooks of the capture.
+private struct SegmentRerun: Sendable {
+  let reader: CacheReader
+  let model: GPT2
+  let prompts: [Prompt]
+  let hasSameKernels: Bool
+  /// The place of each hook point in the cache's table.
+  private let columns: [HookPoint: Int]
+
+  /// - Throws: `CacheMismatch.unknownHook`.
+  init(reader: CacheReader, model: GPT2, prompts: [Prompt]) throws {
+    self.reader = reader
+    self.model = model
+    self.prompts = prompts
+    hasSameKernels = BLAS.kernelName == reader.plan.kernel
+    let known = Set(model.config.hookPoints)
+    var columns: [HookPoint: Int] = [:]
+    for (column, hook) in reader.plan.hooks.enumerated() {
+      guard let point = HookPoint(name: hook.name), known.contains(point) else {
+        throw CacheMismatch.unknownHook(cache: reader.directory, hook.name)
+      }
+      columns[point] = column
+    }
+    self.columns = columns
+  }
+
+  /// Every array of a segment, hook by hook.
+  func run(_ segment: Range<Int>) throws -> [AuditedArray] {
+    var arrays: [AuditedArray] = []
+    let hooks = PassHooks(reading: Set(columns.keys)) { activation in
+      guard let column = columns[activation.hook] else { return }
+      for (index, prompt) in segment.enumerated() {
+        arrays.append(
+          try reader.audit(
+            hook: column, prompt: prompt,
+            computed: UnsafeBufferPointer(activation.sequence(index)),
+            hasSameKernels: hasSameKernels))
+      }
+    }
+    try ForwardPass(model).run(tokens: prompts[segment].map(\.tokens), hooks: hooks)
+    return arrays
+  }
+}

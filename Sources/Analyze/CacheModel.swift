@@ -1,0 +1,48 @@
+import CacheFormat
+import FileIO
+import Model
+
+/// The model that made a cache, with the weights processed as they were then.
+///
+/// - Parameter name: a directory or name as for `capture`; the one that the cache names if nil.
+/// - Throws: `CacheMismatch` if the weights are others, and what loading throws.
+func loadModel(for reader: CacheReader, name: String?, threads: Int) throws -> GPT2 {
+  let plan = reader.plan
+  guard let processing = WeightProcessing(rawValue: plan.weights) else {
+    throw CacheMismatch.unknownProcessing(cache: reader.directory, plan.weights)
+  }
+  let directory = try locateModel(name ?? plan.model.name)
+  let gpt2 = try GPT2(directory: directory, processing: processing, threads: threads)
+  guard gpt2.weightsDigest == plan.model.weightsDigest else {
+    throw CacheMismatch.otherWeights(
+      cache: reader.directory, captured: plan.model.weightsDigest, model: directory,
+      given: gpt2.weightsDigest)
+  }
+  return gpt2
+}
+
+/// A cache and a model that do not belong together.
+enum CacheMismatch: ReportableError {
+  case otherWeights(cache: String, captured: String, model: String, given: String)
+  case otherTokenizer(cache: String, captured: String, model: String, given: String)
+  case unknownProcessing(cache: String, String)
+  case unknownHook(cache: String, String)
+
+  var description: String {
+    switch self {
+    case .otherWeights(let cache, let captured, let model, let given):
+      "the cache \(cache) was captured with weights of sha256 \(captured), and those in \(model) "
+        + "have \(given); give --model the directory that the cache was made with"
+    case .otherTokenizer(let cache, let captured, let model, let given):
+      "the cache \(cache) was captured with a tokenizer of sha256 \(captured), and that in \(model) "
+        + "has \(given); give --model the directory that the cache was made with"
+    case .unknownProcessing(let cache, let name):
+      "the cache \(cache) was captured with weights processed as \"\(name)\", which this program "
+        + "does not know; use the version that wrote it"
+    case .unknownHook(let cache, let name):
+      "the cache \(cache) holds \(name), which this model does not have; use the version that wrote it"
+    }
+  }
+
+  var exitCode: SysExit { .configuration }
+}

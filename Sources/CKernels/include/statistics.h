@@ -1,0 +1,21 @@
+#ifndef PATCHBAY_STATISTICS_H
+#define PATCHBAY_STATISTICS_H
+#include <stddef.h>
+
+/// What a run of values adds up to.
+typedef struct {
+  /// Of the finite values: how many, their sum and the sum of their squares, smallest and largest
+  /// (infinity and minus infinity where there is none).
+  size_t finite;
+  double sum, squares;
+  float minimum, maximum;
+  size_t zeros, nan, positive_infinity, negative_infinity;
+} pb_value_sums;
+
+/// Adds up `count` values, at most 2^34, in a fixed order: the same bits on every CPU.
+void pb_sum_values(const float *values, size_t count, pb_value_sums *result);
+
+/// The sum of (x - mean)^2 over the finite values, in a fixed order.
+double pb_squared_deviations(const float *values, size_t count, double mean);
+
+#endif

@@ -1,0 +1,134 @@
+// Sums over values in double precision: sixteen lanes, halved at the end.
+#include "statistics.h"
+
+#include <math.h>
+
+#include "lanes.h"
+
+typedef double pb_doubles __attribute__((vector_size(128)));
+typedef int32_t pb_ints __attribute__((vector_size(64)));
+
+PB_INLINE double pb_sum_doubles(const pb_doubles *v) {
+  double t[PB_LANES];
+  memcpy(t, v, sizeof t);
+  for (int half = PB_LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) t[i] = t[i] + t[i + half];
+  return t[0];
+}
+
+// Lanes of a comparison are -1 where it holds.
+PB_INLINE size_t pb_count(const pb_ints *held) {
+  int64_t sum = 0;
+  for (int i = 0; i < PB_LANES; i++) sum -= (*held)[i];
+  return (size_t)sum;
+}
+
+PB_INLINE void pb_bits(pb_ints *bits, const pb_lanes *v) { memcpy(bits, v, sizeof *bits); }
+
+// -1 where a value is finite.
+PB_INLINE void pb_finite(pb_ints *finite, const pb_ints *bits) {
+  *finite = (*bits & 0x7FFFFFFF) < 0x7F800000;
+}
+
+// `v` where `chosen`, `other` elsewhere.
+PB_INLINE void pb_select(pb_lanes *result, const pb_ints *chosen, const pb_lanes *v, float other) {
+  pb_lanes filler;
+  pb_ints a, b;
+  pb_fill(&filler, other);
+  pb_bits(&a, v);
+  pb_bits(&b, &filler);
+  a = (a & *chosen) | (b & ~*chosen);
+  memcpy(result, &a, sizeof a);
+}
+
+typedef struct {
+  pb_doubles sum, squares;
+  pb_lanes minimum, maximum;
+  pb_ints finite, zeros, nan, positive, negative;
+} pb_state;
+
+PB_INLINE void pb_add_lanes(pb_state *s, const pb_lanes *v) {
+  pb_ints bits, finite, held;
+  pb_lanes x;
+  pb_bits(&bits, v);
+  pb_finite(&finite, &bits);
+  s->finite += finite;
+  s->zeros += (bits & 0x7FFFFFFF) == 0;
+  s->nan += (bits & 0x7FFFFFFF) > 0x7F800000;
+  s->positive += bits == 0x7F800000;
+  s->negative += bits == (int32_t)0xFF800000;
+
+  pb_select(&x, &finite, v, INFINITY);
+  held = x < s->minimum;
+  s->minimum = (pb_lanes)(((pb_ints)x & held) | ((pb_ints)s->minimum & ~held));
+  pb_select(&x, &finite, v, -INFINITY);
+  held = x > s->maximum;
+  s->maximum = (pb_lanes)(((pb_ints)x & held) | ((pb_ints)s->maximum & ~held));
+
+  pb_select(&x, &finite, v, 0);
+  pb_doubles wide = __builtin_convertvector(x, pb_doubles);
+  s->sum = s->sum + wide;
+  s->squares = s->squares + wide * wide;
+}
+
+PB_CLONES
+void pb_sum_values(const float *values, size_t count, pb_value_sums *result) {
+  size_t whole = count - count % PB_LANES, rest = count % PB_LANES;
+  pb_lanes v;
+  pb_state s;
+  memset(&s, 0, sizeof s);
+  pb_fill(&s.minimum, INFINITY);
+  pb_fill(&s.maximum, -INFINITY);
+  for (size_t i = 0; i < whole; i += PB_LANES) {
+    pb_load(&v, values + i);
+    pb_add_lanes(&s, &v);
+  }
+  if (rest) {
+    pb_load_part(&v, values + whole, rest, NAN);
+    pb_add_lanes(&s, &v);
+  }
+  result->finite = pb_count(&s.finite);
+  result->sum = pb_sum_doubles(&s.sum);
+  result->squares = pb_sum_doubles(&s.squares);
+  result->minimum = INFINITY;
+  result->maximum = -INFINITY;
+  for (int i = 0; i < PB_LANES; i++) {
+    if (s.minimum[i] < result->minimum) result->minimum = s.minimum[i];
+    if (s.maximum[i] > result->maximum) result->maximum = s.maximum[i];
+  }
+  result->zeros = pb_count(&s.zeros);
+  result->nan = pb_count(&s.nan) - (rest ? PB_LANES - rest : 0);
+  result->positive_infinity = pb_count(&s.positive);
+  result->negative_infinity = pb_count(&s.negative);
+}
+
+PB_INLINE void pb_add_deviations(pb_doubles *squares, const pb_lanes *v, double mean) {
+  pb_ints bits, finite;
+  pb_lanes x;
+  pb_bits(&bits, v);
+  pb_finite(&finite, &bits);
+  pb_select(&x, &finite, v, 0);
+  pb_doubles d = __builtin_convertvector(x, pb_doubles) - mean;
+  // What is not finite must not count as -mean.
+  typedef int64_t pb_longs __attribute__((vector_size(128)));
+  pb_longs keep = __builtin_convertvector(finite, pb_longs);
+  d = (pb_doubles)((pb_longs)d & keep);
+  *squares = *squares + d * d;
+}
+
+PB_CLONES
+double pb_squared_deviations(const float *values, size_t count, double mean) {
+  size_t whole = count - count % PB_LANES, rest = count % PB_LANES;
+  pb_lanes v;
+  pb_doubles squares;
+  memset(&squares, 0, sizeof squares);
+  for (size_t i = 0; i < whole; i += PB_LANES) {
+    pb_load(&v, values + i);
+    pb_add_deviations(&squares, &v, mean);
+  }
+  if (rest) {
+    pb_load_part(&v, values + whole, rest, NAN);
+    pb_add_deviations(&squares, &v, mean);
+  }
+  return pb_sum_doubles(&squares);
+}

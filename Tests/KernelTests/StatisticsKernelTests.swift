@@ -1,0 +1,56 @@
+import CKernels
+import TestSupport
+import Testing
+
+/// Sums over values against plain loops.
+@Suite struct StatisticsKernelTests {
+  /// Every length to 40 values, and those about multiples of sixteen further on.
+  private static let lengths = Array(0...40) + [127, 128, 129, 1000, 4096, 4099]
+
+  /// Random values, with every kind of special one among them.
+  private func values(_ count: Int) -> [Float] {
+    var generator = SeededGenerator(seed: UInt64(count) + 1)
+    let special: [Float] = [
+      0, -0.0, .nan, Float(bitPattern: 0xFFC1_2345), Float(bitPattern: 0x7F80_0001), .infinity,
+      -.infinity, .greatestFiniteMagnitude, -.greatestFiniteMagnitude, .leastNonzeroMagnitude,
+    ]
+    return generator.floats(count).map { value in
+      let pick = Int.random(in: 0..<40, using: &generator)
+      return pick < special.count ? special[pick] : value
+    }
+  }
+
+  @Test func sumsEqualPlainOnes() {
+    for count in StatisticsKernelTests.lengths {
+      let values = values(count)
+      var sums = pb_value_sums()
+      pb_sum_values(values, count, &sums)
+      let finite = values.filter(\.isFinite)
+      #expect(sums.finite == finite.count)
+      #expect(sums.zeros == values.count { $0 == 0 })
+      #expect(sums.nan == values.count(where: \.isNaN))
+      #expect(sums.positive_infinity == values.count { $0 == .infinity })
+      #expect(sums.negative_infinity == values.count { $0 == -.infinity })
+      #expect(sums.minimum == finite.min() ?? .infinity)
+      #expect(sums.maximum == finite.max() ?? -.infinity)
+      let wide = finite.map(Double.init)
+      let scale = wide.reduce(0) { $0 + abs($1) }
+      #expect(abs(sums.sum - wide.reduce(0, +)) <= 1e-14 * scale, "\(count) values")
+      let squares = wide.reduce(0) { $0 + $1 * $1 }
+      #expect(abs(sums.squares - squares) <= 1e-14 * squares, "\(count) values")
+    }
+  }
+
+  @Test func deviationsEqualPlainOnes() {
+    for count in StatisticsKernelTests.lengths {
+      let values = values(count)
+      for mean in [0, 0.75, -1e6] {
+        let plain = values.filter(\.isFinite).reduce(0) {
+          $0 + (Double($1) - mean) * (Double($1) - mean)
+        }
+        let sum = pb_squared_deviations(values, count, mean)
+        #expect(abs(sum - plain) <= 1e-14 * plain, "\(count) values about \(mean)")
+      }
+    }
+  }
+}
