@@ -4,7 +4,7 @@ BIN := .build/release
 DEMO := .build/demo
 MODEL := examples/demo-model
 
-.PHONY: all setup build demo test bench lint format clean
+.PHONY: all setup build demo test bench bench-transformerlens lint format clean
 
 all: build
 
@@ -43,10 +43,21 @@ demo: build
 test: setup
 	swift test -c release --scratch-path .build-test
 
-# Capture and sweeps beside TransformerLens on a random model of GPT-2 small's size.
+# Our own figures beside what the machine could do at most. OpenBLAS chooses its kernels itself.
+BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 bench: build
-	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE \
-	  python3 tools/compare_transformerlens.py --size gpt2-small --part times
+	$(BIN)/patchbay-bench store
+	$(BIN)/patchbay-bench disk --directory .build
+	rm -rf $(DEMO)
+	mkdir -p $(DEMO)
+	$(BENCH) $(BIN)/capture --quiet --model $(MODEL) --prompts examples/ioi.txt --out $(DEMO)/cache
+	$(BIN)/patchbay-bench hooks --cache $(DEMO)/cache
+	cut -s -f1 examples/ioi.txt > $(DEMO)/prompts.txt
+	$(BENCH) $(BIN)/patchbay-bench pass --model $(MODEL) --prompts $(DEMO)/prompts.txt
+
+# Capture and sweeps beside TransformerLens on a random model of GPT-2 small's size.
+bench-transformerlens: build
+	$(BENCH) python3 tools/compare_transformerlens.py --size gpt2-small --part times --part sweeps
 
 lint:
 	swift format lint --strict -r Sources Tests Package.swift

@@ -10,7 +10,7 @@ names a folder with vocab.json and merges.txt); --model takes a Hugging Face dir
 hooks   every hook of run_with_cache against capture's cache: largest absolute difference and
         largest relative to the hook's root mean square in that prompt, by kind of hook
 sweeps  every patch sweep in both directions: largest difference of a normalised effect
-times   run_with_cache against capture, and the sweeps' seconds
+times   run_with_cache against capture, the forward pass alone and, with --disk, the disk
 
 Ends with 1 when a hook is off by more than 1e-4 of its RMS, log-softmax by more than 1e-4 or
 an effect by more than 1e-4. The first run makes a Python environment in ~/.cache/patchbay
@@ -49,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--time-tokens", type=int, default=15)
     parser.add_argument("--batch", type=int, default=8, help="prompts a run_with_cache")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs (default 5)")
+    parser.add_argument("--disk", type=Path, help="a folder on a disk, to capture to as well")
     parser.add_argument("--threads", type=int, default=environment.cores())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="folder for caches (default /dev/shm or /tmp)")
@@ -98,7 +99,7 @@ def main() -> int:
                 else:
                     parts.compare_times(
                         bench, weights, args.time_prompts, args.time_tokens, args.batch,
-                        args.repeats,
+                        args.repeats, args.disk,
                     )  # fmt: skip
     finally:
         shutil.rmtree(folder)

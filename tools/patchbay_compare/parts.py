@@ -171,37 +171,57 @@ def tokens_per_second(report: str) -> float:
     return float(found[1].replace(",", "")) if found else float("nan")
 
 
-def compare_times(bench: Bench, weights: str, count: int, length: int, batch: int, repeats: int):
+def compare_times(bench: Bench, weights: str, count: int, length: int, batch: int, repeats: int,
+                  disk: Path | None):  # fmt: skip
     """run_with_cache in batches of equal length, without padding, against capture of the same
-    prompts to the scratch folder. They take turns, so that other work slows both."""
+    prompts to the scratch folder and, where one is named, to a folder on a disk; beside them the
+    forward pass alone and the disk alone. All take turns, so that other work slows all."""
     prompts = bench.prompts.prompts(count, length, length)
     groups = torch.tensor([bench.prompts.with_bos(prompt) for prompt in prompts]).split(batch)
     hooked = lens.hooked(bench.model, weights)
     file, cache = bench.folder / "times.txt", bench.folder / "times"
     write_prompts(file, bench.prompts, prompts)
+    tokens = count * length
 
-    theirs, ours, whole = [], [], []
-    with torch.no_grad():
-        hooked.run_with_cache(groups[0])  # the first call is slower than all others
-    for _ in range(repeats):
+    def theirs() -> float:
         start = time.perf_counter()
         with torch.no_grad():
             for group in groups:
                 hooked.run_with_cache(group)
-        theirs.append(time.perf_counter() - start)
-        report, seconds = bench.patchbay.capture(file, cache, weights)
-        whole.append(seconds)
-        ours.append(count * length / tokens_per_second(report))
-        shutil.rmtree(cache)
+        return time.perf_counter() - start
+
+    def capture(folder: Path) -> float:
+        report, _ = bench.patchbay.capture(file, folder, weights)
+        shutil.rmtree(folder)
+        reports.append(report)
+        return tokens / tokens_per_second(report)
+
+    def forward() -> float:
+        return tokens / tokens_per_second(bench.patchbay.forward_pass(file))
+
+    reports: list[str] = []
+    rows = {f"run_with_cache, {batch} prompts a call": theirs}
+    if weights == "transformerlens":
+        rows["our forward pass, writing nothing"] = forward
+    rows["capture"] = lambda: capture(cache)
+    if disk:
+        rows["capture to the disk, synchronised"] = lambda: capture(disk / "patchbay-times")
+    with torch.no_grad():
+        hooked.run_with_cache(groups[0])  # the first call is slower than all others
+    seconds = {what: [] for what in rows}
+    rates = []
+    for _ in range(repeats):
+        for what, run in rows.items():
+            seconds[what].append(run())
+        if disk:
+            rates.append(bench.patchbay.disk_rate(disk))
 
     print(f"\n{weights} weights: {count} prompts of {length} tokens, all hooks, "
           f"median of {repeats} runs [shortest, longest]")  # fmt: skip
-    for what, times in (
-        (f"run_with_cache, {batch} prompts a call", theirs),
-        ("capture, as it reports", ours),
-        ("capture, the whole process", whole),
-    ):
+    for what, times in seconds.items():
         middle = statistics.median(times)
-        print(f"  {what:34}{middle:9.3f} s  [{min(times):.3f}, {max(times):.3f}]"
-              f"{count * length / middle:10.0f} tokens/s")  # fmt: skip
-    print(f"  $ {bench.patchbay.last_line}\n  {report.strip()}")
+        print(f"  {what:36}{middle:9.3f} s  [{min(times):.3f}, {max(times):.3f}]"
+              f"{tokens / middle:10.0f} tokens/s")  # fmt: skip
+    print(f"  {reports[-1].strip()}")
+    if disk:
+        print(f"  the disk alone: {statistics.median(rates)} GB/s written and synchronised")

@@ -35,6 +35,18 @@ class Patchbay:
             "--weights", weights, "--hooks", hooks, "--threads", self.threads, "--quiet",
         )  # fmt: skip
 
+    def forward_pass(self, prompts: Path) -> str:
+        """What patchbay-bench reports of the forward pass alone."""
+        return self.command(
+            "patchbay-bench", "pass", "--model", self.model, "--prompts", prompts,
+            "--threads", self.threads, "--batch-tokens", 528, "--runs", 1,
+        )[0]  # fmt: skip
+
+    def disk_rate(self, folder: Path) -> float:
+        """GB a second of sequential writing with synchronisation."""
+        report, _ = self.command("patchbay-bench", "disk", "--directory", folder, "--runs", 1)
+        return float(report.split(" at ")[1].split()[0])
+
     def arrays(self, cache: Path, prompt: int, folder: Path) -> dict:
         """Every array that a cache holds of a prompt, by hook name."""
         path = folder / f"prompt-{prompt}.safetensors"
