@@ -32,6 +32,7 @@ let package = Package(
     .executable(name: "capture", targets: ["Capture"]),
     .executable(name: "analyze", targets: ["Analyze"]),
     .executable(name: "cachedump", targets: ["CacheDump"]),
+    .executable(name: "patchbay-bench", targets: ["Benchmark"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -64,6 +65,12 @@ let package = Package(
     .executableTarget(
       name: "CacheDump",
       dependencies: ["CacheFormat", "FileIO", "Terminal", argumentParser],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "Benchmark",
+      dependencies: [
+        "Model", "CacheFormat", "CKernels", "CLZ4", "FileIO", "Terminal", argumentParser,
+      ],
       swiftSettings: swiftSettings),
 
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swiftSettings),

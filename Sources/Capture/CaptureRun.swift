@@ -9,14 +9,15 @@ import Terminal
 ///
 /// Each thread takes a segment of prompts, runs them as one ragged batch, and encodes and writes
 /// every activation at the moment when the pass shows it, so that memory holds one batch's working
-/// state a thread, whatever the number of prompts. Segments are committed in order.
+/// state a thread, whatever the number of prompts. Segments are sealed on a thread of their own and
+/// committed in order.
 struct CaptureRun {
-  /// Raw activations in a segment, and so in a batch, of a capture of `total` bytes: some 270 tokens
+  /// Raw activations in a segment, and so in a batch, of a capture of `total` bytes: some 540 tokens
   /// of GPT-2 small, enough for matrix products at full speed, and fewer where that would leave
   /// cores without work. The number of threads plays no part, so that the cache does not depend on
   /// it.
   static func segmentBytes(total: Int) -> Int {
-    min(192 << 20, max(32 << 20, total / 8))
+    min(384 << 20, max(32 << 20, total / 8))
   }
 
   let model: GPT2
@@ -49,18 +50,35 @@ struct CaptureRun {
       State(
         progress: Progress("capturing", unit: "prompts", total: prompts.count, quiet: quiet),
         writer: writer, maxBytes: maxBytes))
+    // The disk is waited for beside the arithmetic; at most so many segments may be waiting.
+    let disk = DispatchQueue(label: "disk")
+    let room = DispatchSemaphore(value: threads)
     DispatchQueue.concurrentPerform(iterations: min(threads, max(1, segments.count))) { _ in
       let pass = ForwardPass(model)
       while let number = state.withLock({ $0.takeNext(of: segments.count) }) {
         do {
-          let adopted = writer.adopt(number)
-          let sealed = try adopted ?? capture(number, pass)
-          try state.withLock { try $0.commit(sealed, isAdopted: adopted != nil, writer) }
+          if let adopted = writer.adopt(number) {
+            try state.withLock { try $0.commit(adopted, isAdopted: true, writer) }
+            continue
+          }
+          // Handed over whole: this thread does not touch it again.
+          nonisolated(unsafe) let segment = try capture(number, pass)
+          room.wait()
+          disk.async {
+            defer { room.signal() }
+            do {
+              let sealed = try segment.seal()
+              try state.withLock { try $0.commit(sealed, isAdopted: false, writer) }
+            } catch {
+              state.withLock { $0.fail(error) }
+            }
+          }
         } catch {
           state.withLock { $0.fail(error) }
         }
       }
     }
+    disk.sync {}
     let summary = try state.withLock { state in
       if let error = state.error { throw error }
       if let reason = state.stop, writer.committedPrompts < prompts.count {
@@ -76,7 +94,7 @@ struct CaptureRun {
     return summary
   }
 
-  private func capture(_ number: Int, _ pass: ForwardPass) throws -> SealedSegment {
+  private func capture(_ number: Int, _ pass: ForwardPass) throws -> SegmentWriter {
     let range = segments[number]
     let segment = try writer.openSegment(number)
     let columns = Dictionary(uniqueKeysWithValues: points.enumerated().map { ($1, $0) })
@@ -89,7 +107,7 @@ struct CaptureRun {
       }
     }
     try pass.run(tokens: prompts[range].map(\.tokens), hooks: hooks)
-    return try segment.seal()
+    return segment
   }
 
   /// What the threads share: which segment is next, and which are sealed but wait for their turn.

@@ -1,0 +1,19 @@
+import ArgumentParser
+import Terminal
+
+struct BenchmarkCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "patchbay-bench",
+    abstract: "Measures Patchbay's own parts beside what the machine could do at most.",
+    version: toolVersion,
+    subcommands: [
+      StoreCommand.self, HooksCommand.self, PassCommand.self, DiskCommand.self,
+    ])
+}
+
+@main
+enum Benchmark {
+  static func main() {
+    runCommand(BenchmarkCommand.self, name: "patchbay-bench")
+  }
+}

@@ -1,0 +1,183 @@
+import ArgumentParser
+import CacheFormat
+import Foundation
+import Synchronization
+import Terminal
+
+/// Writing, random reading and scanning of a cache, beside copying the same bytes.
+struct StoreCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "store", abstract: "A cache of synthetic arrays: bytes, writing, reading.")
+
+  @Option(name: .long, help: "Prompts of 258 kB.")
+  var prompts = 2000
+  @Option(name: .long, help: "Runs, of which the median counts.")
+  var runs = 5
+  @Option(name: .long, help: "Where the cache is written; a RAM disk leaves the disk out of it.")
+  var directory = "/dev/shm"
+  @Flag(name: .long, help: "Print JSON.")
+  var json = false
+
+  struct Figures: Encodable {
+    var machine = machineLine()
+    var memcpy1GBs = 0.0
+    var memcpy2GBs = 0.0
+    var decodeKernelsGBs = 0.0
+    var checksumGBs = 0.0
+    var bytesRatio = 0.0
+    var writeGBs = 0.0
+    var randomP50Us = 0.0
+    var randomP99Us = 0.0
+    var scan1GBs = 0.0
+    var scan2GBs = 0.0
+    var scan1UncheckedGBs = 0.0
+
+    enum CodingKeys: String, CodingKey {
+      case machine
+      case memcpy1GBs = "memcpy1_gbs"
+      case memcpy2GBs = "memcpy2_gbs"
+      case decodeKernelsGBs = "decode_kernels_gbs"
+      case checksumGBs = "checksum_gbs"
+      case bytesRatio = "bytes_ratio"
+      case writeGBs = "write_gbs"
+      case randomP50Us = "random_p50_us"
+      case randomP99Us = "random_p99_us"
+      case scan1GBs = "scan1_gbs"
+      case scan2GBs = "scan2_gbs"
+      case scan1UncheckedGBs = "scan1_unchecked_gbs"
+    }
+  }
+
+  func run() throws {
+    let set = ArraySet(prompts: prompts, seed: 1)
+    let folder = "\(directory)/patchbay-bench-\(ProcessInfo.processInfo.processIdentifier)"
+    try FileManager.default.createDirectory(
+      atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+
+    var figures = Figures()
+    let ceilings = Ceilings(set, runs: runs)
+    figures.memcpy1GBs = (ceilings.copy[1] ?? 0) / 1e9
+    figures.memcpy2GBs = (ceilings.copy[2] ?? 0) / 1e9
+    figures.decodeKernelsGBs = ceilings.decode / 1e9
+    figures.checksumGBs = ceilings.checksum / 1e9
+
+    let cache = folder + "/cache"
+    figures.writeGBs = try median(
+      (0..<runs).map { _ in
+        try? FileManager.default.removeItem(atPath: cache)
+        return Double(set.bytes) / (try seconds { try write(set, to: cache) }) / 1e9
+      })
+    let reader = try CacheReader(directory: cache)
+    figures.bytesRatio = Double(reader.summary().segmentFileBytes) / Double(set.bytes)
+    figures.scan1GBs = try scan(set, reader, threads: 1)
+    figures.scan2GBs = try scan(set, reader, threads: 2)
+    figures.scan1UncheckedGBs = try scan(
+      set, try CacheReader(directory: cache, checksums: false), threads: 1)
+    let latencies = try randomReads(reader)
+    figures.randomP50Us = quantile(latencies, 0.5)
+    figures.randomP99Us = quantile(latencies, 0.99)
+
+    if json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+      print(String(decoding: try encoder.encode(figures), as: UTF8.self))
+    } else {
+      show(figures, bytes: set.bytes)
+    }
+  }
+
+  /// On one thread: encoding, checksums, files.
+  private func write(_ set: ArraySet, to directory: String) throws {
+    let prompts = (0..<set.prompts).map { prompt in
+      Prompt(
+        text: "\(prompt)", tokens: Array(repeating: 0, count: ArraySet.T),
+        pieces: Array(repeating: "a", count: ArraySet.T))
+    }
+    let writer = try CacheWriter(
+      directory: directory, plan: set.plan(), prompts: prompts, pairs: [])
+    for index in writer.segmentRanges.indices {
+      let segment = try writer.openSegment(index)
+      for hook in ArraySet.hooks.indices {
+        for prompt in segment.prompts {
+          try set.array(hook: hook, prompt: prompt).withUnsafeBufferPointer {
+            try segment.append(hook: hook, prompt: prompt, values: $0)
+          }
+        }
+      }
+      try writer.commit(try segment.seal())
+    }
+    try writer.finish()
+  }
+
+  /// GB a second of reading every array, hook after hook, into memory of each thread.
+  private func scan(_ set: ArraySet, _ reader: CacheReader, threads: Int) throws -> Double {
+    let failure = Mutex<(any Error)?>(nil)
+    let rates = (0...runs).map { _ in
+      Double(set.bytes)
+        / seconds {
+          onThreads(threads) { thread in
+            var values = [Float](repeating: 0, count: ArraySet.counts.max() ?? 0)
+            do {
+              for hook in ArraySet.hooks.indices {
+                for prompt in set.prompts * thread / threads..<set.prompts * (thread + 1) / threads
+                {
+                  try values.withUnsafeMutableBufferPointer {
+                    try reader.read(
+                      hook: hook, prompt: prompt,
+                      into: .init(rebasing: $0[..<ArraySet.counts[hook]]))
+                  }
+                }
+              }
+            } catch {
+              failure.withLock { $0 = error }
+            }
+          }
+        } / 1e9
+    }
+    if let error = failure.withLock({ $0 }) { throw error }
+    // The first one warms up.
+    return median(Array(rates.dropFirst()))
+  }
+
+  /// Microseconds to read all three arrays of a prompt, of 400 prompts in random order, twice.
+  private func randomReads(_ reader: CacheReader) throws -> [Double] {
+    var noise = SystemRandomNumberGenerator()
+    let order = (0..<400).map { _ in Int.random(in: 0..<prompts, using: &noise) }
+    var values = ArraySet.counts.map { [Float](repeating: 0, count: $0) }
+    var latencies: [Double] = []
+    for _ in 0..<2 {
+      latencies = try order.map { prompt in
+        try seconds {
+          for hook in ArraySet.hooks.indices {
+            try values[hook].withUnsafeMutableBufferPointer {
+              try reader.read(hook: hook, prompt: prompt, into: $0)
+            }
+          }
+        } * 1e6
+      }
+    }
+    return latencies
+  }
+
+  private func show(_ figures: Figures, bytes: Int) {
+    print(figures.machine)
+    print("\(prompts) prompts, \(byteSize(bytes)), medians of \(runs) runs, in \(directory)")
+    var table = Table([.left, .right])
+    func row(_ name: String, _ value: Double, _ unit: String) {
+      table.add([name, "\(significant(value, 3)) \(unit)"])
+    }
+    row("copy, 1 thread", figures.memcpy1GBs, "GB/s")
+    row("copy, 2 threads", figures.memcpy2GBs, "GB/s")
+    row("LZ4 decoding and bit shuffle back, warm", figures.decodeKernelsGBs, "GB/s")
+    row("CRC-32C, warm", figures.checksumGBs, "GB/s")
+    row("bytes stored / bytes", figures.bytesRatio, "")
+    row("write, 1 thread", figures.writeGBs, "GB/s")
+    row("a random prompt, checked: p50", figures.randomP50Us, "µs")
+    row("a random prompt, checked: p99", figures.randomP99Us, "µs")
+    row("scan, 1 thread, checked", figures.scan1GBs, "GB/s")
+    row("scan, 2 threads, checked", figures.scan2GBs, "GB/s")
+    row("scan, 1 thread, unchecked", figures.scan1UncheckedGBs, "GB/s")
+    for line in table.lines() { print(line) }
+  }
+}
