@@ -327,6 +327,58 @@ import Testing
     }
   }
 
+  /// Whatever happens to the files: either nothing is changed, or what is kept is what was captured.
+  @Test func nothingWrongIsEverKept() throws {
+    let seed = UInt64.random(in: 0...UInt64.max)
+    var generator = SeededGenerator(seed: seed)
+    let capture = Capture.derived(lengths: [3, 2, 4, 1, 5], segmentBytes: 5000)
+    try capture.write(to: path)
+    let sound = try allContents(path)
+    var repaired = 0
+    for round in 0..<200 {
+      for name in try fileNames(path) { unlink(path + "/" + name) }
+      for (name, bytes) in sound { try overwrite(path + "/" + name, bytes) }
+      for _ in 0..<Int.random(in: 1...3, using: &generator) {
+        try damageSomething(in: sound, using: &generator)
+      }
+      let damaged = try allContents(path)
+      do {
+        try repair().apply()
+        repaired += 1
+        let reader = try CacheReader(directory: path)
+        #expect(reader.verify().isHealthy, "seed \(seed), round \(round)")
+        #expect(
+          try capture.agrees(with: reader, prompts: reader.committedPrompts),
+          "seed \(seed), round \(round)")
+        try capture.write(to: path, start: .resume)
+        for (name, bytes) in sound {
+          #expect(try contents(path + "/" + name) == bytes, "seed \(seed), round \(round), \(name)")
+        }
+      } catch is RepairError {
+        #expect(try allContents(path) == damaged, "seed \(seed), round \(round)")
+      }
+    }
+    #expect(repaired > 50, "seed \(seed)")
+  }
+
+  private func damageSomething(
+    in sound: [String: [UInt8]], using generator: inout SeededGenerator
+  ) throws {
+    let names = sound.keys.sorted().filter {
+      $0.hasPrefix("segment") || $0 == "manifest" || Bool.random(using: &generator)
+    }
+    guard let name = names.randomElement(using: &generator), let bytes = sound[name] else { return }
+    switch Int.random(in: 0..<4, using: &generator) {
+    case 0: unlink(path + "/" + name)
+    case 1: truncate(path + "/" + name, Int.random(in: 0...bytes.count, using: &generator))
+    default:
+      var bytes = bytes
+      let place = Int.random(in: 0..<bytes.count, using: &generator)
+      bytes[place] ^= UInt8(1) << UInt8.random(in: 0..<8, using: &generator)
+      try overwrite(path + "/" + name, bytes)
+    }
+  }
+
   @Test func aWriterKeepsTheRepairAway() throws {
     let capture = RepairTests.capture
     let writer = try CacheWriter(
