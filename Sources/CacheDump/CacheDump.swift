@@ -11,12 +11,13 @@ struct CacheDump: ParsableCommand {
     abstract: "Shows what is in an activation cache, checks it, and exports it.",
     usage: """
       cachedump DIRECTORY
-      cachedump ls|show|stats|export|verify DIRECTORY [OPTIONS]
+      cachedump ls|show|stats|export|verify|repair DIRECTORY [OPTIONS]
       cachedump diff DIRECTORY DIRECTORY [OPTIONS]
       """,
     version: toolVersion,
     subcommands: [
       SummaryCommand.self, List.self, Show.self, Stats.self, Diff.self, Export.self, Verify.self,
+      Repair.self,
     ],
     defaultSubcommand: SummaryCommand.self)
 

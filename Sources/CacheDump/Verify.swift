@@ -43,7 +43,7 @@ struct Verify: ParsableCommand {
       Swift.print("… and \(counted(report.damagedFiles - report.findings.count, "more file"))")
     }
     for name in report.leftovers {
-      Swift.print("\(visible(name)) is not part of the cache; it may be removed")
+      Swift.print("\(visible(name)) is not part of the cache; \(advice(on: name, in: reader))")
     }
     let prompts =
       reader.isComplete
@@ -53,5 +53,14 @@ struct Verify: ParsableCommand {
     Swift.print(
       "\(grouped(report.checkedArrays)) arrays in \(counted(report.checkedSegments, "segment")) "
         + "are sound, \(byteSize(report.checkedBytes)) decoded (\(prompts))")
+  }
+
+  private func advice(on leftover: String, in reader: CacheReader) -> String {
+    if leftover.hasSuffix(".pbs"), !reader.isComplete {
+      return "capture --resume takes it back if it is sound"
+    }
+    return leftover.hasSuffix(".damaged")
+      ? "repair put it aside, it may be removed"
+      : "it may be removed"
   }
 }

@@ -75,7 +75,8 @@ extension CacheReader {
   public func audit(
     hook: Int, prompt: Int, computed: UnsafeBufferPointer<Float>, hasSameKernels: Bool
   ) throws(CacheError) -> AuditedArray {
-    let dimensions = plan.hooks[hook].dimensions(positions: try positions(prompt: prompt))
+    let spec = plan.hooks[hook]
+    let T = try positions(prompt: prompt)
     let isRounded = plan.elementType != .f32
     let isDerived = try encoding(hook: hook, prompt: prompt) == nil
     let worst = isRounded ? manifest.hooks[hook].worst.map(Double.init) : 0
@@ -87,8 +88,8 @@ extension CacheReader {
     }
     guard let difference else {
       throw .wrongCount(
-        hook: plan.hooks[hook].name, prompt: prompt,
-        expected: dimensions.reduce(1, *), given: computed.count)
+        hook: spec.name, prompt: prompt, expected: spec.count(positions: T) ?? 0,
+        given: computed.count)
     }
     let verdict: AuditedArray.Verdict
     if difference.unequal == 0 {
@@ -103,7 +104,8 @@ extension CacheReader {
       verdict = .unjudged
     }
     return AuditedArray(
-      hook: hook, prompt: prompt, dimensions: dimensions, difference: difference, verdict: verdict)
+      hook: hook, prompt: prompt, dimensions: spec.dimensions(positions: T),
+      difference: difference, verdict: verdict)
   }
 
   /// Values as a reader of this cache will have them.

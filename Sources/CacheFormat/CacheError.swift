@@ -105,7 +105,8 @@ public enum CacheError: ReportableError, Equatable {
       "\(file) was written by format \(found), this program reads up to "
         + "\(CachePlan.currentFormat); use a newer Patchbay"
     case .unreadable(let error): error.description
-    case .badManifest(let file, let what): damaged(file, what)
+    case .badManifest(let file, let what):
+      "\(file) is damaged: \(what); cachedump repair makes it anew from the segments"
     case .badPlan(let file, let what): damaged(file, what)
     case .wrongDigest(let file, let expected, let found):
       "\(file) is not the file that the cache was made with: its SHA-256 is "

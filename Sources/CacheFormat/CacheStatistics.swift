@@ -117,7 +117,7 @@ extension HookSpec {
   /// The number of values that belong to one position, as `HookArray.rowLength`.
   fileprivate func rowLength(positions T: Int) -> Int {
     let first = shape.firstIndex(of: .positions).map { $0 + 1 } ?? 0
-    return dimensions(positions: T)[first...].reduce(1, *)
+    return product(dimensions(positions: T)[first...])
   }
 
   /// Whether −∞ above the diagonal is by design.

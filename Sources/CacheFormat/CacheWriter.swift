@@ -71,7 +71,7 @@ public final class CacheWriter: Sendable {
     context = WriteContext(
       directory: directory, plan: plan, graph: graph, key: key, fileSystem: fileSystem)
     try context.prepareDirectory()
-    lock = Mutex(try context.lock(breaking: breakingLock))
+    lock = Mutex(try CacheWriter.lock(directory, breaking: breakingLock))
 
     let found = try context.existing(start)
     if let found { context.committed.store(found.prompts, ordering: .relaxed) }
@@ -205,9 +205,15 @@ final class WriteContext: Sendable {
     }
   }
 
-  func lock(breaking: Bool) throws(CacheError) -> LockFile {
+}
+
+extension CacheWriter {
+  /// Takes the lock of a cache's directory.
+  ///
+  /// - Parameter breaking: whether to take a lock that a process of another host left.
+  static func lock(_ directory: String, breaking: Bool) throws(CacheError) -> LockFile {
     do throws(LockFile.Failure) {
-      return try LockFile(path: path(CacheWriter.lockName), breaking: breaking)
+      return try LockFile(path: directory + "/" + lockName, breaking: breaking)
     } catch {
       switch error {
       case .held(let owner): throw .locked(directory: directory, by: owner)

@@ -29,7 +29,7 @@ public struct HookArray: Sendable {
   /// positions, or all.
   public var rowLength: Int {
     let first = axes.firstIndex(where: \.isPositions).map { $0 + 1 } ?? 0
-    return axes[first...].reduce(1) { $0 * $1.size }
+    return product(shape[first...])
   }
 
   /// The part at one position: of a pattern, the row of that destination. Nil when the array has
@@ -38,10 +38,9 @@ public struct HookArray: Sendable {
     guard let axis = axes.firstIndex(where: \.isPositions),
       (0..<axes[axis].size).contains(position)
     else { return nil }
-    let inner = axes[(axis + 1)...].reduce(1) { $0 * $1.size }
-    let outer = axes[..<axis].reduce(1) { $0 * $1.size }
+    let inner = product(shape[(axis + 1)...])
+    let outer = values.isEmpty ? 0 : product(shape[..<axis])
     var selected: [Float] = []
-    selected.reserveCapacity(outer * inner)
     for block in 0..<outer {
       let start = (block * axes[axis].size + position) * inner
       selected += values[start..<start + inner]
@@ -49,6 +48,15 @@ public struct HookArray: Sendable {
     var axes = axes
     axes[axis] = Axis(size: 1, isPositions: true, first: position)
     return HookArray(axes: axes, values: selected)
+  }
+}
+
+/// The product of an array's sizes, some of them; the largest number where it overflows, as it may
+/// only if another size is 0 and the array is empty.
+func product(_ sizes: some Sequence<Int>) -> Int {
+  sizes.reduce(1) {
+    let (product, overflow) = $0.multipliedReportingOverflow(by: $1)
+    return overflow ? .max : product
   }
 }
 

@@ -31,9 +31,12 @@ struct Manifest: Equatable, Sendable {
     var squares: Double?
 
     mutating func add(_ other: HookTotals) {
+      // Where it is not known of these arrays, after a repair, it cannot be known of all.
+      let isKnown = blocks.isEmpty || other.blocks.isEmpty || worst != nil
       raw += other.raw
       stored += other.stored
       blocks.merge(other.blocks, uniquingKeysWith: +)
+      guard isKnown else { return }
       if let more = other.worst { worst = max(worst ?? 0, more) }
       if let more = other.squares { squares = (squares ?? 0) + more }
     }

@@ -143,13 +143,7 @@ extension CacheWriter {
   private func listing(of index: Int) -> Manifest.Segment? {
     let name = SegmentLayout.fileName(index)
     guard let file = try? RandomAccessFile(path: directory + "/" + name, followLinks: false),
-      file.count >= 2 * Record.size
-    else { return nil }
-    let last = ByteBuffer(capacity: Record.size)
-    guard
-      (try? file.read(
-        at: file.count - Record.size, into: .init(start: last.base, count: Record.size))) != nil,
-      let trailer = SegmentTrailer.decode(last.base)
+      let trailer = try? SegmentTrailer.read(from: file)
     else { return nil }
     let prompts = segmentRanges[index]
     return Manifest.Segment(

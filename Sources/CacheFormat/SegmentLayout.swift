@@ -1,3 +1,5 @@
+import FileIO
+
 /// A segment, from front to back: header · blocks, hook by hook · index · trailer.
 enum SegmentLayout {
   static func fileName(_ number: Int) -> String {
@@ -97,6 +99,15 @@ struct SegmentTrailer: Equatable {
     record.put(indexChecksum, at: 44)
     record.seal()
     return record
+  }
+
+  /// The trailer of a segment file; nil when it is not intact.
+  static func read(from file: RandomAccessFile) throws(FileError) -> SegmentTrailer? {
+    guard file.count >= 2 * Record.size else { return nil }
+    let last = ByteBuffer(capacity: Record.size)
+    try file.read(
+      at: file.count - Record.size, into: .init(start: last.base, count: Record.size))
+    return decode(last.base)
   }
 
   /// Nil when the 64 bytes at `pointer` are not an intact trailer.

@@ -164,6 +164,37 @@ import Testing
     #expect(found.kinds[0].encodings.values.reduce(0, +) == 10)
   }
 
+  @Test func emptyArraysOfEnormousRowsAreNoTrap() throws {
+    let directory = try TemporaryDirectory()
+    let huge = Dimension.fixed(1 << 40)
+    let hooks = [
+      HookSpec(name: "before", shape: [.fixed(0), .positions, huge, huge]),
+      HookSpec(name: "after", shape: [.positions, .fixed(0), huge, huge]),
+    ]
+    try Capture(lengths: [3, 2], hooks: hooks).write(to: directory.path("cache"))
+    let reader = try CacheReader(directory: directory.path("cache"))
+    let found = try reader.statistics(hooks: [0, 1], prompts: 0..<2, threads: 1)
+    #expect(found.hooks.map(\.values) == [ValueStatistics(), ValueStatistics()])
+    for hook in 0..<2 {
+      let array = try reader.array(hook: hook, prompt: 0)
+      #expect(array.values.isEmpty && array.selecting(position: 1)?.values == [])
+      #expect(ValueStatistics(of: array.values, rowLength: array.rowLength).count == 0)
+    }
+    #expect(try reader.difference(to: reader, threads: 1).isEmpty)
+  }
+
+  @Test func noPromptsHaveNoStatistics() throws {
+    let directory = try TemporaryDirectory()
+    let capture = Capture()
+    _ = try CacheWriter(
+      directory: directory.path("cache"), plan: capture.plan, prompts: capture.prompts,
+      pairs: capture.pairs, fileSystem: UnsyncedFileSystem())
+    let reader = try CacheReader(directory: directory.path("cache"))
+    let found = try reader.statistics(hooks: [0], prompts: 0..<0, threads: 2)
+    #expect(found.hooks[0].arrays == 0 && found.hooks[0].readRate == nil && found.tokens == 0)
+    #expect(found.hooks[0].values.mean == nil)
+  }
+
   @Test func aDamagedArrayStopsTheReading() throws {
     let directory = try TemporaryDirectory()
     let forger = try Forger(Capture(), in: directory.path("cache"))

@@ -6,7 +6,7 @@ import Testing
     (.analyze, ["tokens"]), (.analyze, ["audit"]), (.cachedump, []), (.cachedump, ["ls"]),
     (.cachedump, ["show"]),
     (.cachedump, ["export"]), (.cachedump, ["verify"]), (.cachedump, ["summary"]),
-    (.cachedump, ["stats"]), (.cachedump, ["diff"]),
+    (.cachedump, ["stats"]), (.cachedump, ["diff"]), (.cachedump, ["repair"]),
   ])
   func everyCommandExplainsItself(program: Program, command: [String]) throws {
     let answer = try program.run(command + ["--help"])
