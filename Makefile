@@ -4,7 +4,7 @@ BIN := .build/release
 DEMO := .build/demo
 MODEL := examples/demo-model
 
-.PHONY: all setup build demo test bench bench-transformerlens lint format clean
+.PHONY: all setup setup-tests build demo test bench bench-transformerlens lint format clean
 
 all: build
 
@@ -38,9 +38,22 @@ demo: build
 	$(BIN)/analyze patch --cache $(DEMO)/cache --hooks resid_pre,z --top 4
 	$(BIN)/cachedump $(DEMO)/cache
 
+# The Python reader's tests need an interpreter with numpy and lz4.
+setup-tests:
+	@for python in python3 /usr/bin/python3; do \
+	  $$python -c 'import numpy, lz4.block' 2>/dev/null && exit 0; \
+	done; \
+	if command -v apt-get >/dev/null; then \
+	  echo "installing python3-numpy and python3-lz4"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) apt-get install -y -qq --no-install-recommends python3 python3-numpy python3-lz4; \
+	else \
+	  echo "the tests need python3 with numpy and lz4: pip install numpy lz4" >&2; exit 1; \
+	fi
+
 # In a folder of its own: tests are compiled otherwise than the products, and in the same folder each
 # build would undo the other. They run the commands that they build there.
-test: setup
+test: setup setup-tests
 	swift test -c release --scratch-path .build-test
 
 # Our own figures beside what the machine could do at most. OpenBLAS chooses its kernels itself.

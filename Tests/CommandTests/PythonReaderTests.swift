@@ -1,0 +1,59 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The Python reader beside this one. It needs python3 with numpy and lz4, which `make test`
+/// installs; without them these tests fail.
+@Suite struct PythonReaderTests {
+  private static let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().deletingLastPathComponent()
+    .appendingPathComponent("tools/python").path
+
+  /// Runs an interpreter that has both packages; answers its status and what it printed.
+  private func python(_ arguments: [String]) throws -> (status: Int32, output: String) {
+    for interpreter in ["python3", "/usr/bin/python3"] {
+      guard try run([interpreter, "-c", "import numpy, lz4.block"]).status == 0 else { continue }
+      return try run([interpreter] + arguments)
+    }
+    Issue.record("no python3 here has numpy and lz4; `make setup-tests` installs them")
+    return (-1, "")
+  }
+
+  private func run(_ command: [String]) throws -> (status: Int32, output: String) {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = command
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    process.standardError = pipe
+    try process.run()
+    let output = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+  }
+
+  @Test(arguments: [
+    ["--store", "compact"], ["--store", "full"], ["--dtype", "f16"], ["--dtype", "bf16"],
+    ["--weights", "raw"], ["--hooks", "*,q_input,mlp_in"],
+  ])
+  func bothReadersGiveTheSameBits(options: [String]) throws {
+    let shared = try SharedCache.made()
+    let folder = try TemporaryDirectory()
+    let (cache, export) = (folder.path("cache"), folder.path("export"))
+    let captured = try Program.capture.run(
+      ["--model", shared.model, "--prompts", shared.prompts, "--out", cache, "--quiet"] + options)
+    try #require(captured.status == 0, "\(captured)")
+    try Program.cachedump.succeed("export", cache, "--format", "npy", "--out", export, "--quiet")
+    let compared = try python([
+      "\(PythonReaderTests.package)/tests/against_export.py", cache, export,
+    ])
+    #expect(compared.status == 0, "\(compared.output)")
+    #expect(compared.output.contains("arrays have equal bits"), "\(compared.output)")
+  }
+
+  @Test func theReadersOwnTests() throws {
+    let tests = try python(["-m", "unittest", "discover", "\(PythonReaderTests.package)/tests"])
+    #expect(tests.status == 0, "\(tests.output)")
+    #expect(tests.output.contains("OK"), "\(tests.output)")
+  }
+}
