@@ -4,7 +4,7 @@ BIN := .build/release
 DEMO := .build/demo
 MODEL := examples/demo-model
 
-.PHONY: all setup setup-tests build demo test bench bench-transformerlens lint format clean
+.PHONY: all setup setup-tests build demo test bench bench-transformerlens fuzz lint format clean
 
 all: build
 
@@ -72,11 +72,22 @@ bench: build
 bench-transformerlens: build
 	$(BENCH) python3 tools/compare_transformerlens.py --size gpt2-small --part times --part sweeps
 
+# Reads changed caches under libFuzzer: `make fuzz FUZZ_SECONDS=3600`. Inputs that found something are
+# in Fuzz/Finds, and run first; Fuzz/Corpus is where it begins.
+FUZZ_SECONDS := 60
+FUZZ := PATCHBAY_FUZZ_CACHE=Tests/CacheFormatTests/Golden/format-2-f32 .build-fuzz/release/FuzzReader
+fuzz:
+	swift build --package-path Fuzz --scratch-path .build-fuzz -c release --sanitize fuzzer
+	@for find in $$(ls Fuzz/Finds 2>/dev/null); do $(FUZZ) Fuzz/Finds/$$find || exit 1; done
+	mkdir -p .build-fuzz/corpus
+	$(FUZZ) -max_len=64 -rss_limit_mb=2048 -max_total_time=$(FUZZ_SECONDS) \
+	  -artifact_prefix=.build-fuzz/find- .build-fuzz/corpus Fuzz/Corpus
+
 lint:
-	swift format lint --strict -r Sources Tests Package.swift
+	swift format lint --strict -r Sources Tests Package.swift Fuzz/Package.swift Fuzz/Sources
 
 format:
-	swift format -i -r Sources Tests Package.swift
+	swift format -i -r Sources Tests Package.swift Fuzz/Package.swift Fuzz/Sources
 
 clean:
-	rm -rf .build .build-test
+	rm -rf .build .build-test .build-fuzz

@@ -1,0 +1,13 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Built with --sanitize fuzzer, and so apart from the programs. See `make fuzz`.
+let package = Package(
+  name: "fuzz",
+  dependencies: [.package(name: "patchbay", path: "..")],
+  targets: [
+    .executableTarget(
+      name: "FuzzReader", dependencies: [.product(name: "CacheFormat", package: "patchbay")],
+      swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")])
+  ]
+)
