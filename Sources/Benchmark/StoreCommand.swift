@@ -15,6 +15,8 @@ struct StoreCommand: ParsableCommand {
   var runs = 5
   @Option(name: .long, help: "Where the cache is written; a RAM disk leaves the disk out of it.")
   var directory = "/dev/shm"
+  @Option(name: .long, help: "Only write the cache, once, to this directory, and leave it there.")
+  var keep: String?
   @Flag(name: .long, help: "Print JSON.")
   var json = false
 
@@ -50,6 +52,7 @@ struct StoreCommand: ParsableCommand {
 
   func run() throws {
     let set = ArraySet(prompts: prompts, seed: 1)
+    if let keep { return try write(set, to: keep) }
     let folder = "\(directory)/patchbay-bench-\(ProcessInfo.processInfo.processIdentifier)"
     try FileManager.default.createDirectory(
       atPath: folder, withIntermediateDirectories: true)
