@@ -72,7 +72,8 @@ struct ArraySet: Sendable {
         name: "synthetic", weightsDigest: none, tokenizerDigest: none, layers: 1, heads: 12,
         width: 768, headWidth: 64, mlpWidth: 3072, vocabulary: 1, contextLength: ArraySet.T),
       weights: "raw", prependBOS: false, kernel: "none", promptFileName: "none",
-      promptFileDigest: none, promptCount: prompts, pairCount: 0, hooks: ArraySet.hooks)
+      promptFileDigest: none, promptCount: prompts, pairCount: 0, segmentBytes: 32 << 20,
+      hooks: ArraySet.hooks)
   }
 }
 
