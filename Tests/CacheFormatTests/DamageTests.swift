@@ -6,15 +6,53 @@ import Testing
 
 /// No bit of a cache can change, and no byte go missing, without an error.
 @Suite struct DamageTests {
-  private static let capture = Capture(
-    lengths: [2, 1],
-    hooks: [
-      HookSpec(name: "a_pattern", shape: [.fixed(4), .positions, .positions]),
-      HookSpec(name: "b", shape: [.positions, .fixed(3)]),
-    ])
+  /// Stored and derived arrays, triangles, and one that is compressed with an exponent offset.
+  private static let capture: Capture = {
+    var capture = Capture(
+      lengths: [2, 1],
+      hooks: [
+        HookSpec(name: "a_pattern", shape: [.fixed(4), .positions, .positions]),
+        HookSpec(name: "b", shape: [.positions, .fixed(3)]),
+        HookSpec(name: "bb", shape: [.positions, .fixed(3)], recipe: .sum(["b", "b"])),
+        HookSpec(name: "q", shape: [.positions, .fixed(2), .fixed(2)]),
+        HookSpec(
+          name: "scores", shape: [.fixed(2), .positions, .positions],
+          recipe: .attentionScores(q: "q", k: "q", divisor: 1.5)),
+        HookSpec(name: "wide", shape: [.positions, .fixed(150)]),
+      ])
+    capture.plan.store = "compact"
+    for prompt in capture.prompts.indices {
+      capture.arrays[0][prompt] =
+        capture.prompts[prompt].tokens.count == 1
+        ? [1, 2, 3, 4] : (0..<16).map { $0 % 4 == 1 ? 0 : Float($0) }
+      // Noise with the exponents 127 and 128, which differ in all their bits.
+      capture.arrays[5][prompt] = capture.arrays[5][prompt].map {
+        let noise = $0.bitPattern
+        let exponent: UInt32 = noise & 1 == 0 ? 127 : 128
+        return Float(bitPattern: noise & 0x807F_FFFF | exponent << 23)
+      }
+    }
+    capture.deriveArrays()
+    return capture
+  }()
   private static let files = [
     "manifest", "plan.json", "prompts.jsonl", "pairs.jsonl", "segment-000000.pbs",
   ]
+
+  @Test func theSampleHasEverything() throws {
+    let directory = try TemporaryDirectory()
+    try DamageTests.capture.write(to: directory.path("cache"))
+    let summary = try CacheReader(directory: directory.path("cache")).summary()
+    let encodings = summary.hooks.map { Set($0.encodings.keys) }
+    #expect(encodings[0].contains { $0.hasPrefix("triangle") }, "\(encodings[0])")
+    #expect(encodings[2] == ["derived"] && encodings[4] == ["derived"])
+    #expect(encodings[5].contains("lz4+bitshuffle"), "\(encodings[5])")
+    let segment = try contents(directory.path("cache/segment-000000.pbs"))
+    let blocks = stride(from: 64, to: segment.count - 64, by: 64).filter {
+      Array(segment[$0..<$0 + 8]) == Array("PBblock\n".utf8)
+    }
+    #expect(blocks.contains { segment[$0 + 56] != 0 }, "no block has an exponent offset")
+  }
 
   @Test(arguments: files)
   func everyFlippedBitIsCaught(file: String) throws {

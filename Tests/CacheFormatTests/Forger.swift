@@ -62,6 +62,7 @@ struct Forger {
     for hook in 0..<hooks {
       for prompt in 0..<prompts {
         let block = offset(hook: hook, prompt: prompt, in: segment)
+        // A derived array has no block.
         guard block >= 64, block <= segment.count - 128 else { continue }
         let stored = Int(number(segment, block + 40, 4))
         if block + 64 + stored <= segment.count {

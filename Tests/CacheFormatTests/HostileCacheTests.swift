@@ -32,7 +32,8 @@ import Testing
     (24, 0x8000_0000, 4), (28, 0, 4), (28, 0xFFFF_FFFF, 4), (32, 2, 1), (32, 0xFF, 1),
     (33, 3, 1), (33, 1, 1), (34, 1, 1), (35, 0, 1), (35, 2, 1), (35, 9, 1), (36, 0, 4),
     (36, 95, 4), (36, 0xFFFF_FFFF, 4), (40, 0, 4), (40, 95, 4), (40, 97, 4),
-    (40, 0xFFFF_FFFF, 4), (48, 0, 4), (52, 1, 4), (56, 1, 4),
+    (40, 0xFFFF_FFFF, 4), (48, 0, 4), (34, 2, 1), (34, 0xFF, 1), (52, 1, 4), (56, 1, 1),
+    (57, 1, 1), (59, 1, 1),
   ])
   func lyingBlockHeaders(offset: Int, value: UInt64, size: Int) throws {
     let found = try outcome { forger in
@@ -60,6 +61,51 @@ import Testing
             segment.replaceSubrange(entry..<entry + size, with: bytes)
           }
         }))
+  }
+
+  /// An array that is said to be derived although its hook has no recipe.
+  @Test func anArrayWithoutRecipeIsNotDerived() throws {
+    #expect(
+      isRefused(
+        try outcome { forger in
+          try forger.forgeSegment { segment in
+            let entry = forger.indexOffset(segment)
+            for byte in 0..<12 { segment[entry + byte] = 0 }
+          }
+        }))
+  }
+
+  /// Recipes that lie, in a plan whose digest fits.
+  @Test(arguments: [
+    ("\"op\" : \"gelu_new\"", "\"op\" : \"exec\""),
+    ("\"op\" : \"gelu_new\"", "\"op\" : \"layernorm\""),
+    ("\"op\" : \"gelu_new\"", "\"op\" : \"causal_softmax\""),
+    ("\"op\" : \"attention_mix\"", "\"op\" : \"sum\""),
+    ("\"divisor\" : 2.236068", "\"divisor\" : \"two\""),
+    ("\"divisor\" : 2.236068", "\"divisor\" : null"),
+    ("\"divisor\" : 2.236068", "\"divisor\" : 1e999"),
+    ("\"divisor\" : 2.236068", "\"divisor\" : 0"),
+    ("\"divisor\" : 2.236068", "\"divisor\" : -3"),
+    ("\"epsilon\" : 1e-05", "\"epsilon\" : 3e38"), ("\"heads\" : 3", "\"heads\" : 0"),
+    ("\"heads\" : 3", "\"heads\" : -3"), ("\"heads\" : 3", "\"heads\" : 1099511627776"),
+    ("\"mlp.pre\"\n", "\"mlp.post\"\n"), ("\"mlp.pre\"\n", "\"resid_post\"\n"),
+    ("\"mlp.pre\"\n", "\"nothing\"\n"), ("\"proofs\" : \"sample\"", "\"proofs\" : \"none\""),
+    ("\"proofs\" : \"sample\",", ""),
+    ("\"formatVersion\" : 2", "\"formatVersion\" : 1"),
+  ])
+  func lyingRecipes(old: String, new: String) throws {
+    let directory = try TemporaryDirectory()
+    let capture = Capture.derived(lengths: [3], segmentBytes: 1 << 20)
+    let forger = try Forger(capture, in: directory.path("cache"))
+    var isThere = false
+    try forger.forgePlan { text in
+      // The last one: names stand in the table as well as in recipes.
+      guard let range = text.ranges(of: old).last else { return }
+      text.replaceSubrange(range, with: new)
+      isThere = true
+    }
+    let (found, silent) = Outcome.of(forger.directory, capture)
+    #expect(isThere && isRefused(found) && !silent, "\(found)")
   }
 
   @Test func lyingPositionsInTheIndex() throws {
