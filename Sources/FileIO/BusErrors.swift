@@ -83,7 +83,11 @@ public func reportBusErrors(name: String) {
   action.__sigaction_handler.sa_sigaction = { _, information, _ in
     guard let information,
       let path = table?.path(at: UInt(bitPattern: information.pointee._sifields._sigfault.si_addr))
-    else { return }  // The default action follows: the fault comes again, and the handler is gone.
+    else {
+      // The handler is gone by now: the process ends as it would without.
+      raise(SIGBUS)
+      return
+    }
     for text in [messageStart, path, messageEnd] {
       if let text { _ = write(STDERR_FILENO, text, strlen(text)) }
     }

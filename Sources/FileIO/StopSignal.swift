@@ -22,10 +22,13 @@ public enum StopSignal {
     }
   }
 
-  /// Begins to note signals, other than those that the caller ignores.
+  /// Begins to note signals, other than those that the caller ignores. Those that it blocked, as
+  /// parents do that start programs from a worker thread, are let through. Call it on the main thread.
   public static func watch() {
     // The handler may not be the first to touch it.
     received.store(0, ordering: .relaxed)
+    var watched = sigset_t()
+    sigemptyset(&watched)
     for number in [SIGINT, SIGTERM, SIGUSR1] {
       var old = sigaction()
       sigaction(number, nil, &old)
@@ -35,6 +38,8 @@ public enum StopSignal {
       action.sa_flags = SA_RESTART | Int32(bitPattern: UInt32(SA_RESETHAND))
       action.__sigaction_handler.sa_handler = { StopSignal.received.store($0, ordering: .relaxed) }
       sigaction(number, &action, nil)
+      sigaddset(&watched, number)
     }
+    pthread_sigmask(SIG_UNBLOCK, &watched, nil)
   }
 }

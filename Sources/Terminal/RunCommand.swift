@@ -12,6 +12,8 @@ public let toolVersion = "patchbay 0.1.0"
 public func runCommand<Root: ParsableCommand>(_ root: Root.Type, name: String) -> Never {
   openStandardStreams()
   reportBusErrors(name: name)
+  // A file that would become larger than the system lets it is an error like a full disk.
+  signal(SIGXFSZ, SIG_IGN)
   do {
     var command = try root.parseAsRoot()
     try command.run()

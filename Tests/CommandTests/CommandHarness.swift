@@ -80,10 +80,9 @@ extension Program {
     let errorPath = try folder.write("errors", "")
     let process = Process()
     if let blocks {
-      // Ignored signals stay ignored in the program, so that it sees EFBIG.
       process.executableURL = URL(fileURLWithPath: "/bin/sh")
       process.arguments =
-        ["-c", #"trap "" XFSZ; ulimit -f \#(blocks); exec "$@""#, "sh", try path()] + arguments
+        ["-c", #"ulimit -f \#(blocks); exec "$@""#, "sh", try path()] + arguments
     } else {
       process.executableURL = URL(fileURLWithPath: try path())
       process.arguments = arguments

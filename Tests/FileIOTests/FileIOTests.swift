@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 /// A directory that goes with the object.
-private final class Directory {
+final class Directory {
   let path: String
   init() throws {
     var template = Array("/tmp/patchbay-fileio-XXXXXX".utf8CString)
