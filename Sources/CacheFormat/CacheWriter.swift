@@ -204,7 +204,6 @@ final class WriteContext: Sendable {
       throw .cannotCreate(error)
     }
   }
-
 }
 
 extension CacheWriter {
@@ -215,16 +214,18 @@ extension CacheWriter {
     do throws(LockFile.Failure) {
       return try LockFile(path: directory + "/" + lockName, breaking: breaking)
     } catch {
-      switch error {
-      case .held(let owner): throw .locked(directory: directory, by: owner)
-      case .foreign(let owner): throw .lockLeft(directory: directory, by: owner)
-      case .file(let error):
-        // The path is there but is no directory.
-        if error.errno == ENOTDIR {
-          throw .cannotCreate(FileError(.list, directory, errno: ENOTDIR))
-        }
-        throw .cannotCreate(error)
-      }
+      throw refusal(error, directory: directory)
+    }
+  }
+
+  static func refusal(_ failure: LockFile.Failure, directory: String) -> CacheError {
+    switch failure {
+    case .held(let owner): return .locked(directory: directory, by: owner)
+    case .foreign(let owner): return .lockLeft(directory: directory, by: owner)
+    case .file(let error) where error.errno == ENOTDIR:
+      // The path is there but is no directory.
+      return .cannotCreate(FileError(.list, directory, errno: ENOTDIR))
+    case .file(let error): return .cannotCreate(error)
     }
   }
 }

@@ -40,7 +40,7 @@ public struct HookSpec: Codable, Hashable, Sendable {
   }
 
   /// Whether an array is a row of square matrices of positions, which may be causal.
-  var isSquare: Bool { shape.count >= 2 && shape.suffix(2) == [.positions, .positions] }
+  public var isSquare: Bool { shape.count >= 2 && shape.suffix(2) == [.positions, .positions] }
 
   /// The array's shape for a prompt of `T` positions.
   public func dimensions(positions T: Int) -> [Int] {

@@ -145,27 +145,35 @@ struct Manifest: Equatable, Sendable {
       guard condition else { throw .badManifest(file: path, what: what) }
     }
     try require(PlanKey(plan) != nil, "its plan digest is not a SHA-256")
+    // So far below Int.max that those of further segments can be added.
+    let totals = 0...(Int.max >> 2)
     try require(
-      hooks.allSatisfy { $0.raw >= 0 && $0.stored >= 0 && $0.blocks.values.allSatisfy { $0 >= 0 } },
-      "a total is negative")
+      totals.contains(generation)
+        && hooks.allSatisfy {
+          totals.contains($0.raw) && totals.contains($0.stored)
+            && $0.blocks.values.allSatisfy(totals.contains)
+        }, "a total is impossible")
     var promptSum = 0
     var tokenSum = 0
+    var sizeSum = 0
     for (number, segment) in segments.enumerated() {
       let name = SegmentLayout.fileName(number)
       try require(segment.name == name, "segment \(number) is not named \(name)")
       try require(
-        segment.size >= 2 * Record.size && segment.size % Alignment.bytes == 0,
+        segment.size >= 2 * Record.size && segment.size % Alignment.bytes == 0
+          && segment.size <= totals.upperBound - sizeSum,
         "the size of \(name) is impossible")
       try require(
         segment.prompts > 0 && segment.prompts <= Limits.prompts - promptSum,
         "the number of prompts of \(name) is impossible")
-      let (tokens, overflow) = tokenSum.addingReportingOverflow(segment.tokens)
       try require(
-        segment.tokens >= 0 && !overflow, "the number of tokens of \(name) is impossible")
+        segment.tokens >= 0 && segment.tokens <= totals.upperBound - tokenSum,
+        "the number of tokens of \(name) is impossible")
       try require(
         bytes(hexadecimal: segment.index)?.count == 4, "the index checksum of \(name) is not one")
       promptSum += segment.prompts
-      tokenSum = tokens
+      tokenSum += segment.tokens
+      sizeSum += segment.size
     }
     try require(
       promptSum == prompts && tokenSum == tokens, "its segments do not add up to its prompts")

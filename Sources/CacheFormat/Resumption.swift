@@ -1,6 +1,74 @@
 import FileIO
 import Glibc
 
+extension CacheWriter {
+  /// Looks what a writer would go on from, before anything is loaded for it, and changes nothing.
+  ///
+  /// - Returns: the number of prompts that are in the cache for good, and the bytes of their
+  ///   segments.
+  /// - Throws: `CacheError` where no writer could start, whatever its plan.
+  public static func survey(_ directory: String, start: Start, breakingLock: Bool = false)
+    throws(CacheError) -> (prompts: Int, bytes: Int)
+  {
+    let directory = withoutTrailingSlash(directory)
+    do throws(LockFile.Failure) {
+      try LockFile.check(path: directory + "/" + lockName, breaking: breakingLock)
+    } catch {
+      throw refusal(error, directory: directory)
+    }
+    do throws(CacheError) {
+      guard try names(in: directory, start: start, SystemCalls()).contains(Manifest.fileName) else {
+        return (0, 0)
+      }
+    } catch {
+      if case .cannotCreate(let error) = error, error.errno == ENOENT { return (0, 0) }
+      throw error
+    }
+    let manifest = try Manifest.read(directory: directory)
+    return (manifest.prompts, manifest.segments.reduce(0) { $0 + $1.size })
+  }
+
+  /// The names in a directory but for the lock's, which must be none or those of a cache to resume.
+  fileprivate static func names(
+    in directory: String, start: Start, _ fileSystem: any FileSystem
+  ) throws(CacheError) -> [String] {
+    var names: [String]
+    do throws(SystemError) {
+      names = try fileSystem.list(directory)
+    } catch {
+      throw .cannotCreate(FileError(.list, directory, errno: error.errno))
+    }
+    names.removeAll { $0 == lockName }
+    if names.isEmpty { return [] }
+    guard start == .resume else {
+      if let reader = try? CacheReader(directory: directory), !reader.isComplete {
+        throw .unfinished(
+          directory: directory, prompts: reader.committedPrompts, planned: reader.plan.promptCount)
+      }
+      throw .directoryNotEmpty(directory: directory)
+    }
+    guard names.allSatisfy(isOwn) else { throw .directoryNotEmpty(directory: directory) }
+    // A writer has a manifest before it begins a segment: it was lost, and they may be of value.
+    guard names.contains(Manifest.fileName) || !names.contains(where: isSegment) else {
+      throw .badManifest(
+        file: directory + "/" + Manifest.fileName, what: "it is gone, but segments are there")
+    }
+    return names
+  }
+
+  /// Whether a writer gives files this name, or `cachedump repair` to segments that it puts aside.
+  private static func isOwn(_ name: String) -> Bool {
+    let frozen = [Manifest.fileName, CachePlan.fileName, PromptFiles.prompts, PromptFiles.pairs]
+    return isSegment(name) || frozen.contains { name == $0 || name == $0 + ".new" }
+      || name.hasPrefix("segment-")
+        && (name.hasSuffix(".pbs.open") || name.hasSuffix(".pbs.damaged"))
+  }
+
+  private static func isSegment(_ name: String) -> Bool {
+    name.hasPrefix("segment-") && name.hasSuffix(".pbs")
+  }
+}
+
 extension WriteContext {
   /// What an earlier writer of this plan left in the directory: its manifest, or nil when it did not
   /// get so far. What it had begun and not finished is removed.
@@ -8,44 +76,21 @@ extension WriteContext {
   /// - Throws: `CacheError` when there is anything else, or anything at all and nothing is to be
   ///   resumed.
   func existing(_ start: CacheWriter.Start) throws(CacheError) -> Manifest? {
-    let names = try listed().filter { $0 != CacheWriter.lockName }
-    if names.isEmpty { return nil }
-    let hasManifest = names.contains(Manifest.fileName)
-    guard start == .resume else {
-      if hasManifest, let manifest = try? Manifest.read(directory: directory), !manifest.complete {
-        throw .unfinished(
-          directory: directory, prompts: manifest.prompts, planned: plan.promptCount)
-      }
-      throw .directoryNotEmpty(directory: directory)
-    }
-    guard names.allSatisfy(WriteContext.isOwn) else {
-      throw .directoryNotEmpty(directory: directory)
-    }
-    let manifest = hasManifest ? try unfinishedManifest() : nil
+    let names = try CacheWriter.names(in: directory, start: start, fileSystem)
+    let manifest = names.contains(Manifest.fileName) ? try unfinishedManifest() : nil
     for name in names where name.hasSuffix(".new") || name.hasSuffix(".open") {
       try? fileSystem.remove(path(name))
     }
+    // The earlier writer may have been killed between a rename and this. A segment that is adopted
+    // must not be listed before its name is durable.
+    if !names.isEmpty {
+      do throws(FileError) {
+        try fileSystem.makeNamesDurable(in: directory)
+      } catch {
+        throw failure(error)
+      }
+    }
     return manifest
-  }
-
-  private func listed() throws(CacheError) -> [String] {
-    do throws(SystemError) {
-      return try fileSystem.list(directory)
-    } catch {
-      throw .cannotCreate(FileError(.list, directory, errno: error.errno))
-    }
-  }
-
-  /// Whether a writer gives files this name.
-  private static func isOwn(_ name: String) -> Bool {
-    var name = name[...]
-    for suffix in [".new", ".open"] where name.hasSuffix(suffix) {
-      name = name.dropLast(suffix.count)
-    }
-    let frozen = [Manifest.fileName, CachePlan.fileName, PromptFiles.prompts, PromptFiles.pairs]
-    return frozen.contains(String(name)) || name.hasPrefix("segment-") && name.hasSuffix(".pbs")
-      // As `cachedump repair` puts damaged segments aside.
-      || name.hasPrefix("segment-") && name.hasSuffix(".pbs.damaged")
   }
 
   /// The manifest, which must be of this plan, its segments there in full size.
@@ -91,6 +136,9 @@ extension CachePlan {
     compare(
       "BOS", prependBOS ? "prepended" : "left out", wanted.prependBOS ? "prepended" : "left out")
     compare("BLAS kernel", kernel, wanted.kernel)
+    if kernel != wanted.kernel, !found.isEmpty {
+      found[found.count - 1] += " (OPENBLAS_CORETYPE=\(kernel) chooses it where the CPU can)"
+    }
     compare("prompt file", promptFileName, wanted.promptFileName)
     compare(
       "contents of the prompt file", promptFileDigest.prefix(12) + "…",

@@ -44,6 +44,49 @@ import Testing
     }
   }
 
+  /// A resumption fails too, at every call: of one that finds a segment to adopt and files to remove.
+  @Test(arguments: [FaultyFileSystem.Fault.inputOutput, .inputOutputForever])
+  func everyCallOfAResumptionFails(fault: FaultyFileSystem.Fault) throws {
+    let reference = try TemporaryDirectory()
+    try capture.write(to: reference.path("cache"))
+    let undisturbed = try allContents(reference.path("cache"))
+    let calls = try callsOfAnUndisturbedRun()
+    let rename = try #require(calls.lastIndex { $0.hasSuffix("segment-000001.pbs") })
+    func interrupted(_ path: String) throws {
+      #expect(throws: CacheError.self) {
+        try capture.write(
+          to: path, fileSystem: FaultyFileSystem(failing: rename + 1, fault: .inputOutputForever))
+      }
+      try overwrite(path + "/segment-000002.pbs.open", [1, 2, 3])
+      #expect(try fileNames(path).contains("segment-000001.pbs"))
+      #expect(try CacheReader(directory: path).committedPrompts == 1)
+    }
+    let sound = FaultyFileSystem()
+    try interrupted(reference.path("resumed"))
+    try capture.write(to: reference.path("resumed"), start: .resume, fileSystem: sound)
+    #expect(try allContents(reference.path("resumed")) == undisturbed)
+    #expect(!sound.log.contains { $0.hasPrefix("create") && $0.contains("segment-000001") })
+    #expect(sound.log.contains { $0.hasPrefix("remove") && $0.contains("segment-000002.pbs.open") })
+
+    for failing in sound.log.indices {
+      let directory = try TemporaryDirectory()
+      let path = directory.path("cache")
+      try interrupted(path)
+      let note = Comment("call \(failing), \(sound.log[failing])")
+      do throws(CacheError) {
+        try capture.write(
+          to: path, start: .resume, fileSystem: FaultyFileSystem(failing: failing, fault: fault))
+        // Leftovers that cannot be removed do no harm, and are written over.
+        #expect(sound.log[failing].hasPrefix("remove"), note)
+      } catch {
+        #expect(error.exitCode == .ioError || error.exitCode == .cannotCreate, note)
+        try expectReadablePrefix(path, error, note)
+      }
+      try capture.write(to: path, start: .resume)
+      #expect(try allContents(path) == undisturbed, note)
+    }
+  }
+
   /// What the error says is safe is there; there may be more, when only the last answer was lost.
   private func expectReadablePrefix(_ path: String, _ error: CacheError, _ note: Comment) throws {
     var safe = 0

@@ -15,6 +15,13 @@ final class JournalingFileSystem: FileSystem {
     case remove(name: String)
     case synchronizeDirectory
     case other
+
+    var changesNames: Bool {
+      switch self {
+      case .create, .rename, .remove: true
+      default: false
+      }
+    }
   }
 
   /// What of the data that was not yet synchronised is on disk.
@@ -26,10 +33,21 @@ final class JournalingFileSystem: FileSystem {
     case torn
   }
 
+  /// What of the changes of names since the directory was last synchronised is on disk.
+  enum Names: CaseIterable {
+    case none, all
+    /// Those of the last call alone: the system wrote them in another order.
+    case newest
+    /// Of each name some of its changes: a rename may show with its old name, its new one, both or
+    /// neither.
+    case some
+  }
+
   private struct State {
     var journal: [Operation] = []
     var files: [Int32: Int] = [:]
     var count = 0
+    var limit = Int.max
   }
 
   private let real = UnsyncedFileSystem()
@@ -37,11 +55,20 @@ final class JournalingFileSystem: FileSystem {
 
   var journal: [Operation] { state.withLock { $0.journal } }
 
+  /// Does nothing any more once the journal has this length, as after `kill -9`; nil for a new
+  /// process, which finds the files as they are.
+  func die(after count: Int?) { state.withLock { $0.limit = count ?? .max } }
+
+  private func beAlive() throws(SystemError) {
+    guard state.withLock({ $0.journal.count < $0.limit }) else { throw SystemError(errno: EIO) }
+  }
+
   private func note(_ operation: Operation) { state.withLock { $0.journal.append(operation) } }
 
   private func last(_ path: String) -> String { String(path.split(separator: "/").last ?? "") }
 
   func create(_ path: String) throws(SystemError) -> Int32 {
+    try beAlive()
     let descriptor = try real.create(path)
     state.withLock {
       $0.files[descriptor] = $0.count
@@ -51,6 +78,7 @@ final class JournalingFileSystem: FileSystem {
     return descriptor
   }
   func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) throws(SystemError) -> Int {
+    try beAlive()
     // In pieces, so that a crash can fall between them.
     let piece = UnsafeRawBufferPointer(rebasing: bytes.prefix(700))
     let written = try real.write(descriptor, piece)
@@ -60,68 +88,90 @@ final class JournalingFileSystem: FileSystem {
     }
     return written
   }
-  func synchronize(_ descriptor: Int32) {
+  func synchronize(_ descriptor: Int32) throws(SystemError) {
+    try beAlive()
     state.withLock { $0.journal.append(.synchronize(file: $0.files[descriptor] ?? -1)) }
   }
   func close(_ descriptor: Int32) throws(SystemError) {
-    note(.other)
+    // The system closes the files of a dead process.
     try real.close(descriptor)
+    try beAlive()
+    note(.other)
   }
   func rename(_ old: String, _ new: String) throws(SystemError) {
+    try beAlive()
     try real.rename(old, new)
     note(.rename(from: last(old), to: last(new)))
   }
   func remove(_ path: String) throws(SystemError) {
+    try beAlive()
     try real.remove(path)
     note(.remove(name: last(path)))
   }
   func makeDirectory(_ path: String) throws(SystemError) {
+    try beAlive()
     try real.makeDirectory(path)
     note(.other)
   }
   func openDirectory(_ path: String) throws(SystemError) -> Int32 {
-    try real.openDirectory(path)
+    try beAlive()
+    return try real.openDirectory(path)
   }
-  func synchronizeDirectory(_ descriptor: Int32) { note(.synchronizeDirectory) }
-  func list(_ path: String) throws(SystemError) -> [String] { try real.list(path) }
+  func synchronizeDirectory(_ descriptor: Int32) throws(SystemError) {
+    try beAlive()
+    note(.synchronizeDirectory)
+  }
+  func list(_ path: String) throws(SystemError) -> [String] {
+    try beAlive()
+    return try real.list(path)
+  }
 
-  /// The files that there may be after the first `count` calls.
-  ///
-  /// - Parameters:
-  ///   - unsynced: what becomes of data that was not synchronised.
-  ///   - names: how many of the changes of names since the directory was last synchronised are on
-  ///     disk, as a fraction of them.
+  /// The files that there may be after some calls.
   static func crash(
-    after journal: ArraySlice<Operation>, unsynced: Unsynced, names: Double,
+    after journal: ArraySlice<Operation>, unsynced: Unsynced, names: Names,
     using generator: inout SeededGenerator
   ) -> [String: [UInt8]] {
     var data: [Int: [UInt8]] = [:]
     var synced: [Int: Int] = [:]
+    /// The names that are on disk for good, and those that the running system shows.
     var durable: [String: Int] = [:]
-    var pending: [Operation] = []
-    func apply(_ operation: Operation) {
-      switch operation {
-      case .create(let file, let name): durable[name] = file
-      case .rename(let from, let to): durable[to] = durable.removeValue(forKey: from)
-      case .remove(let name): durable[name] = nil
-      default: break
-      }
+    var current: [String: Int] = [:]
+    /// What each name has become since the directory was synchronised, in order.
+    var pending: [String: [Int?]] = [:]
+    var newest: Set<String> = []
+    func change(_ name: String, _ file: Int?) {
+      current[name] = file
+      pending[name, default: []].append(file)
+      newest.insert(name)
     }
     for operation in journal {
+      if operation.changesNames { newest = [] }
       switch operation {
-      case .create(let file, _):
+      case .create(let file, let name):
         data[file] = []
-        pending.append(operation)
+        change(name, file)
       case .write(let file, let bytes): data[file, default: []] += bytes
       case .synchronize(let file): synced[file] = data[file]?.count
-      case .rename, .remove: pending.append(operation)
+      case .rename(let from, let to):
+        change(to, current[from])
+        change(from, nil)
+      case .remove(let name): change(name, nil)
       case .synchronizeDirectory:
-        pending.forEach(apply)
-        pending = []
+        durable = current
+        pending = [:]
       case .other: break
       }
     }
-    pending.prefix(Int((Double(pending.count) * names).rounded())).forEach(apply)
+    for (name, changes) in pending.sorted(by: { $0.key < $1.key }) {
+      let count =
+        switch names {
+        case .none: 0
+        case .all: changes.count
+        case .newest: newest.contains(name) ? changes.count : 0
+        case .some: Int.random(in: 0...changes.count, using: &generator)
+        }
+      if count > 0 { durable[name] = changes[count - 1] }
+    }
     return durable.mapValues { file in
       let bytes = data[file] ?? []
       let safe = synced[file] ?? 0
