@@ -160,8 +160,8 @@ struct CaptureCommand: ParsableCommand {
     let table = HookTable(
       points: points, config: config, isCompact: store == .compact,
       foldsLayerNorm: processing != .raw)
-    let size = CaptureSize(
-      prompts: set.prompts, points: points, table: table, config: config, dtype: dtype)
+    let size = try CaptureSize(
+      prompts: set.prompts, points: points, specs: table.specs, dtype: dtype)
     for line in set.warnings { printError("warning: \(line)") }
     if dryRun {
       for line in size.lines(out: out) { print(line) }
@@ -169,8 +169,12 @@ struct CaptureCommand: ParsableCommand {
     }
 
     // Before the model is loaded, which takes longest, see that there is somewhere to write to.
-    let written = try bytesThere(out)
-    if let tight = try size.checkRoom(at: out, written: written, limit: maxBytes?.count) {
+    let start: CacheWriter.Start = resume ? .resume : .new
+    let there = try CacheWriter.survey(out, start: start, breakingLock: breakLock)
+    let limit = maxBytes.map { max(0, $0.count - there.bytes) }
+    if let free = freeSpace(at: out),
+      let tight = try size.checkRoom(at: out, free: free, after: there.prompts, limit: limit)
+    {
       printError("warning: \(tight)")
     }
     StopSignal.watch()
@@ -185,7 +189,7 @@ struct CaptureCommand: ParsableCommand {
       segmentBytes: CaptureRun.segmentBytes(total: size.bytes), hooks: table.specs)
     let writer = try CacheWriter(
       directory: out, plan: plan, prompts: set.prompts, pairs: set.pairs,
-      start: resume ? .resume : .new, breakingLock: breakLock)
+      start: start, breakingLock: breakLock)
     if writer.isComplete {
       print("\(out) is complete: \(grouped(set.prompts.count)) prompts")
       return
@@ -200,7 +204,7 @@ struct CaptureCommand: ParsableCommand {
       writer: writer, threads: threads, maxBytes: maxBytes?.count)
     let summary = try run.run(quiet: quiet)
     if summary.adopted > 0, !quiet {
-      printError("adopted \(summary.adopted) segments that were there, whole and sound")
+      printError("adopted \(counted(summary.adopted, "segment")), there already, whole and sound")
     }
     print(
       "captured \(grouped(set.prompts.count)) prompts (\(grouped(size.tokens)) tokens), "
@@ -208,21 +212,6 @@ struct CaptureCommand: ParsableCommand {
         + "\(duration(summary.seconds)), "
         + "\(grouped(Int(Double(summary.tokens) / summary.seconds))) tokens/s "
         + "(\(BLAS.kernelName) kernels)")
-  }
-
-  /// Bytes of segments that are in the directory already.
-  ///
-  /// - Throws: `CacheError` if there is anything and nothing is to be resumed.
-  private func bytesThere(_ directory: String) throws -> Int {
-    guard let names = try? SystemCalls().list(directory), !names.isEmpty else { return 0 }
-    guard !resume else {
-      return names.reduce(0) { $0 + ((try? plainFileSize("\(directory)/\($1)")) ?? 0) }
-    }
-    if let reader = try? CacheReader(directory: directory), !reader.isComplete {
-      throw CacheError.unfinished(
-        directory: directory, prompts: reader.committedPrompts, planned: reader.plan.promptCount)
-    }
-    throw CacheError.directoryNotEmpty(directory: directory)
   }
 
   private func hookPoints(of config: ModelConfig) throws -> [HookPoint] {

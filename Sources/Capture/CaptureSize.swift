@@ -3,40 +3,48 @@ import FileIO
 import Model
 import Terminal
 
-/// How much a capture will write, known before the model is run.
+/// How much a capture will write, known before the model is run. Sums that no integer holds stay at
+/// the largest one.
 struct CaptureSize {
   let tokens: Int
   /// Bytes of all activations before compression, and of those that are stored, not derived.
   let bytes: Int
   let storedBytes: Int
-  private let promptCount: Int
-  private let longest: Int
-  private let points: [HookPoint]
+  private let lengths: [Int]
+  private let stored: [HookSpec]
+  private let dtype: ElementType
+  private let hookCount: Int
   private let byKind: [(name: String, arrays: Int, bytes: Int, stored: Int)]
 
-  /// - Parameter table: the hooks of `points`, with the recipes of those that are derived.
-  init(
-    prompts: [Prompt], points: [HookPoint], table: HookTable, config: ModelConfig,
-    dtype: ElementType
-  ) {
-    let derived = Set(table.specs.filter { $0.recipe != nil }.map(\.name))
-    let lengths = prompts.map(\.tokens.count)
+  /// - Parameter specs: the hooks of `points` in the cache, with the recipes of those that are
+  ///   derived.
+  /// - Throws: `CacheError.arrayTooLarge`.
+  init(prompts: [Prompt], points: [HookPoint], specs: [HookSpec], dtype: ElementType)
+    throws(CacheError)
+  {
+    lengths = prompts.map(\.tokens.count)
     tokens = lengths.reduce(0, +)
-    promptCount = prompts.count
-    longest = lengths.max() ?? 0
-    self.points = points
+    stored = specs.filter { $0.recipe == nil }
+    self.dtype = dtype
+    hookCount = points.count
+    let longest = lengths.max() ?? 0
+    for spec in specs {
+      guard let count = spec.count(positions: longest), count <= Limits.arrayBytes / 4 else {
+        throw .arrayTooLarge(hook: spec.name, positions: longest)
+      }
+    }
     var kinds: [HookKind] = []
     for point in points where !kinds.contains(point.kind) { kinds.append(point.kind) }
+    let histogram = Histogram(lengths)
     byKind = kinds.map { kind in
-      let arrays = points.count { $0.kind == kind }
-      let values = lengths.reduce(0) { $0 + config.valueCount(of: kind, positions: $1) }
-      let stored = points.count { $0.kind == kind && !derived.contains($0.name) }
+      let specs = zip(points, specs).filter { $0.0.kind == kind }.map(\.1)
       return (
-        kind.rawValue, arrays, values * arrays * dtype.size, values * stored * dtype.size
+        kind.rawValue, specs.count, histogram.bytes(of: specs, dtype),
+        histogram.bytes(of: specs.filter { $0.recipe == nil }, dtype)
       )
     }
-    bytes = byKind.reduce(0) { $0 + $1.bytes }
-    storedBytes = byKind.reduce(0) { $0 + $1.stored }
+    bytes = byKind.reduce(0) { saturatingSum($0, $1.bytes) }
+    storedBytes = byKind.reduce(0) { saturatingSum($0, $1.stored) }
   }
 
   func lines(out: String) -> [String] {
@@ -49,8 +57,8 @@ struct CaptureSize {
       ])
     }
     return [
-      "\(grouped(promptCount)) prompts, \(grouped(tokens)) tokens, the longest prompt \(longest)",
-      "\(points.count) hooks:",
+      "\(grouped(lengths.count)) prompts, \(grouped(tokens)) tokens, the longest prompt \(lengths.max() ?? 0)",
+      "\(hookCount) hooks:",
     ] + table.lines().map { "  " + $0 } + [
       "\(byteSize(bytes)) of activations (\(byteSize(bytes / max(1, tokens))) a token), of which "
         + "\(byteSize(storedBytes)) would go to \(out), less what compression takes away"
@@ -60,20 +68,65 @@ struct CaptureSize {
   /// Looks whether there is room.
   ///
   /// - Parameters:
-  ///   - written: bytes that are there already.
-  ///   - limit: the most bytes that are to be written at all.
+  ///   - free: bytes that may be written there.
+  ///   - committed: the number of prompts that are in the cache already.
+  ///   - limit: the most bytes that are to be written; nil for no limit.
   /// - Returns: a warning if it may become tight.
-  /// - Throws: `NoRoom` for what would not fit under any compression that activations ever had.
-  func checkRoom(at directory: String, written: Int, limit: Int?) throws(NoRoom) -> String? {
-    guard let free = freeSpace(at: directory) else { return nil }
-    let needed = Double(max(0, min(storedBytes, limit ?? .max) - written))
-    if Double(free) < needed * 0.8 {
-      throw NoRoom(directory: directory, free: free, needed: Int(needed))
+  /// - Throws: `NoRoom` for what will not fit however well it is compressed.
+  func checkRoom(at directory: String, free: Int, after committed: Int, limit: Int?)
+    throws(NoRoom) -> String?
+  {
+    let histogram = Histogram(lengths.dropFirst(committed))
+    let raw = histogram.bytes(of: stored, dtype, packed: true)
+    let most = min(raw, limit ?? .max)
+    // What compresses are signs and exponents; the bits of a mantissa are noise.
+    let mantissa =
+      switch dtype {
+      case .f32: 23.0 / 32
+      case .f16: 10.0 / 16
+      case .bf16: 7.0 / 16
+      }
+    guard Double(free) >= min(Double(raw) * mantissa, Double(most)) else {
+      throw NoRoom(directory: directory, free: free, needed: most)
     }
-    return Double(free) < needed * 1.05
-      ? "\(directory): \(byteSize(free)) are free, and up to \(byteSize(Int(needed))) will be "
-        + "written; if it is not enough, what is captured by then stays and can be resumed" : nil
+    return Double(free) < Double(most) * 1.05
+      ? "\(directory): \(byteSize(free)) are free, and up to \(byteSize(most)) will be written; if "
+        + "it is not enough, what is captured by then stays and can be resumed" : nil
   }
+}
+
+/// How many prompts have which number of tokens.
+private struct Histogram {
+  private var prompts: [Int: Int] = [:]
+
+  init(_ lengths: some Sequence<Int>) {
+    for T in lengths { prompts[T, default: 0] += 1 }
+  }
+
+  /// Bytes of these arrays of all prompts, before compression.
+  ///
+  /// - Parameter packed: whether to leave out what stands above the diagonals of causal matrices.
+  func bytes(of specs: [HookSpec], _ dtype: ElementType, packed: Bool = false) -> Int {
+    var sum = 0
+    for (T, number) in prompts {
+      for spec in specs {
+        var count = spec.count(positions: T) ?? .max
+        if packed, spec.isSquare, T > 0 { count = count / T * (T + 1) / 2 }
+        sum = saturatingSum(sum, saturatingProduct(saturatingProduct(count, dtype.size), number))
+      }
+    }
+    return sum
+  }
+}
+
+private func saturatingSum(_ a: Int, _ b: Int) -> Int {
+  let (sum, overflow) = a.addingReportingOverflow(b)
+  return overflow ? .max : sum
+}
+
+private func saturatingProduct(_ a: Int, _ b: Int) -> Int {
+  let (product, overflow) = a.multipliedReportingOverflow(by: b)
+  return overflow ? .max : product
 }
 
 extension ModelIdentity {
@@ -95,8 +148,8 @@ struct NoRoom: ReportableError {
   var exitCode: SysExit { .cannotCreate }
 
   var description: String {
-    "\(directory) has room for \(byteSize(free)), and some \(byteSize(needed)) before compression "
-      + "are to be written; free some, choose fewer --hooks or a smaller --dtype, "
+    "\(directory) has room for \(byteSize(free)), and \(byteSize(needed)) before compression are to "
+      + "be written; free some, choose fewer --hooks or a smaller --dtype, "
       + "or stop at a limit with --max-bytes"
   }
 }
