@@ -124,7 +124,7 @@ public final class CacheReader: Sendable {
       throw .wrongCount(
         hook: plan.hooks[hook].name, prompt: prompt, expected: count, given: values.count)
     }
-    try withContext { (context) throws(CacheError) in
+    try withContext(for: prompt) { (context) throws(CacheError) in
       try fill(values, hook: hook, prompt: prompt, segment: segment, context: context)
     }
   }
@@ -136,7 +136,7 @@ public final class CacheReader: Sendable {
     var failure: CacheError?
     let values = [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
       do throws(CacheError) {
-        try withContext { (context) throws(CacheError) in
+        try withContext(for: prompt) { (context) throws(CacheError) in
           try fill(
             .init(rebasing: buffer[..<count]), hook: hook, prompt: prompt, segment: segment,
             context: context)
@@ -157,7 +157,7 @@ public final class CacheReader: Sendable {
   ) throws(CacheError) -> Result {
     let segment = try segment(holding: prompt)
     let count = try count(hook: hook, prompt: prompt, in: segment)
-    return try withContext { (context) throws(CacheError) in
+    return try withContext(for: prompt) { (context) throws(CacheError) in
       if plan.elementType == .f32,
         case .stored(let entry) = segment.place(hook: hook, prompt: prompt)
       {
@@ -179,7 +179,7 @@ public final class CacheReader: Sendable {
     let segment = try segment(holding: prompt)
     _ = try count(hook: hook, prompt: prompt, in: segment)
     guard case .stored(let entry) = segment.place(hook: hook, prompt: prompt) else { return nil }
-    return try withContext { (context) throws(CacheError) in
+    return try withContext(for: prompt) { (context) throws(CacheError) in
       try segment.block(hook: hook, prompt: prompt, at: entry, room: context.block).header.encoding
     }
   }
@@ -187,10 +187,17 @@ public final class CacheReader: Sendable {
   /// Whether hooks are derived rather than stored, as the plan has it.
   public func isDerived(hook: Int) -> Bool { graph.steps[hook] != nil }
 
-  private func withContext<Result>(_ body: (ReadContext) throws(CacheError) -> Result)
+  private func withContext<Result>(
+    for prompt: Int, _ body: (ReadContext) throws(CacheError) -> Result
+  )
     throws(CacheError) -> Result
   {
-    let context = contexts.withLock { $0.popLast() } ?? ReadContext()
+    // The one that last added up a stream of this prompt, if there is one: it can go on from there.
+    let context =
+      contexts.withLock { free in
+        let place = free.lastIndex { $0.keptPrompt == prompt } ?? free.indices.last
+        return place.map { free.remove(at: $0) }
+      } ?? ReadContext()
     defer { contexts.withLock { $0.append(context) } }
     return try body(context)
   }

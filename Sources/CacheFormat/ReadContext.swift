@@ -12,6 +12,9 @@ final class ReadContext: @unchecked Sendable {
   private let sum = ByteBuffer(capacity: 0)
   private var sumPlace: (hook: Int, prompt: Int, count: Int)?
 
+  /// The prompt of the kept sum.
+  var keptPrompt: Int? { sumPlace?.prompt }
+
   func keepSum(_ values: UnsafeMutableBufferPointer<Float>, hook: Int, prompt: Int) {
     guard let source = values.baseAddress else { return }
     sumPlace = nil
