@@ -21,11 +21,23 @@ extension CacheWriter {
         return (0, 0)
       }
     } catch {
-      if case .cannotCreate(let error) = error, error.errno == ENOENT { return (0, 0) }
-      throw error
+      guard case .cannotCreate(let reason) = error else { throw error }
+      try requireParent(of: directory)
+      guard reason.errno == ENOENT else { throw error }
+      return (0, 0)
     }
     let manifest = try Manifest.read(directory: directory)
     return (manifest.prompts, manifest.segments.reduce(0) { $0 + $1.size })
+  }
+
+  private static func requireParent(of directory: String) throws(CacheError) {
+    do throws(SystemError) {
+      _ = try SystemCalls().list(FileIO.directory(of: directory))
+    } catch {
+      // One that may not be listed may be one to write to.
+      guard error.errno == ENOENT || error.errno == ENOTDIR else { return }
+      throw .cannotCreate(FileError(.create, directory, errno: error.errno))
+    }
   }
 
   /// The names in a directory but for the lock's, which must be none or those of a cache to resume.

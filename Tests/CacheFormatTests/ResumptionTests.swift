@@ -99,6 +99,12 @@ import Testing
         _ = try CacheWriter.survey(directory.path("file"), start: start)
       }
     }
+    for name in ["absent/cache", "file/cache"] {
+      let error = #expect(throws: CacheError.self) {
+        try CacheWriter.survey(directory.path(name), start: .new)
+      }
+      #expect(error?.description.contains("cannot create \(directory.path(name)): ") == true)
+    }
     #expect(try fileNames(directory.path) == ["file"])
     // What a crash before the first manifest left, and its lock.
     mkdir(path, 0o755)
