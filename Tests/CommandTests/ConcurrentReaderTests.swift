@@ -50,13 +50,7 @@ private struct Watch {
 
   /// Reads what has come since the last look, and an array of the reader that is held.
   mutating func look() throws {
-    let reader: CacheReader
-    do {
-      reader = try CacheReader(
-        directory: out, access: looks.isMultiple(of: 2) ? .mapped : .pread)
-    } catch CacheError.notACache where counts.isEmpty {
-      return
-    }
+    guard let reader = try opened() else { return }
     looks += 1
     let seen = counts.last ?? 0
     let count = reader.committedPrompts
@@ -72,6 +66,16 @@ private struct Watch {
     #expect(try reader.prompts() == truth.prompts() && reader.pairs() == truth.pairs())
     try expectWhole(reader, prompts: seen..<count)
     if held == nil, count > 0 { held = reader }
+  }
+
+  /// Nil as long as there has never been a cache.
+  private func opened() throws -> CacheReader? {
+    do throws(CacheError) {
+      return try CacheReader(directory: out, access: looks.isMultiple(of: 2) ? .mapped : .pread)
+    } catch {
+      guard counts.isEmpty, error == .notACache(directory: out) else { throw error }
+      return nil
+    }
   }
 
   /// The reader that was held has what it had, all of it; a new one has everything.
