@@ -1,6 +1,7 @@
 import CacheFormat
 import FileIO
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -23,14 +24,61 @@ import Testing
         capture.waitUntilExit()
       }
       var watch = Watch(out: out, truth: truth)
+      let opener = Opener(out)
       while capture.isRunning { try watch.look() }
       #expect(capture.terminationReason == .exit && capture.terminationStatus == 0)
       try watch.look()
       try watch.end()
+      let opened = opener.end()
+      #expect(opened.problem == nil && opened.count > 0, "\(opened)")
       if watch.counts.count > 3 { return }
       // The machine is busy: most of it went by unseen.
     }
     throw HarnessError(description: "every capture ended before it was seen under way")
+  }
+}
+
+/// Does nothing but open a cache, beside one who reads it too and so is rarely there when it changes.
+private final class Opener: Sendable {
+  private struct State {
+    var isDone = false
+    var count = 0
+    var prompts = 0
+    var problem: String?
+  }
+
+  private let state = Mutex(State())
+  private let ended = DispatchSemaphore(value: 0)
+
+  init(_ out: String) {
+    let thread = Thread { [self] in
+      while !state.withLock({ $0.isDone || $0.problem != nil }) { open(out) }
+      ended.signal()
+    }
+    thread.start()
+  }
+
+  private func open(_ out: String) {
+    let found = Result { () throws(CacheError) in try CacheReader(directory: out) }
+    state.withLock { state in
+      switch found {
+      case .success(let reader):
+        if reader.committedPrompts < state.prompts {
+          state.problem = "\(reader.committedPrompts) prompts after \(state.prompts)"
+        }
+        state.prompts = reader.committedPrompts
+        state.count += 1
+      case .failure(let error):
+        if state.count > 0 || error != .notACache(directory: out) { state.problem = "\(error)" }
+      }
+    }
+  }
+
+  /// How often it opened the cache, and what was wrong.
+  func end() -> (count: Int, problem: String?) {
+    state.withLock { $0.isDone = true }
+    ended.wait()
+    return state.withLock { ($0.count, $0.problem) }
   }
 }
 
