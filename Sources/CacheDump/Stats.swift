@@ -38,7 +38,8 @@ struct Stats: ParsableCommand {
     let reader = try cache.open()
     let chosen = try reader.hooks(matching: hooks.map { [$0] } ?? [])
     let range = try prompts?.checked(in: reader) ?? 0..<reader.committedPrompts
-    var progress = Progress("reading", unit: "prompts", total: range.count, quiet: work.quiet || json)
+    var progress = Progress(
+      "reading", unit: "prompts", total: range.count, quiet: work.quiet || json)
     let statistics = try reader.statistics(hooks: chosen, prompts: range, threads: work.threads) {
       progress.update(done: $0)
     }
