@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import ItemsView, Mapping, Sequence, ValuesView
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, overload
 
 import numpy as np
 
 from . import manifest as manifests
 from . import plan as plans
 from . import prompts as texts
-from .crc32c import crc32c
+from .arrays import ArrayReader
 from .errors import CacheError
 from .names import Key, resolve
 from .plan import Hook
-from .segment import Segment
 from .transformerlens import activation_cache
-
-_OPEN_SEGMENTS = 32
 
 
 class Cache(Sequence):
@@ -37,13 +32,10 @@ class Cache(Sequence):
         Raises CacheError where they are absent, damaged or of a newer format.
         """
         self.path = Path(path)
-        self._check = check
         self._manifest = manifests.load(self.path)
         self._plan = plans.load(self.path, self._manifest.plan_digest, self._manifest.version)
         self._check_counts()
-        self._first_prompts = [entry.first_prompt for entry in self._manifest.segments]
-        self._open: "OrderedDict[int, Segment]" = OrderedDict()
-        self._lock = Lock()
+        self._arrays = ArrayReader(self.path, self._manifest, self._plan, check)
 
     def _check_counts(self) -> None:
         where = self.path / manifests.FILE
@@ -86,6 +78,12 @@ class Cache(Sequence):
         """How many prompts are in the cache."""
         return self._manifest.prompts
 
+    @overload
+    def __getitem__(self, number: int) -> "Prompt": ...
+
+    @overload
+    def __getitem__(self, number: slice) -> "List[Prompt]": ...
+
     def __getitem__(self, number: Any) -> Any:
         """A prompt, or a list of them for a slice; IndexError for one that is not there."""
         if isinstance(number, slice):
@@ -116,45 +114,6 @@ class Cache(Sequence):
     def _resolve(self, key: Key) -> str:
         return resolve(key, self._plan.hooks, self._plan.layers)
 
-    def _segment_of(self, prompt: int) -> Segment:
-        number = int(np.searchsorted(self._first_prompts, prompt, side="right")) - 1
-        with self._lock:
-            segment = self._open.get(number)
-            if segment is None:
-                entry = self._manifest.segments[number]
-                segment = self._open[number] = Segment(self.path, entry, self._plan)
-                if len(self._open) > _OPEN_SEGMENTS:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(number)
-        return segment
-
-    def _evaluate(self, name: str, prompt: int, known: Dict[str, np.ndarray]) -> np.ndarray:
-        """An array, and in `known` besides it those that it is derived from."""
-        if name in known:
-            return known[name]
-        hook = self._plan.hooks[name]
-        segment = self._segment_of(prompt)
-        try:
-            crc = segment.derived_crc(hook, prompt)
-            if crc is None or hook.recipe is None:
-                array = segment.read(hook, prompt, self._check)
-            else:
-                hook.shape_for(segment.tokens_of(prompt))
-                sources = [self._evaluate(one, prompt, known) for one in hook.recipe.of]
-                array = hook.recipe.evaluate(sources)
-                if self._check and crc32c(array) != crc:
-                    raise CacheError("what is derived is not what was captured")
-        except _Named:
-            raise
-        except CacheError as error:
-            raise _Named(f"{segment.path}: prompt {prompt}, hook {name}: {error}") from error
-        known[name] = array
-        return array
-
-
-class _Named(CacheError):
-    """An error that names its array already."""
-
 
 class Prompt(Mapping):
     """The arrays of one prompt by hook, read when they are asked for.
@@ -172,7 +131,7 @@ class Prompt(Mapping):
     @property
     def _line(self) -> texts.PromptLine:
         line = self._cache.prompts[self.number]
-        if len(line.tokens) != self._cache._segment_of(self.number).tokens_of(self.number):
+        if len(line.tokens) != self._cache._arrays.segment_of(self.number).tokens_of(self.number):
             raise CacheError(
                 f"{self._cache.path}: prompt {self.number} has {len(line.tokens)} tokens,"
                 " which is not what its segment says"
@@ -215,17 +174,38 @@ class Prompt(Mapping):
 
         KeyError for a hook that is not there, CacheError for an array that is damaged.
         """
-        return self._cache._evaluate(self._cache._resolve(key), self.number, {})
+        return self._cache._arrays.read(self._cache._resolve(key), self.number, {})
+
+    def items(self) -> "ItemsView[str, np.ndarray]":
+        """All names and arrays; one after the other, they are derived a single time."""
+        return _Items(self)
+
+    def values(self) -> "ValuesView[np.ndarray]":
+        """All arrays, as `items` gives them."""
+        return _Values(self)
 
     def arrays(self, keys: Optional[Iterable[Key]] = None) -> Dict[str, np.ndarray]:
-        """Several arrays at once, all by default, each derived a single time."""
-        names = list(self) if keys is None else [self._cache._resolve(key) for key in keys]
+        """Several arrays by their full names, all by default, derived a single time."""
+        if keys is None:
+            return dict(self.items())
         known: Dict[str, np.ndarray] = {}
-        return {name: self._cache._evaluate(name, self.number, known) for name in names}
+        names = [self._cache._resolve(key) for key in keys]
+        return {name: self._cache._arrays.read(name, self.number, known) for name in names}
 
     def to_activation_cache(self, model: Any = None) -> Any:
         """TransformerLens's ActivationCache of this prompt, without a batch axis."""
         return activation_cache(self.arrays(), model, has_batch=False)
+
+
+class _Items(ItemsView):
+    def __iter__(self) -> Iterator[Tuple[str, np.ndarray]]:
+        prompt: Prompt = self._mapping  # type: ignore[attr-defined]
+        return prompt._cache._arrays.read_all(prompt.number)
+
+
+class _Values(ValuesView):
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (array for _, array in self._mapping.items())  # type: ignore[attr-defined]
 
 
 class HookArrays(Sequence):
@@ -241,15 +221,21 @@ class HookArrays(Sequence):
     def __len__(self) -> int:
         return len(self._cache)
 
-    def __getitem__(self, number: Any) -> Union[np.ndarray, List[np.ndarray]]:
+    @overload
+    def __getitem__(self, number: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> List[np.ndarray]: ...
+
+    def __getitem__(self, number: Any) -> Any:
         """The array of a prompt, or a list of them for a slice."""
         if isinstance(number, slice):
-            return [self[one] for one in range(len(self))[number]]  # type: ignore[misc]
-        return self._cache._evaluate(self.name, self._cache._place(number), {})
+            return [self[one] for one in range(len(self))[number]]
+        return self._cache._arrays.read(self.name, self._cache._place(number), {})
 
     def stack(self) -> np.ndarray:
         """All arrays in one, [prompts, …]; ValueError where prompts have different lengths."""
-        return _stack(self.name, list(self))  # type: ignore[arg-type]
+        return _stack(self.name, list(self))
 
 
 def _stack(name: str, arrays: List[np.ndarray]) -> np.ndarray:

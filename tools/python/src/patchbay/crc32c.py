@@ -33,7 +33,7 @@ def _installed() -> Optional[Callable[[np.ndarray], int]]:
         import google_crc32c
 
         if google_crc32c.implementation == "c":
-            return lambda data: google_crc32c.value(data.tobytes())
+            return lambda data: google_crc32c.value(data)
     except ImportError:
         pass
     try:
@@ -48,8 +48,9 @@ _native = _installed()
 
 
 @lru_cache(maxsize=None)
-def _table() -> np.ndarray:
-    """uint32 [290, 256]: what a byte adds to the CRC register if 290 − 1 − row bytes follow it."""
+def _table() -> Tuple[np.ndarray, np.ndarray]:
+    """What each byte adds to the CRC register if 290 − 1 − row bytes follow it, uint32 [290 · 256],
+    and where each of the rows begins."""
     first = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         first = first >> np.uint32(1) ^ (first & np.uint32(1)) * np.uint32(_REFLECTED)
@@ -58,7 +59,7 @@ def _table() -> np.ndarray:
     for row in range(_SHORT - 2, -1, -1):
         after = rows[row + 1]
         rows[row] = after >> np.uint32(8) ^ first[after & np.uint32(255)]
-    return rows
+    return rows.reshape(-1), np.arange(0, rows.size, 256)
 
 
 def _fold(data: np.ndarray) -> np.ndarray:
@@ -69,8 +70,9 @@ def _fold(data: np.ndarray) -> np.ndarray:
             front = data.size - degree * scale
             # No longer than the shortest way that bytes go, so that a slice is whole when it is used.
             run = scale * (degree - exponents[0])
+            folded = data[:front]
             for start in range(0, front, run):
-                part = data[start : min(start + run, front)]
+                part = folded[start : start + run]
                 for exponent in exponents:
                     place = start + scale * (degree - exponent)
                     target = data[place : place + part.size]
@@ -94,9 +96,8 @@ def _register(data: np.ndarray, register: int) -> int:
             piece = piece.copy()
             piece[:4] ^= head
             piece = _fold(piece)
-        table = _table()
-        rows = np.arange(_SHORT - piece.size, _SHORT)
-        register = int(np.bitwise_xor.reduce(table[rows, piece])) ^ shifted
+        table, rows = _table()
+        register = int(np.bitwise_xor.reduce(table[rows[_SHORT - piece.size :] + piece])) ^ shifted
     return register
 
 

@@ -21,7 +21,8 @@ def undo(kind: int, data: bytearray, out: np.ndarray, element_type: str, offset:
         out.view(np.uint8).reshape(-1, out.itemsize)[...] = octets.reshape(out.itemsize, -1).T
     elif kind == BIT_SHUFFLE:
         count = out.size // 8 * 8
-        _join_planes(octets[: count * out.itemsize], out[:count])
+        if count:
+            _join_planes(octets[: count * out.itemsize], out[:count])
         out[count:] = octets[count * out.itemsize :].view(out.dtype)
         if offset:
             _raise_exponents(out, element_type, offset)
@@ -38,7 +39,7 @@ _MASKS = {1 << power: _mask(1 << power) for power in range(5)}
 
 
 def _join_planes(planes: np.ndarray, out: np.ndarray) -> None:
-    """Elements of b bits from their b planes; `planes` may be overwritten.
+    """Elements of b bits, 8 at least, from their b planes; `planes` may be overwritten.
 
     The planes are b rows of words of b bits, and the words that stand at one place in all rows are a
     matrix of bits: row p, column i is bit p of element i. It is transposed by exchanging its

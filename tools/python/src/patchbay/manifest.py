@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from . import limits
 from .crc32c import crc32c
 from .errors import CacheError
 from .fields import Fields, parse
-from .files import PlainFile, read_whole
+from .files import read_whole
 
 FILE = "manifest"
 _LINE = re.compile(rb"crc32c ([0-9a-f]{8})\n")
@@ -51,10 +52,8 @@ class Manifest:
 def load(directory: Path) -> Manifest:
     """The manifest of a cache; CacheError if the directory is none or was written by a newer writer."""
     where = str(directory / FILE)
-    try:
-        PlainFile(directory, FILE)
-    except FileNotFoundError:
-        raise CacheError(f"{directory}: is not a cache: it has no file '{FILE}'") from None
+    if not os.path.lexists(where):
+        raise CacheError(f"{directory}: is not a cache: it has no file '{FILE}'")
     text = read_whole(directory, FILE, limits.MANIFEST_BYTES)
     body = text[:-16]
     line = _LINE.fullmatch(text[-16:])

@@ -52,8 +52,8 @@ def resolve(key: Key, hooks: Mapping[str, object], layers: int) -> str:
         match = _RUN_TOGETHER.fullmatch(key)
         parts: Tuple[object, ...] = (match[1], int(match[2]), match[3]) if match else (key,)
     else:
-        parts = tuple(key)
-    short, layer, kind = (*parts, None, None)[:3]
+        parts = key if isinstance(key, tuple) else (key,)
+    short, layer, kind = (*parts, None, None, None)[:3]
     fits = isinstance(short, str) and len(parts) <= 3
     if layer is not None:
         fits = fits and hasattr(layer, "__index__") and not isinstance(layer, bool)

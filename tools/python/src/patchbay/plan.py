@@ -17,6 +17,7 @@ from .recipes import Recipe, Shape
 
 FILE = "plan.json"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+_SIZES = "layers heads width headWidth mlpWidth vocabulary contextLength".split()
 ELEMENT_SIZES = {"f32": 4, "f16": 2, "bf16": 2}
 """Bytes of an element by the name of its type."""
 
@@ -57,7 +58,6 @@ class Plan:
     pair_count: int
     prompts_digest: str
     pairs_digest: str
-    vocabulary: int
 
     @property
     def element_size(self) -> int:
@@ -92,7 +92,6 @@ def load(directory: Path, digest: str, version: int) -> Plan:
         pair_count=fields.integer("pairCount", limits.PROMPTS),
         prompts_digest=fields.digest("promptsDigest"),
         pairs_digest=fields.digest("pairsDigest"),
-        vocabulary=fields.object("model").integer("vocabulary", limits.PROMPTS),
     )
 
 
@@ -112,7 +111,7 @@ def _check_what_is_not_used(fields: Fields, version: int) -> None:
     model.text("name")
     for key in ("weightsDigest", "tokenizerDigest"):
         model.digest(key)
-    for key in ("layers", "heads", "width", "headWidth", "mlpWidth", "contextLength"):
+    for key in _SIZES:
         model.integer(key, limits.PROMPTS)
 
 

@@ -30,6 +30,7 @@ class Segment:
             self._file = PlainFile(directory, entry.name)
         except FileNotFoundError:
             raise CacheError(f"{directory / entry.name}: is missing") from None
+        self.path = self._file.path
         self._entry = entry
         self._plan = plan
         size = self._file.size
@@ -40,7 +41,7 @@ class Segment:
         self._read_index(index_length)
 
     def _wrong(self, what: str) -> CacheError:
-        return CacheError(f"{self._file.path}: {what}")
+        return CacheError(f"{self.path}: {what}")
 
     def _record(self, layout: struct.Struct, offset: int, magic: bytes) -> Tuple:
         data = self._file.read(offset, _RECORD).tobytes()
