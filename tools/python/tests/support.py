@@ -19,7 +19,9 @@ sys.path.insert(0, str(ROOT / "tools/python/src"))
 from patchbay import crc32c  # noqa: E402
 
 GOLDEN = ROOT / "Tests/CacheFormatTests/Golden"
-FORMATS = [f"format-{version}-{element}" for version in (1, 2) for element in ("f32", "f16", "bf16")]
+FORMATS = [
+    f"format-{version}-{element}" for version in (1, 2) for element in ("f32", "f16", "bf16")
+]
 
 
 def seeded(test: unittest.TestCase) -> random.Random:

@@ -85,6 +85,28 @@ class FilterTest(unittest.TestCase):
                 self.assertTrue(np.array_equal(moved, expected.astype(np.uint16)), (kind, offset))
 
 
+class WidenTest(unittest.TestCase):
+    def test_every_element_of_two_bytes(self):
+        words = np.arange(1 << 16, dtype=np.uint16)
+        wide = words.astype(np.uint32)
+        self.assertTrue(
+            np.array_equal(encoding.widen(words, "bf16").view(np.uint32), wide << np.uint32(16))
+        )
+        found = encoding.widen(words, "f16")
+        numbers = ~np.isnan(found)
+        sign, exponent, fraction = wide >> 15, wide >> 10 & 31, wide & 1023
+        self.assertTrue(np.array_equal(numbers, (exponent < 31) | (fraction == 0)))
+        values = np.where(
+            exponent == 0, fraction * 2.0**-24, (1024 + fraction) * 2.0 ** (exponent - 25.0)
+        )
+        values[exponent == 31] = np.inf
+        signed = np.where(sign == 1, -values, values).astype(np.float32)
+        self.assertEqual(support.bits(found[numbers]), support.bits(signed[numbers]))
+        # A NaN keeps its sign and its payload, as the upper bits.
+        payload = sign << 31 | np.uint32(0x7F800000) | fraction << 13
+        self.assertTrue(np.array_equal(found[~numbers].view(np.uint32), payload[~numbers]))
+
+
 class DecodeTest(unittest.TestCase):
     def values(self, count: int) -> np.ndarray:
         generator = np.random.default_rng(support.seeded(self).randrange(1 << 32))

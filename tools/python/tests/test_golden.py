@@ -99,7 +99,8 @@ class AbsentTest(unittest.TestCase):
                 cache[number]
             with self.assertRaises(IndexError):
                 cache.hook("hook_embed")[number]
-        for key in ("blocks.7.hook_resid_pre", "hook_embe", ("resid_pre", 99), ("unembed",), 3, (), ""):
+        layer = "blocks.7.hook_resid_pre"
+        for key in (layer, "hook_embe", ("resid_pre", 99), ("unembed",), 3, (), ""):
             with self.assertRaises(KeyError):
                 cache[0][key]
             with self.assertRaises(KeyError):

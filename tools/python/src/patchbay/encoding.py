@@ -13,7 +13,11 @@ from .block import Encoding
 from .errors import CacheError
 
 CHUNK = 129_024
-_WORDS: Dict[str, np.dtype] = {"f32": np.dtype("<u4"), "f16": np.dtype("<u2"), "bf16": np.dtype("<u2")}
+_WORDS: Dict[str, np.dtype] = {
+    "f32": np.dtype("<u4"),
+    "f16": np.dtype("<u2"),
+    "bf16": np.dtype("<u2"),
+}
 
 
 def packed_count(encoding: Encoding, shape: Tuple[int, ...]) -> int:

@@ -51,7 +51,7 @@ class PlainFile:
         done = 0
         try:
             while done < length:
-                count = os.preadv(self._descriptor, [memoryview(data[done:])], offset + done)
+                count = os.preadv(self._descriptor, [data[done:].data], offset + done)
                 if count == 0:
                     raise CacheError(f"{self.path}: was cut off while it was read")
                 done += count

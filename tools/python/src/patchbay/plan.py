@@ -96,9 +96,8 @@ def load(directory: Path, digest: str, version: int) -> Plan:
 
 
 def _check_what_is_not_used(fields: Fields, version: int) -> None:
-    for key in ("tool", "kernel", "promptFileName"):
+    for key in ("tool", "kernel", "promptFileName", "weights"):
         fields.text(key)
-    fields.one_of("weights", "transformerlens", "raw", "transformerlens+refactor")
     fields.boolean("prependBOS")
     fields.digest("promptFileDigest")
     if version == 1:
@@ -106,7 +105,7 @@ def _check_what_is_not_used(fields: Fields, version: int) -> None:
     else:
         fields.one_of("store", "compact", "full")
         fields.one_of("proofs", "sample", "all")
-    fields.integer("segmentBytes", limits.TOTAL)
+    fields.integer("segmentBytes", limits.TOTAL, 1)
     model = fields.object("model")
     model.text("name")
     for key in ("weightsDigest", "tokenizerDigest"):
@@ -149,6 +148,6 @@ def _shape(row: Fields) -> Shape:
     shape: List[Any] = row.list("shape")
     if len(shape) > limits.DIMENSIONS:
         raise row.wrong("shape", f"has more than {limits.DIMENSIONS} dimensions")
-    if not all(size == "T" or is_integer(size, limits.ARRAY_BYTES) for size in shape):
+    if not all(size == "T" or is_integer(size, limits.TOTAL) for size in shape):
         raise row.wrong("shape", 'has a dimension that is neither a number nor "T"')
     return tuple(shape)

@@ -10,7 +10,7 @@ import numpy as np
 from . import arithmetic
 from .errors import CacheError
 from .fields import Fields
-from .limits import SCORE_WIDTH
+from .limits import SCORE_WIDTH, TOTAL
 
 Dimension = Union[int, str]
 """A number, or "T", the number of tokens of the prompt."""
@@ -44,6 +44,7 @@ _OPERATIONS: Dict[str, Callable[..., np.ndarray]] = {
     "repeat_heads": arithmetic.repeat_heads,
 }
 
+_LARGEST = float(np.finfo(np.float32).max)
 _SOURCES = {"attention_scores": 2, "attention_mix": 2}
 _CONSTANTS = {
     "layernorm_scale": ("epsilon",),
@@ -65,20 +66,25 @@ def parse(fields: Fields, shape: Shape, earlier: Dict[str, Shape]) -> Recipe:
     constants: List[float] = []
     for key in _CONSTANTS.get(op, ()):
         if key == "heads":
-            constants.append(fields.integer(key, 1 << 31))
+            constants.append(fields.integer(key, TOTAL, 1))
         else:
-            constants.append(fields.number(key))
+            constants.append(_float32(fields, key))
     try:
         result = _result(op, [earlier[name] for name in names], constants)
     except ValueError:
         raise fields.wrong("of", f"has shapes that {op} does not take") from None
     if result != shape:
         raise CacheError(f"{fields.where}: {op} gives {list(result)}, not {list(shape)}")
-    if op == "attention_scores":
-        width = earlier[names[0]][2]
-        if isinstance(width, int) and width > SCORE_WIDTH:
-            raise fields.wrong("of", f"has heads wider than {SCORE_WIDTH}")
+    if op == "attention_scores" and int(earlier[names[0]][2]) > SCORE_WIDTH:
+        raise fields.wrong("of", f"has heads wider than {SCORE_WIDTH}")
     return Recipe(op, tuple(names), tuple(constants))
+
+
+def _float32(fields: Fields, key: str) -> float:
+    number = fields.number(key)
+    if abs(number) > _LARGEST:
+        raise fields.wrong(key, "is no float32")
+    return number
 
 
 def _result(op: str, of: List[Shape], constants: List[float]) -> Shape:
@@ -91,23 +97,24 @@ def _result(op: str, of: List[Shape], constants: List[float]) -> Shape:
         return of[0]
     if op in ("layernorm", "layernorm_scale", "repeat_heads"):
         tokens, width = of[0]
-        _require(tokens == "T")
+        _require(tokens == "T", width)
         if op == "layernorm":
             return of[0]
         return ("T", 1) if op == "layernorm_scale" else ("T", int(constants[0]), width)
     if op == "attention_scores":
-        tokens, heads, _ = of[0]
-        _require(tokens == "T" and of[1] == of[0])
+        tokens, heads, width = of[0]
+        _require(tokens == "T" and of[1] == of[0], heads, width)
         return (heads, "T", "T")
     heads, *square = of[0]
-    _require(square == ["T", "T"])
+    _require(square == ["T", "T"], heads)
     if op == "causal_softmax":
         return of[0]
     tokens, same, width = of[1]
-    _require(tokens == "T" and same == heads)
+    _require(tokens == "T" and same == heads, width)
     return of[1]
 
 
-def _require(condition: bool) -> None:
-    if not condition:
+def _require(condition: bool, *numbers: Dimension) -> None:
+    """The sizes D, H and K are numbers in every shape that an operation takes."""
+    if not condition or "T" in numbers:
         raise ValueError
