@@ -1,7 +1,7 @@
 """The operations of recipes, in the exact float32 arithmetic of docs/format.md.
 
 Every product and sum is one numpy operation over float32, so each is rounded and none is fused; the
-orders are those of the page. Results are new arrays. Letters: T tokens, D width, H heads, K head width.
+orders are those of the page. Results are new arrays. T tokens, D width, H heads, K head width.
 The caller silences numpy's warnings: overflow and NaNs are part of the arithmetic.
 """
 

@@ -118,7 +118,7 @@ class Cache(Sequence):
 class Prompt(Mapping):
     """The arrays of one prompt by hook, read when they are asked for.
 
-    Each is float32, with TransformerLens's shape without the batch axis, and new: it may be changed.
+    Each is float32, with TransformerLens's shape without the batch axis, and may be changed.
     """
 
     __eq__ = object.__eq__

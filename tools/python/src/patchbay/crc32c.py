@@ -16,8 +16,8 @@ import numpy as np
 
 _REFLECTED = 0x82F63B78
 
-# x^degree ≡ the sum of x^exponent, found by a search among the multiples of the polynomial for those
-# of few terms whose second exponent is below half the degree. Long ones need fewer terms.
+# x^degree ≡ the sum of x^exponent: multiples of the polynomial with few terms, found by a search for
+# those whose second exponent is below half the degree. Long ones need fewer terms.
 _FOLDS: Tuple[Tuple[int, Tuple[int, ...]], ...] = (
     (5685, (1362, 426, 0)),
     (290, (136, 113, 107, 32, 0)),
@@ -68,7 +68,7 @@ def _fold(data: np.ndarray) -> np.ndarray:
         while data.size > degree:
             scale = 1 << ((data.size - 1) // degree).bit_length() - 1
             front = data.size - degree * scale
-            # No longer than the shortest way that bytes go, so that a slice is whole when it is used.
+            # No longer than the shortest way that bytes go: a slice is whole when it is used.
             run = scale * (degree - exponents[0])
             folded = data[:front]
             for start in range(0, front, run):
@@ -85,7 +85,7 @@ def _register(data: np.ndarray, register: int) -> int:
     """The CRC register after the bytes of `data`."""
     for start in range(0, data.size, _PIECE):
         piece = data[start : start + _PIECE]
-        # The register is added to the first four bytes. Of a shorter piece, the last one, some bytes
+        # The register is added to the first four bytes. Of a shorter piece, the last, some bytes
         # of the register are left, which only move down.
         head = np.frombuffer(register.to_bytes(4, "little"), np.uint8)
         if piece.size < 4:

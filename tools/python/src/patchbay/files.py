@@ -23,7 +23,7 @@ class PlainFile:
     """An open plain file of known size. It is closed when nothing refers to it any more."""
 
     def __init__(self, directory: Path, name: str):
-        """Raises FileNotFoundError if there is no such file, CacheError if it is not a plain one."""
+        """Raises FileNotFoundError where there is none, CacheError if it is not a plain file."""
         self.path = directory / name
         try:
             if self.path.is_symlink():

@@ -41,8 +41,8 @@ _MASKS = {1 << power: _mask(1 << power) for power in range(5)}
 def _join_planes(planes: np.ndarray, out: np.ndarray) -> None:
     """Elements of b bits, 8 at least, from their b planes; `planes` may be overwritten.
 
-    The planes are b rows of words of b bits, and the words that stand at one place in all rows are a
-    matrix of bits: row p, column i is bit p of element i. It is transposed by exchanging its
+    The planes are b rows of words of b bits. The words that stand at one place in all rows are a matrix
+    of bits: row p, column i is bit p of element i. It is transposed by exchanging its
     quarters, then theirs, down to single bits, in all matrices at once; row i then is element i.
     """
     bits = 8 * out.itemsize

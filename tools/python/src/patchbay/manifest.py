@@ -50,7 +50,7 @@ class Manifest:
 
 
 def load(directory: Path) -> Manifest:
-    """The manifest of a cache; CacheError if the directory is none or was written by a newer writer."""
+    """The manifest of a cache; CacheError if it is none, damaged or of a newer format."""
     where = str(directory / FILE)
     if not os.path.lexists(where):
         raise CacheError(f"{directory}: is not a cache: it has no file '{FILE}'")

@@ -10,8 +10,8 @@ import numpy as np
 def activation_cache(arrays: Mapping[str, np.ndarray], model: Any, has_batch: bool) -> Any:
     """An ActivationCache of float32 tensors that share the memory of `arrays`.
 
-    `model` is the HookedTransformer that some of its methods need, or None. Raises ImportError where
-    TransformerLens is not installed.
+    `model` is the HookedTransformer that some of its methods need, or None. Raises ImportError
+    where TransformerLens is not installed.
     """
     import torch
     from transformer_lens import ActivationCache
