@@ -66,7 +66,7 @@ class DamageTest(unittest.TestCase):
             for file in sorted(os.listdir(copy.path)):
                 path = copy.path / file
                 data = path.read_bytes()
-                for _ in range(12):
+                for _ in range(8):
                     place = random.randrange(8 * len(data))
                     damaged = bytearray(data)
                     damaged[place // 8] ^= 1 << place % 8
@@ -139,7 +139,7 @@ class DamageTest(unittest.TestCase):
             path = copy.path / "segment-000001.pbs"
             segment, manifest = path.read_bytes(), (copy.path / "manifest").read_bytes()
             shapes = {key: len(data) for key, data in self.expected.items()}
-            for _ in range(40):
+            for _ in range(25):
                 opened = OpenSegment(copy, 1)
                 for _ in range(random.choice([1, 1, 2, 8])):
                     place = random.randrange(8 * (len(opened.data) - 64))
