@@ -63,6 +63,7 @@ def made_up_effects(count: int, random: np.random.Generator) -> dict[str, np.nda
         "skewed": -np.exp(2 * noise),
         "tiny": noise * 1e-9 - 3e-10,
         "ties": np.round(noise * 2) / 2,
+        "tenths": np.round(noise, 1) + 0.1,
         "recovery": np.round(random.random(count), 2),
         "zeros": np.zeros(count),
         "one not zero": np.eye(1, count)[0] * 0.7,
