@@ -10,14 +10,14 @@ prompt's array.
 
 speed   2,000 prompts, medians of 5 rounds in which the stores take turns, each in a process of its
         own: bytes of all files / bytes of the values; write GB/s, not synchronised; all arrays of a
-        random prompt, p50 and p99; a scan, hook after hook, on 1 and 2 threads. Files are in memory.
+        random prompt, p50 and p99; a scan, hook after hook, on 1 and 2 threads. Files are in RAM.
         Ceilings: memcpy of the same arrays, and LZ4 with a bit shuffle in the processor's cache.
         Rows called from Python have its cost in them, that of Patchbay's Python reader too.
 damage  40 prompts, each reading in a process of its own: single-bit flips over all bytes of all
         files, and the largest file cut to 0, 1, 10, 30, 50, 70, 90, 99 and 99.99 %. "SILENT": some
         array came back wrong without an error. 400 prompts: kill -9 of the writer with 30 and 70 %
-        of the bytes there; prompts by what came back: "right", "ZEROS" in place of values, otherwise
-        "WRONG", an "error" at that prompt, or "nothing opens" at all.
+        of the bytes there; prompts by what came back: "right", "ZEROS" in place of values, other
+        "WRONG" ones, an "error" at that prompt, or "nothing opens" at all.
 
 Stores that are not installed are left out:
     pip install numpy lz4 google-crc32c safetensors h5py hdf5plugin blosc2 'zarr>=3' \
@@ -49,7 +49,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", choices=["speed", "damage"], help="default: both")
-    parser.add_argument("--quick", action="store_true", help="a short look: few prompts, flips, cuts")
+    parser.add_argument("--quick", action="store_true", help="few prompts, flips and cuts")
     parser.add_argument("--flips", type=int, help="bit flips a store (default 120)")
     parser.add_argument("--seed", type=int, default=7, help="of arrays, damage and order of reads")
     parser.add_argument("--stores", nargs="+", metavar="NAME", help="only those named like this")
@@ -73,7 +73,8 @@ def chosen(stores: list[Store], names: list[str] | None) -> list[Store]:
 
 def versions(stores: list[Store]) -> tuple[list[Store], dict[str, str]]:
     """The stores that are installed, and the versions of their packages."""
-    there, found = [], {}
+    there: list[Store] = []
+    found: dict[str, str] = {}
     for store in stores:
         try:
             found |= {package: version(package) for package in store.packages}
@@ -91,21 +92,18 @@ def main() -> int:
     ram_disk = "/dev/shm" if Path("/dev/shm").is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="patchbay-stores-", dir=args.folder or ram_disk))
     prompts, rounds, cuts = (200, 1, 3) if args.quick else (2000, 5, len(damage.TRUNCATIONS))
-    measured, damaged = [], []
+    measured: dict[str, speed.Figures] = {}
+    damaged: dict[str, dict] = {}
     try:
         source = folder / "arrays"
         arrays.write(bench, source, max(prompts, damage.KILLED_PROMPTS), args.seed)
         if args.part != "damage":
             timed = [store for store in stores if not isinstance(store, PatchbaySwift)]
-            measured = list(
-                speed.measure(timed, bench, source, folder, prompts, rounds, args.seed)
-            )
+            measured = speed.measure(timed, bench, source, folder, prompts, rounds, args.seed)
         if args.part != "speed":
             for store in stores:
-                found = alone(
-                    damage.damage, store, source, folder, args.flips, cuts, args.seed
-                )
-                damaged.append((store.name, found))
+                found = alone(damage.damage, store, source, folder, args.flips, cuts, args.seed)
+                damaged[store.name] = found
                 print(f"{store.name}: {found}", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(folder)
@@ -124,7 +122,7 @@ def main() -> int:
         report = {
             "command": command, "machine": environment.machine(), "seed": args.seed,
             "python": platform.python_version(), "packages": packages,
-            "speed": dict(measured), "damage": dict(damaged),
+            "speed": measured, "damage": damaged,
         }  # fmt: skip
         args.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0

@@ -1,9 +1,10 @@
 """The arrays that every store keeps: those of `patchbay-bench store`, written once to files."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
+
+from patchbay_stores.isolation import program
 
 Arrays = dict[str, np.ndarray]
 
@@ -16,8 +17,7 @@ SHAPES = {
 
 
 def write(bench: Path, folder: Path, prompts: int, seed: int) -> None:
-    command = [bench, "arrays", "--out", folder, "--prompts", str(prompts), "--seed", str(seed)]
-    subprocess.run(command, check=True)
+    program(bench, "arrays", "--out", folder, "--prompts", prompts, "--seed", seed)
 
 
 def load(folder: Path, prompts: int) -> Arrays:

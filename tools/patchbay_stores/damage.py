@@ -14,7 +14,7 @@ import numpy as np
 from patchbay_stores import arrays as array_files
 from patchbay_stores.arrays import SHAPES, Arrays, prompts_of
 from patchbay_stores.isolation import forked, silence
-from patchbay_stores.store import Store, bytes_in, files_of
+from patchbay_stores.store import Read, Store, bytes_in, files_of
 
 TRUNCATIONS = (0, 1, 10, 30, 50, 70, 90, 99, 99.99)
 """Per cent of the largest file that are left."""
@@ -81,7 +81,7 @@ def _tally(store: Store, path: Path, arrays: Arrays) -> Counter:
     return tally
 
 
-def _compare(read, hook: str, prompt: int, expected: np.ndarray) -> str:
+def _compare(read: Read, hook: str, prompt: int, expected: np.ndarray) -> str:
     try:
         got = np.asarray(read(hook, prompt))
     except BaseException:

@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 
@@ -25,7 +27,9 @@ def alone(function: Callable, *arguments: Any) -> Any:
     return answer
 
 
-def _answer(send, function: Callable, arguments: tuple) -> None:
+def _answer(send: Connection, function: Callable, arguments: tuple) -> None:
+    # The locks that packages make then have no names that forks of this process could leave behind.
+    multiprocessing.set_start_method("fork", force=True)
     send.send(function(*arguments))
 
 
@@ -54,6 +58,12 @@ def forked(work: Callable[[], str], seconds: float = 120, memory: int = 16 << 30
     answer = os.read(receive, 4096).decode()
     os.close(receive)
     return answer or ("crash" if ended else "hang")
+
+
+def program(*words: object) -> str:
+    """What a program prints; CalledProcessError if it fails."""
+    command = [str(word) for word in words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def silence() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from patchbay_stores.arrays import Arrays, prompts_of
+from patchbay_stores.isolation import program
 from patchbay_stores.store import Read, Store
 
 PACKAGE = Path(__file__).resolve().parents[1] / "python/src"
@@ -22,11 +23,10 @@ class _Patchbay(Store):
 
     def write(self, folder: Path, arrays: Arrays) -> None:
         """patchbay-bench makes the arrays itself, from the seed that `arrays` were made from."""
-        command = [
+        program(
             self.binaries / "patchbay-bench", "store", "--keep", folder / "cache",
-            "--prompts", str(prompts_of(arrays)), "--seed", str(self.seed),
-        ]  # fmt: skip
-        subprocess.run(command, check=True)
+            "--prompts", prompts_of(arrays), "--seed", self.seed,
+        )  # fmt: skip
 
 
 class PatchbayPython(_Patchbay):
@@ -51,11 +51,11 @@ class PatchbaySwift(_Patchbay):
     def reader(self, folder: Path, threads: int = 1) -> Read:
         out = folder.parent / "export"
         shutil.rmtree(out, ignore_errors=True)
-        command = [self.binaries / "cachedump", "export", folder / "cache", "--out", out,
-                   "--format", "npy", "--quiet"]  # fmt: skip
-        status = subprocess.run(command).returncode
-        if status < 0:
-            os.kill(os.getpid(), -status)  # a crash of the program is one of this reader
-        if status > 0:
-            raise OSError(f"cachedump ended with {status}")
+        try:
+            program(self.binaries / "cachedump", "export", folder / "cache", "--out", out,
+                    "--format", "npy", "--quiet")  # fmt: skip
+        except subprocess.CalledProcessError as error:
+            if error.returncode < 0:  # a crash of the program is one of this reader
+                os.kill(os.getpid(), -error.returncode)
+            raise
         return lambda hook, prompt: np.load(out / f"prompt-{prompt:06d}" / f"{hook}.npy")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -155,7 +156,7 @@ class Zarr(Store):
 
         zarr.config.set({"threading.max_workers": threads})
         group = zarr.open_group(str(folder), mode="r")
-        sets = {hook: group[hook] for hook in SHAPES}
+        sets: dict[str, Any] = {hook: group[hook] for hook in SHAPES}
         return lambda hook, prompt: sets[hook][prompt]
 
 
@@ -257,7 +258,7 @@ def all_peers() -> list[Store]:
         Hdf5("HDF5 + bitshuffle-LZ4 + fletcher32", _bitshuffle_checked),
         B2nd(),
         Zarr("zarr v3, LZ4 + bitshuffle + crc32c"),
-        Zarr("zarr v3, the same, sharded", shard=200),
+        Zarr("zarr v3, sharded, LZ4 + bitshuffle + crc32c", shard=200),
         TensorStore(),
         Lmdb(),
     ]

@@ -4,15 +4,13 @@ import json
 import random
 import shutil
 import statistics
-import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from patchbay_stores import arrays as array_files
 from patchbay_stores.arrays import SHAPES, Arrays, prompts_of
-from patchbay_stores.isolation import alone
+from patchbay_stores.isolation import alone, program
 from patchbay_stores.ours import PatchbayPython
 from patchbay_stores.store import Read, Store, files_of
 
@@ -35,9 +33,9 @@ def one_round(store: Store, source: Path, folder: Path, prompts: int, seed: int)
         del figures["write_gbs"]  # a program that makes its arrays first
     figures["bytes_ratio"] = sum(path.stat().st_size for path in files_of(folder)) / raw
 
-    read = store.reader(folder)
-    _check(store, read, arrays)
-    latencies = _random_reads(read, prompts, seed)
+    # A reader for each, let go before the next one: LMDB opens a store once in a process.
+    _check(store, store.reader(folder), arrays)
+    latencies = _random_reads(store.reader(folder), prompts, seed)
     figures["random_p50_us"] = latencies[len(latencies) // 2]
     figures["random_p99_us"] = latencies[len(latencies) * 99 // 100]
     for threads in (1, 2):
@@ -85,9 +83,10 @@ def _scan(read: Read, prompts: int, threads: int) -> float:
 
 def bench_round(bench: Path, folder: Path, prompts: int, seed: int) -> dict[str, Figures]:
     """What patchbay-bench says of the same arrays: `copy`, `kernels` and `store`."""
-    command = [bench, "store", "--json", "--runs", "1", "--directory", folder,
-               "--prompts", str(prompts), "--seed", str(seed)]  # fmt: skip
-    answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    answer = json.loads(
+        program(bench, "store", "--json", "--runs", 1, "--directory", folder,
+                "--prompts", prompts, "--seed", seed)
+    )  # fmt: skip
     return {
         "memory copy (ceiling)": answer["copy"],
         "LZ4 + bit shuffle, in cache (ceiling)": answer["kernels"],
@@ -98,8 +97,8 @@ def bench_round(bench: Path, folder: Path, prompts: int, seed: int) -> dict[str,
 def measure(
     stores: list[Store], bench: Path, source: Path, folder: Path, prompts: int, rounds: int,
     seed: int,
-) -> Iterator[tuple[str, Figures]]:
-    """Medians of rounds in which the stores take turns, ceilings first."""  # fmt: skip
+) -> dict[str, Figures]:  # fmt: skip
+    """Medians of rounds in which the stores take turns, ceilings first."""
     found: dict[str, list[Figures]] = {}
     for _ in range(rounds):
         for name, figures in bench_round(bench, folder, prompts, seed).items():
@@ -111,8 +110,8 @@ def measure(
             finally:
                 shutil.rmtree(path, ignore_errors=True)
             found.setdefault(store.name, []).append(figures)
-    for name, all_figures in found.items():
-        yield name, {
-            key: statistics.median(figures[key] for figures in all_figures)
-            for key in all_figures[0]
-        }
+    return {name: _medians(of_store) for name, of_store in found.items()}
+
+
+def _medians(rounds: list[Figures]) -> Figures:
+    return {key: statistics.median(figures[key] for figures in rounds) for key in rounds[0]}

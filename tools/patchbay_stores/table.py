@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-Row = tuple[str, dict]
+Rows = dict[str, dict]
+"""What was found, by name of the store."""
 
 _SPEED = [
     ("bytes / raw", "bytes_ratio", 3),
@@ -14,11 +15,11 @@ _SPEED = [
 ]
 
 
-def speed(rows: list[Row], python: set[str]) -> Iterator[str]:
+def speed(rows: Rows, python: set[str]) -> Iterator[str]:
     """`python`: the rows whose reading goes through Python."""
     yield "| store | called from | " + " | ".join(title for title, _, _ in _SPEED) + " |"
     yield "|---|---|" + "---:|" * len(_SPEED)
-    for name, figures in rows:
+    for name, figures in rows.items():
         cells = [
             f"{figures[key]:.{digits}f}" if figures.get(key) is not None else "–"
             for _, key, digits in _SPEED
@@ -27,13 +28,13 @@ def speed(rows: list[Row], python: set[str]) -> Iterator[str]:
         yield f"| {name} | {language} | {' | '.join(cells)} |"
 
 
-def damage(rows: list[Row], flips: int, truncations: int) -> Iterator[str]:
-    shares = list(rows[0][1]["kills"])
+def damage(rows: Rows, flips: int, truncations: int) -> Iterator[str]:
+    shares = next(iter(rows.values()))["kills"]
     titles = ["store", f"{flips} bit flips", f"{truncations} truncations"]
     titles += [f"writer killed at {share} %" for share in shares]
     yield "| " + " | ".join(titles) + " |"
     yield "|" + "---|" * len(titles)
-    for name, found in rows:
+    for name, found in rows.items():
         cells = [_counts(found[kind]) for kind in ("flips", "truncations")]
         cells += [_killed(found["kills"][share]) for share in shares]
         yield f"| {name} | {' | '.join(cells)} |"
