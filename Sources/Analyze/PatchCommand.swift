@@ -93,7 +93,6 @@ struct PatchCommand: ParsableCommand {
   }
 
   func run() throws {
-    BLAS.useCallingThreadOnly()
     let clock = Stopwatch()
     let reader = try CacheReader(directory: cache, access: io.access)
     let prompts = try reader.prompts()

@@ -29,7 +29,7 @@ struct PatchReport {
     let plan = cache.plan
     var lines = [
       style.bold("\(metric) of \(counted(baselines.count, "pair")), \(direction.rawValue)")
-        + "  (\(plan.model.name), weights \(plan.weights), \(BLAS.kernelName) kernels)",
+        + "  (\(plan.model.name), weights \(plan.weights), \(Linear.arithmetic) kernels)",
       "clean \(signed(mean(\.clean), 4))   corrupted \(signed(mean(\.corrupted), 4))   "
         + "effect = \(formula)",
     ]
@@ -164,7 +164,7 @@ struct PatchReport {
     let plan = cache.plan
     return File(
       tool: toolVersion, command: command, direction: direction.rawValue, metric: metric,
-      normalisation: formula, kernel: BLAS.kernelName,
+      normalisation: formula, kernel: Linear.arithmetic,
       cache: .init(
         directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
         tokenizer: plan.model.tokenizerDigest, promptFile: plan.promptFileDigest,

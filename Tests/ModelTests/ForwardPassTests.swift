@@ -113,7 +113,7 @@ import Testing
       var sums = [Float](repeating: 0, count: output.count)
       for index in sums.indices {
         let (row, d) = (index / width, index % width)
-        sums[index] = model.weights.layers[layer].outputBias.pointer[d]
+        sums[index] = model.blocks[layer].output.bias?.pointer[d] ?? 0
         for head in 0..<heads { sums[index] += result[(row * heads + head) * width + d] }
       }
       #expect(largestDifference(sums, output) <= 1e-5 * rootMeanSquare(output))

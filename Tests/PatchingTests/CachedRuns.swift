@@ -26,7 +26,7 @@ final class CachedRuns: Sendable {
         layers: config.layers, heads: config.heads, width: config.width,
         headWidth: config.headWidth, mlpWidth: config.mlpWidth, vocabulary: config.vocabulary,
         contextLength: config.contextLength),
-      weights: model.processing.rawValue, prependBOS: false, kernel: BLAS.kernelName,
+      weights: model.processing.rawValue, prependBOS: false, kernel: Linear.arithmetic,
       promptFileName: "test", promptFileDigest: String(repeating: "0", count: 64),
       promptCount: tokens.count, pairCount: 0,
       hooks: points.map { point in

@@ -23,7 +23,7 @@ public final class ForwardPass {
 
   public let model: GPT2
   private let config: ModelConfig
-  private let weights: Weights
+  private let scratch = MultiplyScratch()
 
   private var sequences: [PassSequence] = []
   /// First row of each sequence, and R. [B + 1]
@@ -50,7 +50,6 @@ public final class ForwardPass {
   public init(_ model: GPT2) {
     self.model = model
     config = model.config
-    weights = model.weights
   }
 
   /// Runs whole sequences from their tokens to ln_final.
@@ -101,7 +100,9 @@ public final class ForwardPass {
   public func allLogits(sequence: Int) -> UnsafeBufferPointer<Float> {
     let live = sequences[sequence].live
     let out = logits.need(live * config.vocabulary)
-    unembed(normalized.pointer + rowStart[sequence] * config.width, rows: live, into: out)
+    model.unembedding.apply(
+      normalized.pointer + rowStart[sequence] * config.width, rows: live, into: out,
+      scratch: scratch)
     return UnsafeBufferPointer(start: out, count: live * config.vocabulary)
   }
 
@@ -124,9 +125,9 @@ public final class ForwardPass {
     var row = 0
     for sequence in tokens {
       for (position, token) in sequence.enumerated() {
-        (stream + row * width).update(from: weights.tokenEmbedding.row(Int(token)), count: width)
+        (stream + row * width).update(from: model.tokenEmbedding.row(Int(token)), count: width)
         (positions + row * width).update(
-          from: weights.positionEmbedding.row(position), count: width)
+          from: model.positionEmbedding.row(position), count: width)
         row += 1
       }
     }
@@ -137,18 +138,18 @@ public final class ForwardPass {
 
   /// residual += attention(ln1(residual))
   private func attentionHalf(_ layer: Int, _ hooks: PassHooks) throws {
-    let block = weights.layers[layer]
+    let block = model.blocks[layer]
     let stream = residual.pointer
     try visit(hooks, .residPre, layer, stream)
 
     let splitInputs = try visitSplitInputs(layer, hooks)
     let input = try layerNorm(
       stream, block.ln1, hooks, scale: .ln1Scale, normalized: .ln1Normalized, layer)
-    try project(input, splitInputs[.qInput], block.query, block.queryBias, into: q)
+    try project(input, splitInputs[.qInput], block.query, into: q)
     try visit(hooks, .q, layer, q.pointer)
-    try project(input, splitInputs[.kInput], block.key, block.keyBias, into: k)
+    try project(input, splitInputs[.kInput], block.key, into: k)
     try visit(hooks, .k, layer, k.pointer)
-    try project(input, splitInputs[.vInput], block.value, block.valueBias, into: v)
+    try project(input, splitInputs[.vInput], block.value, into: v)
     try visit(hooks, .v, layer, v.pointer)
 
     attentionScores(layer)
@@ -160,9 +161,9 @@ public final class ForwardPass {
 
     let output = branch.need(rows * config.width)  // [R, D]
     if try visitResult(layer, hooks) {
-      sumHeads(adding: block.outputBias, into: output)
+      sumHeads(adding: block.output.bias, into: output)
     } else {
-      linear(z.pointer, rows: rows, block.output, block.outputBias, into: output)
+      block.output.apply(z.pointer, rows: rows, into: output, scratch: scratch)
     }
     try visit(hooks, .attnOut, layer, output)
     pb_add(stream, output, stream, rows * config.width)
@@ -170,7 +171,7 @@ public final class ForwardPass {
 
   /// residual += mlp(ln2(residual))
   private func mlpHalf(_ layer: Int, _ hooks: PassHooks) throws {
-    let block = weights.layers[layer]
+    let block = model.blocks[layer]
     let stream = residual.pointer
     try visit(hooks, .residMid, layer, stream)
 
@@ -183,12 +184,12 @@ public final class ForwardPass {
     let normal = try layerNorm(
       input, block.ln2, hooks, scale: .ln2Scale, normalized: .ln2Normalized, layer)
     let hidden = mlp.need(rows * config.mlpWidth)  // [R, M]
-    linear(normal, rows: rows, block.mlpIn, block.mlpInBias, into: hidden)
+    block.mlpIn.apply(normal, rows: rows, into: hidden, scratch: scratch)
     try visit(hooks, .mlpPre, layer, hidden)
     pb_gelu_new(hidden, hidden, rows * config.mlpWidth)
     try visit(hooks, .mlpPost, layer, hidden)
     let output = branch.need(rows * config.width)  // [R, D]
-    linear(hidden, rows: rows, block.mlpOut, block.mlpOutBias, into: output)
+    block.mlpOut.apply(hidden, rows: rows, into: output, scratch: scratch)
     try visit(hooks, .mlpOut, layer, output)
     pb_add(stream, output, stream, rows * config.width)
     try visit(hooks, .residPost, layer, stream)
@@ -196,11 +197,11 @@ public final class ForwardPass {
 
   private func finish(_ hooks: PassHooks) throws {
     let input = try layerNorm(
-      residual.pointer, weights.lnFinal, hooks, scale: .finalScale, normalized: .finalNormalized,
+      residual.pointer, model.lnFinal, hooks, scale: .finalScale, normalized: .finalNormalized,
       nil)
     if hooks.contains(.unembed) {
       let out = logits.need(rows * config.vocabulary)  // [R, V]
-      unembed(input, rows: rows, into: out)
+      model.unembedding.apply(input, rows: rows, into: out, scratch: scratch)
       try visit(hooks, .unembed, nil, out)
     }
   }
@@ -227,22 +228,19 @@ public final class ForwardPass {
   /// q, k or v [R, H·K] of the shared input [R, D], or of an input of its own for each head
   /// [R, H, D].
   private func project(
-    _ input: UnsafePointer<Float>, _ split: PassBuffer?, _ weight: Matrix, _ bias: Matrix,
-    into buffer: PassBuffer
+    _ input: UnsafePointer<Float>, _ split: PassBuffer?, _ weight: Linear, into buffer: PassBuffer
   ) throws {
-    let columns = config.heads * config.headWidth
-    let out = buffer.need(rows * columns)
+    let out = buffer.need(rows * weight.columns)
     guard let split else {
-      linear(input, rows: rows, weight, bias, into: out)
+      weight.apply(input, rows: rows, into: out, scratch: scratch)
       return
     }
-    copyBias(bias, rows: rows, into: out)
     for head in 0..<config.heads {
-      BLAS.multiply(
+      let columns = head * config.headWidth..<(head + 1) * config.headWidth
+      weight.multiply(
         split.pointer + head * config.width, rows: rows, stride: config.heads * config.width,
-        by: weight.pointer + head * config.headWidth, inner: config.width,
-        columns: config.headWidth, stride: columns,
-        into: out + head * config.headWidth, stride: columns, adding: true)
+        inner: 0..<config.width, columns: columns, bias: weight.bias,
+        into: out + columns.lowerBound, stride: weight.columns, scratch: scratch)
     }
   }
 
@@ -265,7 +263,7 @@ public final class ForwardPass {
       let out = normal.need(rows * heads * width)
       pb_layernorm(
         copies, rows * heads, width, config.layerNormEpsilon, perHeadScale.need(rows * heads), out)
-      if let ln1 = weights.layers[layer].ln1 {
+      if let ln1 = model.blocks[layer].ln1 {
         pb_scale_shift(out, ln1.weight.pointer, ln1.bias.pointer, rows * heads, width, out)
       }
       for input in kind == .attnIn ? [HookKind.qInput, .kInput, .vInput] : [kind] {
@@ -338,54 +336,29 @@ public final class ForwardPass {
     let (width, heads, headWidth) = (config.width, config.heads, config.headWidth)
     let results = perHead.need(rows * heads * width)
     for head in 0..<heads {
-      BLAS.multiply(
-        z.pointer + head * headWidth, rows: rows, stride: heads * headWidth,
-        by: weights.layers[layer].output.row(head * headWidth), inner: headWidth, columns: width,
-        stride: width, into: results + head * width, stride: heads * width, adding: false)
+      let inner = head * headWidth..<(head + 1) * headWidth
+      model.blocks[layer].output.multiply(
+        z.pointer + inner.lowerBound, rows: rows, stride: heads * headWidth, inner: inner,
+        columns: 0..<width, bias: nil, into: results + head * width, stride: heads * width,
+        scratch: scratch)
     }
     try visit(hooks, .result, layer, results)
     return hooks.edits
   }
 
   /// attn_out [R, D] as the sum of the heads' results and b_O.
-  private func sumHeads(adding bias: Matrix, into out: UnsafeMutablePointer<Float>) {
-    copyBias(bias, rows: rows, into: out)
+  private func sumHeads(adding bias: Matrix?, into out: UnsafeMutablePointer<Float>) {
     let width = config.width
     for row in 0..<rows {
-      for head in 0..<config.heads {
-        let result = perHead.pointer + (row * config.heads + head) * width
-        pb_add(out + row * width, result, out + row * width, width)
+      let sum = out + row * width
+      if let bias {
+        sum.update(from: bias.pointer, count: width)
+      } else {
+        sum.update(repeating: 0, count: width)
       }
-    }
-  }
-
-  /// out = x W + b
-  private func linear(
-    _ x: UnsafePointer<Float>, rows: Int, _ weight: Matrix, _ bias: Matrix,
-    into out: UnsafeMutablePointer<Float>
-  ) {
-    copyBias(bias, rows: rows, into: out)
-    BLAS.multiply(
-      x, rows: rows, stride: weight.rows, by: weight.pointer, inner: weight.rows,
-      columns: weight.columns, stride: weight.columns, into: out, stride: weight.columns,
-      adding: true)
-  }
-
-  /// logits [rows, V] of normalised rows [rows, D].
-  private func unembed(
-    _ x: UnsafePointer<Float>, rows: Int, into out: UnsafeMutablePointer<Float>
-  ) {
-    if let bias = weights.unembeddingBias {
-      copyBias(bias, rows: rows, into: out)
-    } else {
-      out.update(repeating: 0, count: rows * config.vocabulary)
-    }
-    BLAS.multiplyTransposed(x, rows: rows, by: weights.unembedding, addingTo: out)
-  }
-
-  private func copyBias(_ bias: Matrix, rows: Int, into out: UnsafeMutablePointer<Float>) {
-    for row in 0..<rows {
-      (out + row * bias.columns).update(from: bias.pointer, count: bias.columns)
+      for head in 0..<config.heads {
+        pb_add(sum, perHead.pointer + (row * config.heads + head) * width, sum, width)
+      }
     }
   }
 
@@ -428,11 +401,6 @@ extension GPT2 {
   ///
   /// - Precondition: the tokens are in the vocabulary.
   public func logits(ofNormalized row: UnsafePointer<Float>, tokens: [Int32]) -> [Float] {
-    tokens.map { token in
-      let column = weights.unembedding.row(Int(token))  // [D]
-      var sum = Double(weights.unembeddingBias?.pointer[Int(token)] ?? 0)
-      for d in 0..<config.width { sum += Double(row[d]) * Double(column[d]) }
-      return Float(sum)
-    }
+    tokens.map { unembedding.value(of: row, column: Int($0)) }
   }
 }
