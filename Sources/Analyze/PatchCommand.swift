@@ -111,17 +111,22 @@ struct PatchCommand: ParsableCommand {
 
     let task = LogitDifferenceTask(pairs: selection.pairs)
     let baselines = try engine.baselines(task, prompts: prompts)
+    let cellCount = sweeps.reduce(0) {
+      $0 + engine.cellCount(of: $1, task.pairs, prompts: prompts)
+    }
     var progress = Progress(
-      "patching", unit: "pairs", total: selection.pairs.count * sweeps.count,
+      "patching", unit: "cells", total: cellCount,
       quiet: quiet || json)
     var results: [SweepResult] = []
-    for (number, sweep) in sweeps.enumerated() {
-      results.append(
-        try engine.run(
-          sweep, task, direction: direction, prompts: prompts, baselines: baselines
-        ) { done in
-          progress.update(done: number * selection.pairs.count + done)
-        })
+    var before = 0
+    for sweep in sweeps {
+      let result = try engine.run(
+        sweep, task, direction: direction, prompts: prompts, baselines: baselines
+      ) { done in
+        progress.update(done: before + done)
+      }
+      before += result.cellCount
+      results.append(result)
     }
     let sweeping = clock.lap()
 

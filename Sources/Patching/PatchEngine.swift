@@ -1,4 +1,3 @@
-import CKernels
 import CacheFormat
 import Dispatch
 import Model
@@ -6,31 +5,26 @@ import Parallel
 
 /// Runs sweeps of activation patching from a cache.
 ///
-/// Every cell is exact, and none is a full forward pass:
-/// - the pass is entered at the patched stage with the cached residual stream (`EntryPlan`);
-/// - positions before the patched one are not computed: causal attention keeps them as they are, and
-///   their keys and values come from the cache;
-/// - a position before the first token in which a pair differs cannot matter, and its cell is the
-///   receiving run's metric without being computed;
-/// - cells of many pairs and positions at one layer run as rows of one pass.
+/// Every cell is exact, and none is a full forward pass: `PatchedPass` computes only what a patch
+/// changes. What cannot matter is not computed at all: positions before the first token in which a
+/// pair differs, patches that put in what was there, and patches after which a run is the source run
+/// itself.
 ///
-/// Pairs are taken in groups that fit `memoryBudget`, whatever their number. Results do not depend on
-/// the number of threads.
+/// Pairs are taken a few at a time, whatever their number. Results do not depend on the number of
+/// threads, nor on which cells run side by side.
 public struct PatchEngine: Sendable {
   public let cache: CacheReader
   public let model: GPT2
   public let threads: Int
-  /// Bytes of cached arrays that are held at a time, at the most, if one pair fits.
-  public let memoryBudget: Int
+  /// Rows that run as one pass, at most, if one cell has no more. Each takes about 4·(9·D + M) bytes a
+  /// thread.
+  private let rowsPerPass: Int
 
-  /// Live rows that run as one pass.
-  private static let rowsPerBatch = 512
-
-  public init(cache: CacheReader, model: GPT2, threads: Int, memoryBudget: Int = 512 << 20) {
+  public init(cache: CacheReader, model: GPT2, threads: Int, rowsPerPass: Int = 512) {
     self.cache = cache
     self.model = model
     self.threads = max(1, threads)
-    self.memoryBudget = memoryBudget
+    self.rowsPerPass = max(1, rowsPerPass)
   }
 
   /// Checks that the cache holds the arrays that sweeps cannot do without.
@@ -39,8 +33,11 @@ public struct PatchEngine: Sendable {
   public func requireHooks(of sweeps: [Sweep]) throws(PatchingError) {
     var needed: Set = [HookPoint(.finalNormalized)]
     for sweep in sweeps {
-      let needs = Needs(sweep, layers: model.config.layers, cache: cache)
-      needed.formUnion(needs.source.union(needs.receiving))
+      for layer in sweep.kind.isInBlock ? sweep.layers.map(Optional.some) : [nil] {
+        let hook = HookPoint(sweep.kind, layer: layer)
+        needed.formUnion([hook])
+        needed.formUnion(Entry(hook).streams(behind: hook, layers: model.config.layers))
+      }
     }
     let missing = model.config.hookPoints.filter {
       needed.contains($0) && cache.hookIndex($0.name) == nil
@@ -83,7 +80,7 @@ public struct PatchEngine: Sendable {
   /// - Parameters:
   ///   - prompts: the prompts of the cache.
   ///   - baselines: from `baselines(_:prompts:)`.
-  ///   - progress: called with the number of pairs done; one call at a time.
+  ///   - progress: called with the number of cells done, over all pairs; one call at a time.
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   /// - Precondition: the two prompts of each pair have equal length.
   public func run(
@@ -92,181 +89,190 @@ public struct PatchEngine: Sendable {
   ) throws -> SweepResult {
     let start = DispatchTime.now().uptimeNanoseconds
     let pairs = task.pairs
-    let positions = pairs.map { prompts[$0.clean].tokens.count }
-    let cells = sweep.cells(positions: positions.max() ?? 0, heads: model.config.heads)
-    let needs = Needs(sweep, layers: model.config.layers, cache: cache)
+    let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0
+    let cells = sweep.cells(positions: longest, heads: model.config.heads)
     var patched = [[Float?]](
       repeating: [Float?](repeating: nil, count: pairs.count), count: cells.count)
-
-    var next = 0
-    while next < pairs.count {
-      let group = nextGroup(from: next, positions: positions, needs: needs)
-      let first = next
-      let activations = try parallelMap(group.count, threads: threads) { offset in
-        let pair = pairs[first + offset]
-        let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
-        let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
-        return try PairActivations(
-          cache: cache, config: model.config,
-          source: direction == .denoise ? clean : corrupted,
-          receiving: direction == .denoise ? corrupted : clean, needs: needs)
-      }
-      var work: [Work] = []
-      for (index, activations) in zip(group, activations) {
-        for (number, cell) in cells.enumerated() {
-          guard let rows = activations.rows(of: cell) else { continue }
-          if rows.isEmpty {
-            patched[number][index] = baselines[index].receiving(direction)
-          } else {
-            work.append(
-              Work(cell: cell, number: number, pair: index, activations: activations, rows: rows))
-          }
-        }
-      }
-      let passes = batches(of: work)
-      let metrics = try parallelMap(
-        passes.count, threads: threads, with: { ForwardPass(model) },
-        { number, pass in try run(passes[number], sweep, task, pass) })
-      for (batch, metrics) in zip(passes, metrics) {
-        for (item, metric) in zip(batch, metrics) { patched[item.number][item.pair] = metric }
-      }
-      next = group.upperBound
-      progress(next)
-    }
+    let batches = batches(of: cells, pairs, prompts: prompts)
+    var done = 0
+    try parallelForEach(
+      batches.count, threads: threads, with: { PatchedPass(model) },
+      { number, pass in
+        try run(
+          batches[number], cells, sweep, task, direction: direction, prompts: prompts,
+          baselines: baselines, pass)
+      },
+      then: { results in
+        for result in results { patched[result.cell][result.pair] = result.metric }
+        done += results.count
+        progress(done)
+      })
     return SweepResult(
       sweep: sweep, direction: direction, cells: cells,
-      shape: sweep.shape(positions: positions.max() ?? 0, heads: model.config.heads),
+      shape: sweep.shape(positions: longest, heads: model.config.heads),
       patched: patched, baselines: baselines,
       seconds: Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9)
   }
 
-  /// One cell of one pair, with the positions that it patches.
-  private struct Work: Sendable {
-    let cell: Cell
-    /// The cell's number in the sweep.
-    let number: Int
+  /// The number of cells that a sweep has, over all pairs.
+  public func cellCount(of sweep: Sweep, _ pairs: [PatchingPair], prompts: [Prompt]) -> Int {
+    let lengths = pairs.map { prompts[$0.clean].tokens.count }
+    let cells = sweep.cells(positions: lengths.max() ?? 0, heads: model.config.heads)
+    return lengths.reduce(0) { count, length in
+      count + cells.count { $0.rows(length: length, firstDifference: 0) != nil }
+    }
+  }
+
+  /// Some cells of a pair, which run in the same pass.
+  private struct PairCells: Sendable {
     let pair: Int
-    let activations: PairActivations
-    let rows: Range<Int>
-
-    /// The first position that has to be computed.
-    var start: Int { activations.keyValues == nil ? 0 : rows.lowerBound }
-    var live: Int { activations.length - start }
+    var cells: [Int]
   }
 
-  /// Runs the cells of a batch, which share a hook, as one pass. Returns their metrics.
+  private struct CellMetric: Sendable {
+    let cell: Int
+    let pair: Int
+    let metric: Float
+  }
+
+  /// Runs a batch as one pass.
   private func run(
-    _ batch: [Work], _ sweep: Sweep, _ task: any PatchingTask, _ pass: ForwardPass
-  ) throws -> [Float] {
-    guard let first = batch.first else { return [] }
-    let width = model.config.width
-    let hook = sweep.hook(of: first.cell)
-    let plan = EntryPlan(hook, layers: model.config.layers)
-    try pass.enter(
-      batch.map {
-        PassSequence(
-          length: $0.activations.length, start: $0.start, prefix: $0.activations.keyValues)
-      }
-    ) { index, rows in
-      let item = batch[index]
-      let stream = item.activations.receiving(plan.stream).pointer
-      rows.update(from: stream + item.start * width, count: item.live * width)
-      guard let patchedRow = plan.patchedRow else { return }
-      let first = item.rows.lowerBound * width
-      let count = item.rows.count * width
-      let target = rows + (first - item.start * width)
-      let source = item.activations.source(hook).pointer + first
-      switch patchedRow {
-      case .source: target.update(from: source, count: count)
-      case .sourcePlus(let other):
-        pb_add(item.activations.receiving(other).pointer + first, source, target, count)
-      }
-    }
-    let hooks =
-      plan.patchedRow == nil
-      ? PassHooks(editing: [hook]) { activation in
-        for (index, item) in batch.enumerated() {
-          patch(activation.sequence(index), sweep.kind, item, item.activations.source(hook))
+    _ batch: [PairCells], _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
+    direction: Direction, prompts: [Prompt], baselines: [Baseline], _ pass: PatchedPass
+  ) throws -> [CellMetric] {
+    var metrics: [CellMetric] = []
+    var items: [PatchedRun] = []
+    var places: [(cell: Int, pair: Int)] = []
+    for part in batch {
+      let pair = task.pairs[part.pair]
+      let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
+      let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
+      let runs = PairRuns(
+        cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
+        receiving: direction == .denoise ? corrupted : clean)
+      let baseline = baselines[part.pair]
+      for number in part.cells {
+        switch try outcome(of: cells[number], sweep, runs) {
+        case .receiving:
+          metrics.append(
+            CellMetric(cell: number, pair: part.pair, metric: baseline.receiving(direction)))
+        case .source:
+          metrics.append(
+            CellMetric(cell: number, pair: part.pair, metric: baseline.source(direction)))
+        case .computed(let edit):
+          items.append(PatchedRun(runs: runs, edits: [edit]))
+          places.append((number, part.pair))
         }
-      } : .none
-    try pass.run(from: plan.entry, hooks: hooks)
-    return batch.enumerated().map { index, item in
-      let pair = task.pairs[item.pair]
-      let logits = pass.lastLogits(sequence: index, tokens: task.tokensRead(of: pair))
-      return task.metric(of: pair, logits: logits)
+      }
     }
+    var computed = places.map { baselines[$0.pair].receiving(direction) }
+    try pass.run(items) { number, row in
+      let pair = task.pairs[places[number].pair]
+      let logits = model.logits(ofNormalized: row, tokens: task.tokensRead(of: pair))
+      computed[number] = task.metric(of: pair, logits: logits)
+    }
+    for (place, metric) in zip(places, computed) {
+      metrics.append(CellMetric(cell: place.cell, pair: place.pair, metric: metric))
+    }
+    return metrics
   }
 
-  /// Puts the source run's values in the place of a cell's.
-  ///
-  /// - Parameters:
-  ///   - values: the live rows of the running pass, [live, …] or [H, live, T].
-  ///   - source: the same hook of the source run, all T positions.
-  private func patch(
-    _ values: UnsafeMutableBufferPointer<Float>, _ kind: HookKind, _ item: Work, _ source: Matrix
-  ) {
-    guard let base = values.baseAddress else { return }
-    let config = model.config
-    let length = item.activations.length
-    func copy(from sourceIndex: Int, to index: Int, _ count: Int) {
-      (base + index).update(from: source.pointer + sourceIndex, count: count)
-    }
-    let heads = item.cell.head.map { $0..<($0 + 1) } ?? 0..<config.heads
-    for position in item.rows {
-      let row = position - item.start
-      if kind == .pattern || kind == .attnScores {
-        for head in heads {
-          copy(
-            from: (head * length + position) * length, to: (head * item.live + row) * length, length
-          )
-        }
-      } else {
-        let unit = config.valueCount(of: kind, positions: 1)
-        let part = item.cell.head == nil ? unit : unit / config.heads
-        let offset = (item.cell.head ?? 0) * part
-        copy(from: position * unit + offset, to: row * unit + offset, part)
-      }
-    }
+  /// What becomes of a run that is patched.
+  private enum Outcome {
+    /// It stays as it is.
+    case receiving
+    /// It becomes the source run.
+    case source
+    case computed(Edit)
   }
 
-  /// Cells of the same layer, in runs of about `rowsPerBatch` rows; the longest passes come first.
-  private func batches(of work: [Work]) -> [[Work]] {
-    let byLayer = Dictionary(grouping: work) { $0.cell.layer ?? 0 }
-    return byLayer.keys.sorted().flatMap { layer in
-      var batches: [[Work]] = [[]]
-      var rows = 0
-      for item in byLayer[layer] ?? [] {
-        if rows > 0, rows + item.live > PatchEngine.rowsPerBatch {
+  private func outcome(of cell: Cell, _ sweep: Sweep, _ runs: PairRuns) throws -> Outcome {
+    guard let positions = cell.rows(length: runs.length, firstDifference: runs.firstDifference),
+      !positions.isEmpty
+    else { return .receiving }
+    let hook = sweep.hook(of: cell)
+    let source = try runs.array(.source, hook)
+    let edit = Edit(
+      hook: hook, positions: positions, head: cell.head, values: source, isOfSource: true)
+    let receiving = try runs.array(.receiving, hook)
+    if edit.equals(receiving, length: runs.length, config: model.config) { return .receiving }
+    if [.residPre, .residMid, .residPost].contains(hook.kind) {
+      let others = [runs.firstDifference..<positions.lowerBound, positions.upperBound..<runs.length]
+      let isSource = others.allSatisfy { rows in
+        Edit(hook: hook, positions: rows, values: source, isOfSource: true)
+          .equals(receiving, length: runs.length, config: model.config)
+      }
+      if isSource { return .source }
+    }
+    return .computed(edit)
+  }
+
+  /// Cells of neighbouring pairs in batches of about `rowsPerPass` rows, and at least two batches a
+  /// thread, so that none is idle for long.
+  private func batches(of cells: [Cell], _ pairs: [PatchingPair], prompts: [Prompt])
+    -> [[PairCells]]
+  {
+    func rows(_ cell: Cell, _ pair: Int) -> Int? {
+      let (clean, corrupted) = (prompts[pairs[pair].clean], prompts[pairs[pair].corrupted])
+      let first = PairRuns.firstDifference(clean.tokens, corrupted.tokens)
+      return cell.rows(length: clean.tokens.count, firstDifference: first).map {
+        $0.isEmpty ? 0 : clean.tokens.count - $0.lowerBound
+      }
+    }
+    var total = 0
+    for pair in pairs.indices {
+      for cell in cells { total += rows(cell, pair) ?? 0 }
+    }
+    let limit = min(rowsPerPass, max(1, total / (2 * threads)))
+    var batches: [[PairCells]] = [[]]
+    var size = 0
+    for pair in pairs.indices {
+      var part = PairCells(pair: pair, cells: [])
+      for (number, cell) in cells.enumerated() {
+        guard let rows = rows(cell, pair) else { continue }
+        if size > 0, size + rows > limit {
+          batches[batches.count - 1].append(part)
           batches.append([])
-          rows = 0
+          part.cells = []
+          size = 0
         }
-        batches[batches.count - 1].append(item)
-        rows += item.live
+        part.cells.append(number)
+        size += rows
       }
-      return batches
+      batches[batches.count - 1].append(part)
     }
-  }
-
-  /// As many pairs as fit the memory budget, at least one.
-  private func nextGroup(from first: Int, positions: [Int], needs: Needs) -> Range<Int> {
-    var end = first
-    var bytes = 0
-    while end < positions.count {
-      bytes += needs.bytes(positions: positions[end], config: model.config)
-      if end > first, bytes > memoryBudget { break }
-      end += 1
-    }
-    return first..<end
+    return batches
   }
 }
 
-extension PairActivations {
-  /// The positions that a cell patches and that can matter: empty if none can, nil if the prompt
-  /// has no such position.
-  func rows(of cell: Cell) -> Range<Int>? {
-    guard let position = cell.position else { return firstDifference..<length }
+extension Cell {
+  /// The positions that it patches and that can matter: empty if none can, nil if the prompt has no
+  /// such position.
+  func rows(length: Int, firstDifference: Int) -> Range<Int>? {
+    guard let position else { return firstDifference..<length }
     let index = position < 0 ? length + position : position
     guard index >= 0, index < length else { return nil }
     return index < firstDifference ? index..<index : index..<(index + 1)
+  }
+}
+
+extension Entry {
+  /// The receiving run's arrays that a pass entered here starts from.
+  fileprivate func streams(behind hook: HookPoint, layers: Int) -> [HookPoint] {
+    var streams: [HookPoint] = []
+    switch self {
+    case .attention(let layer):
+      streams = [HookPoint(.residPre, layer: layer)]
+      if hook.kind == .embed || hook.kind == .posEmbed {
+        streams += [HookPoint(.embed), HookPoint(.posEmbed)]
+      }
+    case .mlp(let layer):
+      streams = [HookPoint(hook.kind == .attnOut ? .residPre : .residMid, layer: layer)]
+    case .after(let layer):
+      streams = [HookPoint(hook.kind == .mlpOut ? .residMid : .residPost, layer: layer)]
+    case .final: return [HookPoint(.residPost, layer: layers - 1)]
+    }
+    let next = (hook.layer ?? 0) + 1
+    return next < layers ? streams + [HookPoint(.residPre, layer: next)] : streams
   }
 }

@@ -13,6 +13,11 @@ public struct Baseline: Sendable, Equatable {
     direction == .denoise ? corrupted : clean
   }
 
+  /// The run whose activations are put in.
+  public func source(_ direction: Direction) -> Float {
+    direction == .denoise ? clean : corrupted
+  }
+
   /// clean − corrupted: what all effects are measured by.
   public var gap: Double { Double(clean) - Double(corrupted) }
 }
@@ -51,6 +56,9 @@ public struct SweepResult: Sendable {
   public func pairs(of cell: Int) -> [Int] {
     patched[cell].indices.filter { patched[cell][$0] != nil }
   }
+
+  /// The number of patched runs: cells of every pair that has their positions.
+  public var cellCount: Int { cells.indices.reduce(0) { $0 + pairs(of: $1).count } }
 
   /// The mean metric of the patched runs; nil if no pair has such a position.
   public func meanPatched(cell: Int) -> Double? {

@@ -54,15 +54,15 @@ final class CachedRuns: Sendable {
     cache = try CacheReader(directory: path)
   }
 
-  func engine(threads: Int = 2, memoryBudget: Int = 512 << 20) -> PatchEngine {
-    PatchEngine(cache: cache, model: model, threads: threads, memoryBudget: memoryBudget)
+  func engine(threads: Int = 2, rowsPerPass: Int = 512) -> PatchEngine {
+    PatchEngine(cache: cache, model: model, threads: threads, rowsPerPass: rowsPerPass)
   }
 
   func run(
     _ sweep: Sweep, _ task: any PatchingTask, _ direction: Direction, threads: Int = 2,
-    memoryBudget: Int = 512 << 20
+    rowsPerPass: Int = 512
   ) throws -> SweepResult {
-    let engine = engine(threads: threads, memoryBudget: memoryBudget)
+    let engine = engine(threads: threads, rowsPerPass: rowsPerPass)
     return try engine.run(
       sweep, task, direction: direction, prompts: prompts,
       baselines: try engine.baselines(task, prompts: prompts))

@@ -4,33 +4,21 @@ import CKernels
 ///
 /// A pass carries the rows of many sequences side by side, without padding: row r of a [R, D]
 /// buffer belongs to one position of one sequence, and a matrix product takes all rows at once.
-/// Positions mix in attention only. A pass may begin at the tokens, or at any block with residual
-/// rows from elsewhere; a sequence may begin at any position, if the keys and values before it are
-/// given. It is deliberately not parallel inside: run several passes on several threads.
+/// Positions mix in attention only. What a row becomes does not depend on the rows beside it, to the
+/// last bit. It is deliberately not parallel inside: run several passes on several threads.
 ///
 /// Letters: R rows of the batch, D width, H heads, K head width, M MLP width, V vocabulary, T
 /// positions of a sequence. One pass is used by one thread at a time.
 public final class ForwardPass {
-  /// Where a pass goes on from.
-  public enum Entry: Sendable, Equatable, Comparable {
-    /// The residual rows are a block's input, hook_resid_pre.
-    case block(Int)
-    /// The residual rows are the input of a block's MLP half, hook_resid_mid.
-    case mlp(Int)
-    /// The residual rows are the last block's output.
-    case final
-  }
-
   public let model: GPT2
   private let config: ModelConfig
   private let scratch = MultiplyScratch()
 
-  private var sequences: [PassSequence] = []
   /// First row of each sequence, and R. [B + 1]
   private var rowStart = [0]
-  /// First value of each sequence's [H, live, T] scores, and the number of all. [B + 1]
+  /// First value of each sequence's [H, T, T] scores, and the number of all. [B + 1]
   private var scoreStart = [0]
-  private var rows: Int { rowStart[sequences.count] }
+  private var rows: Int { rowStart[rowStart.count - 1] }
 
   private let residual = PassBuffer()  // [R, D]
   private let normalized = PassBuffer()  // [R, D]
@@ -38,11 +26,11 @@ public final class ForwardPass {
   private let q = PassBuffer()  // [R, H·K]
   private let k = PassBuffer()  // [R, H·K]
   private let v = PassBuffer()  // [R, H·K]
-  private let scores = PassBuffer()  // by sequence [H, live, T]
+  private let scores = PassBuffer()  // by sequence [H, T, T]
   private let z = PassBuffer()  // [R, H·K]
   private let branch = PassBuffer()  // [R, D]
   private let mlp = PassBuffer()  // [R, M]
-  private let packedKeys = PassBuffer()  // the keys of one head, in tiles [K, 16]
+  private let attention: CausalAttention
   private let perHead = PassBuffer()  // [R, H, D]
   private let perHeadScale = PassBuffer()  // [R, H]
   private let logits = PassBuffer()  // [R, V]
@@ -50,6 +38,7 @@ public final class ForwardPass {
   public init(_ model: GPT2) {
     self.model = model
     config = model.config
+    attention = CausalAttention(model.config)
   }
 
   /// Runs whole sequences from their tokens to ln_final.
@@ -57,32 +46,7 @@ public final class ForwardPass {
   /// - Throws: `PassError`, or what a hook throws.
   public func run(tokens: [[Int32]], hooks: PassHooks = .none) throws {
     try embed(tokens, hooks)
-    try run(from: .block(0), hooks: hooks)
-  }
-
-  /// Prepares a pass that does not begin at the tokens: `fill` is called with the number of each
-  /// sequence and its [live, D] rows of the residual stream to fill in. `run(from:)` goes on.
-  public func enter(
-    _ sequences: [PassSequence], fill: (Int, UnsafeMutablePointer<Float>) throws -> Void
-  ) throws {
-    layOut(sequences)
-    let stream = residual.need(rows * config.width)
-    for index in sequences.indices {
-      try fill(index, stream + rowStart[index] * config.width)
-    }
-  }
-
-  /// Goes on from the residual rows to ln_final.
-  public func run(from entry: Entry, hooks: PassHooks = .none) throws {
-    var next = config.layers
-    switch entry {
-    case .block(let layer): next = layer
-    case .mlp(let layer):
-      try mlpHalf(layer, hooks)
-      next = layer + 1
-    case .final: break
-    }
-    for layer in next..<max(next, config.layers) {
+    for layer in 0..<config.layers {
       try attentionHalf(layer, hooks)
       try mlpHalf(layer, hooks)
     }
@@ -95,15 +59,14 @@ public final class ForwardPass {
     return model.logits(ofNormalized: last, tokens: tokens)
   }
 
-  /// Computes the logits of all live rows, [R, V], once a pass has run; those of one sequence are
-  /// [live, V].
+  /// Computes the logits of all positions of a sequence, [T, V], once a pass has run.
   public func allLogits(sequence: Int) -> UnsafeBufferPointer<Float> {
-    let live = sequences[sequence].live
-    let out = logits.need(live * config.vocabulary)
+    let length = rowStart[sequence + 1] - rowStart[sequence]
+    let out = logits.need(length * config.vocabulary)
     model.unembedding.apply(
-      normalized.pointer + rowStart[sequence] * config.width, rows: live, into: out,
+      normalized.pointer + rowStart[sequence] * config.width, rows: length, into: out,
       scratch: scratch)
-    return UnsafeBufferPointer(start: out, count: live * config.vocabulary)
+    return UnsafeBufferPointer(start: out, count: length * config.vocabulary)
   }
 
   // The stages, in the order of the pass.
@@ -118,7 +81,7 @@ public final class ForwardPass {
         throw PassError.unknownToken(token, vocabulary: config.vocabulary)
       }
     }
-    layOut(tokens.map { PassSequence(length: $0.count) })
+    layOut(tokens.map(\.count))
     let width = config.width
     let stream = residual.need(rows * width)  // token embeddings [R, D], then the stream
     let positions = branch.need(rows * width)  // [R, D]
@@ -156,7 +119,7 @@ public final class ForwardPass {
     try visit(hooks, .attnScores, layer, scores.pointer)
     causalSoftmax()
     try visit(hooks, .pattern, layer, scores.pointer)
-    mixValues(layer)
+    mixValues()
     try visit(hooks, .z, layer, z.pointer)
 
     let output = branch.need(rows * config.width)  // [R, D]
@@ -273,59 +236,43 @@ public final class ForwardPass {
     return inputs
   }
 
-  /// q · k / √K of every head, [H, live, T] for each sequence; -infinity for later positions.
+  /// q · k / √K of every head, [H, T, T] for each sequence; -infinity for later positions.
   private func attentionScores(_ layer: Int) {
-    let (heads, headWidth, stride) = (
-      config.heads, config.headWidth, config.heads * config.headWidth
-    )
-    let divisor = config.attentionDivisor(layer: layer)
-    let out = scores.need(scoreStart[sequences.count])
-    for (index, sequence) in sequences.enumerated() {
-      let (live, length) = (sequence.live, sequence.length)
-      let first = rowStart[index] * stride
-      let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
-      for head in 0..<heads {
-        let column = head * headWidth
-        if let keys = sequence.prefix?.keys[layer] {
-          pb_pack_keys(keys.pointer + column, stride, sequence.start, headWidth, packed, 0)
-        }
-        pb_pack_keys(k.pointer + first + column, stride, live, headWidth, packed, sequence.start)
-        pb_attention_scores(
-          q.pointer + first + column, stride, live, sequence.start, headWidth, packed, divisor,
-          out + scoreStart[index] + head * live * length)
-      }
+    let out = scores.need(scoreStart[scoreStart.count - 1])
+    forEachHead { head, first, length, start in
+      attention.scores(
+        head: head, layer: layer, q: q.pointer + first, first: 0, count: length,
+        keys: .init(own: k.pointer + first, ownCount: length), into: out + start)
     }
   }
 
   /// The attention patterns, in the place of the scores.
   private func causalSoftmax() {
-    for (index, sequence) in sequences.enumerated() {
-      for head in 0..<config.heads {
-        let values = scores.pointer + scoreStart[index] + head * sequence.live * sequence.length
-        pb_causal_softmax(values, sequence.live, sequence.start, values)
-      }
+    forEachHead { _, _, length, start in
+      let values = scores.pointer + start
+      attention.softmax(values, first: 0, count: length, into: values)
     }
   }
 
   /// z [R, H·K]: each head's values, weighed by its pattern.
-  private func mixValues(_ layer: Int) {
-    let (headWidth, stride) = (config.headWidth, config.heads * config.headWidth)
-    let out = z.need(rows * stride)
-    out.update(repeating: 0, count: rows * stride)
-    for (index, sequence) in sequences.enumerated() {
-      let (live, length, start) = (sequence.live, sequence.length, sequence.start)
-      let first = rowStart[index] * stride
+  private func mixValues() {
+    let out = z.need(rows * config.heads * config.headWidth)
+    forEachHead { head, first, length, start in
+      attention.mix(
+        head: head, pattern: scores.pointer + start, first: 0, count: length,
+        values: .init(own: v.pointer + first, ownCount: length), into: out + first)
+    }
+  }
+
+  /// Calls `body` with a head, the first value of a sequence's rows in q, k, v and z, its number of
+  /// positions, and the first value of its [T, T] scores of that head.
+  private func forEachHead(_ body: (Int, Int, Int, Int) -> Void) {
+    for index in 0..<rowStart.count - 1 {
+      let length = rowStart[index + 1] - rowStart[index]
       for head in 0..<config.heads {
-        let column = head * headWidth
-        let pattern = scores.pointer + scoreStart[index] + head * live * length
-        if let values = sequence.prefix?.values[layer] {
-          pb_attention_mix(
-            pattern, length, live, start, values.pointer + column, stride, 0, start, headWidth,
-            out + first + column, stride)
-        }
-        pb_attention_mix(
-          pattern, length, live, start, v.pointer + first + column, stride, start, live, headWidth,
-          out + first + column, stride)
+        body(
+          head, rowStart[index] * config.heads * config.headWidth, length,
+          scoreStart[index] + head * length * length)
       }
     }
   }
@@ -362,14 +309,12 @@ public final class ForwardPass {
     }
   }
 
-  private func layOut(_ sequences: [PassSequence]) {
-    self.sequences = sequences
+  private func layOut(_ lengths: [Int]) {
     rowStart = [0]
     scoreStart = [0]
-    for sequence in sequences {
-      rowStart.append(rowStart[rowStart.count - 1] + sequence.live)
-      scoreStart.append(
-        scoreStart[scoreStart.count - 1] + config.heads * sequence.live * sequence.length)
+    for length in lengths {
+      rowStart.append(rowStart[rowStart.count - 1] + length)
+      scoreStart.append(scoreStart[scoreStart.count - 1] + config.heads * length * length)
     }
   }
 
