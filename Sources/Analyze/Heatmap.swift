@@ -134,21 +134,27 @@ struct Heatmap {
   }
 }
 
-/// The cells with the largest effects, with bars of up to twenty characters.
-func topCells(of result: SweepResult, count: Int, labels: ColumnLabels) -> [String] {
+/// The cells with the largest effects, with bars of up to twenty characters. From two pairs on, what
+/// follows the patched metric is the standard error of its mean difference to the unpatched one, and
+/// q, the share of false discoveries to expect among cells that are as clear.
+func topCells(
+  of result: SweepResult, _ statistics: SweepStatistics, count: Int, labels: ColumnLabels
+) -> [String] {
   let ranked = result.cells.indices
     .compactMap { index in result.ratioOfMeans(cell: index).map { (index, $0) } }
     .filter { $0.1 != 0 }
     .sorted { abs($0.1) > abs($1.1) }
     .prefix(count)
   guard !ranked.isEmpty else { return ["no cell has any effect"] }
-  var table = Table([.left, .right, .right, .left])
-  table.add(["top cells", "effect", "patched", ""])
+  var table = Table([.left, .right, .right, .right, .right, .left])
+  table.add(["top cells", "effect", "patched", "± s.e.", "q", ""])
   for (index, effect) in ranked {
     let length = min(20, Int((abs(effect).isFinite ? min(abs(effect), 1) : 0) * 20))
     table.add([
       labels.name(of: result.cells[index]), signed(effect, 4),
       result.meanPatched(cell: index).map { signed($0, 4) } ?? "",
+      statistics.cells[index].standardError.map { fixed($0, 4) } ?? "",
+      statistics.q[index].map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? "",
       String(repeating: effect < 0 ? "▒" : "█", count: length),
     ])
   }

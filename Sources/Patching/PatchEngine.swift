@@ -47,52 +47,60 @@ public struct PatchEngine: Sendable {
     }
   }
 
-  /// The metric of the clean and the corrupted run of every pair, from the cached final residual.
+  /// The metrics of the clean and the corrupted run of every pair, from the cached final rows; by
+  /// metric and pair.
   ///
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
-  public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [Baseline] {
+  public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
+    let reader = MetricReader(model: model, metrics: task.metrics)
+    let pairs = task.pairs
+    let values = try parallelMap(pairs.count, threads: threads) { number in
+      let pair = pairs[number]
+      let clean = try finalRow(of: pair.clean, prompts)
+      let corrupted = try finalRow(of: pair.corrupted, prompts)
+      return reader.values(of: pair, rows: clean + corrupted, clean: clean)
+    }
+    return task.metrics.indices.map { metric in
+      values.map { Baseline(clean: $0[0][metric], corrupted: $0[1][metric]) }
+    }
+  }
+
+  /// The row [D] of ln_final.hook_normalized at the last position of a prompt.
+  private func finalRow(of prompt: Int, _ prompts: [Prompt]) throws -> [Float] {
     let hook = HookPoint(.finalNormalized)
     guard let index = cache.hookIndex(hook.name) else {
       throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
     }
-    return try task.pairs.map { pair in
-      func metric(of prompt: Int) throws -> Float {
-        let rows = try cache.read(hook: index, prompt: prompt)  // [T, D]
-        let count = prompts[prompt].tokens.count * model.config.width
-        guard count > 0, rows.count == count else {
-          throw CacheError.wrongCount(
-            hook: hook.name, prompt: prompt, expected: rows.count, given: count)
-        }
-        let last = count - model.config.width
-        let logits = rows.withUnsafeBufferPointer { buffer in
-          buffer.baseAddress.map {
-            model.logits(ofNormalized: $0 + last, tokens: task.tokensRead(of: pair))
-          }
-        }
-        return task.metric(of: pair, logits: logits ?? [])
-      }
-      return Baseline(clean: try metric(of: pair.clean), corrupted: try metric(of: pair.corrupted))
+    let rows = try cache.read(hook: index, prompt: prompt)  // [T, D]
+    let count = prompts[prompt].tokens.count * model.config.width
+    guard count > 0, rows.count == count else {
+      throw CacheError.wrongCount(
+        hook: hook.name, prompt: prompt, expected: rows.count, given: count)
     }
+    return Array(rows.suffix(model.config.width))
   }
 
-  /// Runs every cell of a sweep on every pair of a task.
+  /// Runs every cell of a sweep on every pair of a task. Returns a result a metric.
   ///
   /// - Parameters:
   ///   - prompts: the prompts of the cache.
-  ///   - baselines: from `baselines(_:prompts:)`.
+  ///   - baselines: from `baselines(_:prompts:)`, by metric and pair.
   ///   - progress: called with the number of cells done, over all pairs; one call at a time.
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   /// - Precondition: the two prompts of each pair have equal length.
   public func run(
     _ sweep: Sweep, _ task: any PatchingTask, direction: Direction, prompts: [Prompt],
-    baselines: [Baseline], progress: (Int) -> Void = { _ in }
-  ) throws -> SweepResult {
+    baselines: [[Baseline]], progress: (Int) -> Void = { _ in }
+  ) throws -> [SweepResult] {
     let start = DispatchTime.now().uptimeNanoseconds
     let pairs = task.pairs
     let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0
     let cells = sweep.cells(positions: longest, heads: model.config.heads)
-    var patched = [[Float?]](
-      repeating: [Float?](repeating: nil, count: pairs.count), count: cells.count)
+    let metrics = task.metrics
+    var patched = metrics.map { _ in
+      [[Float?]](repeating: [Float?](repeating: nil, count: pairs.count), count: cells.count)
+    }
+    var unchanged = 0
     let batches = batches(of: cells, pairs, prompts: prompts)
     var done = 0
     try parallelForEach(
@@ -103,15 +111,23 @@ public struct PatchEngine: Sendable {
           baselines: baselines, pass)
       },
       then: { results in
-        for result in results { patched[result.cell][result.pair] = result.metric }
+        for result in results {
+          for metric in metrics.indices {
+            patched[metric][result.cell][result.pair] = result.values[metric]
+          }
+          if result.isUnchanged { unchanged += 1 }
+        }
         done += results.count
         progress(done)
       })
-    return SweepResult(
-      sweep: sweep, direction: direction, cells: cells,
-      shape: sweep.shape(positions: longest, heads: model.config.heads),
-      patched: patched, baselines: baselines,
-      seconds: Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9)
+    let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+    return metrics.indices.map { metric in
+      SweepResult(
+        sweep: sweep, direction: direction, metric: metrics[metric].name, cells: cells,
+        shape: sweep.shape(positions: longest, heads: model.config.heads),
+        patched: patched[metric], baselines: baselines[metric], unchanged: unchanged,
+        seconds: seconds)
+    }
   }
 
   /// The number of cells that a sweep has, over all pairs.
@@ -129,18 +145,21 @@ public struct PatchEngine: Sendable {
     var cells: [Int]
   }
 
-  private struct CellMetric: Sendable {
+  private struct CellValues: Sendable {
     let cell: Int
     let pair: Int
-    let metric: Float
+    /// By metric.
+    let values: [Float]
+    /// Whether the patch put in what was there.
+    let isUnchanged: Bool
   }
 
   /// Runs a batch as one pass.
   private func run(
     _ batch: [PairCells], _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
-    direction: Direction, prompts: [Prompt], baselines: [Baseline], _ pass: PatchedPass
-  ) throws -> [CellMetric] {
-    var metrics: [CellMetric] = []
+    direction: Direction, prompts: [Prompt], baselines: [[Baseline]], _ pass: PatchedPass
+  ) throws -> [CellValues] {
+    var results: [CellValues] = []
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
     for part in batch {
@@ -150,31 +169,44 @@ public struct PatchEngine: Sendable {
       let runs = PairRuns(
         cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
         receiving: direction == .denoise ? corrupted : clean)
-      let baseline = baselines[part.pair]
+      func note(_ number: Int, _ value: (Baseline) -> Float, isUnchanged: Bool) {
+        results.append(
+          CellValues(
+            cell: number, pair: part.pair, values: baselines.map { value($0[part.pair]) },
+            isUnchanged: isUnchanged))
+      }
       for number in part.cells {
         switch try outcome(of: cells[number], sweep, runs) {
-        case .receiving:
-          metrics.append(
-            CellMetric(cell: number, pair: part.pair, metric: baseline.receiving(direction)))
-        case .source:
-          metrics.append(
-            CellMetric(cell: number, pair: part.pair, metric: baseline.source(direction)))
+        case .receiving: note(number, { $0.receiving(direction) }, isUnchanged: true)
+        case .source: note(number, { $0.source(direction) }, isUnchanged: false)
         case .computed(let edit):
           items.append(PatchedRun(runs: runs, edits: [edit]))
           places.append((number, part.pair))
         }
       }
     }
-    var computed = places.map { baselines[$0.pair].receiving(direction) }
+    var finalRows = [[Float]?](repeating: nil, count: items.count)
     try pass.run(items) { number, row in
-      let pair = task.pairs[places[number].pair]
-      let logits = model.logits(ofNormalized: row, tokens: task.tokensRead(of: pair))
-      computed[number] = task.metric(of: pair, logits: logits)
+      finalRows[number] = Array(UnsafeBufferPointer(start: row, count: model.config.width))
     }
-    for (place, metric) in zip(places, computed) {
-      metrics.append(CellMetric(cell: place.cell, pair: place.pair, metric: metric))
+    let reader = MetricReader(model: model, metrics: task.metrics)
+    for pair in batch.map(\.pair) {
+      let own = places.indices.filter { places[$0].pair == pair }
+      let reached = own.filter { finalRows[$0] != nil }
+      var values = own.map { _ in baselines.map { $0[pair].receiving(direction) } }
+      if !reached.isEmpty {
+        let read = reader.values(
+          of: task.pairs[pair], rows: reached.flatMap { finalRows[$0] ?? [] },
+          clean: try finalRow(of: task.pairs[pair].clean, prompts))
+        let byPlace = Dictionary(uniqueKeysWithValues: zip(reached, read))
+        for (index, place) in own.enumerated() { values[index] = byPlace[place] ?? values[index] }
+      }
+      for (place, values) in zip(own, values) {
+        results.append(
+          CellValues(cell: places[place].cell, pair: pair, values: values, isUnchanged: false))
+      }
     }
-    return metrics
+    return results
   }
 
   /// What becomes of a run that is patched.
@@ -197,7 +229,9 @@ public struct PatchEngine: Sendable {
     let receiving = try runs.array(.receiving, hook)
     if edit.equals(receiving, length: runs.length, config: model.config) { return .receiving }
     if [.residPre, .residMid, .residPost].contains(hook.kind) {
-      let others = [runs.firstDifference..<positions.lowerBound, positions.upperBound..<runs.length]
+      let others = [
+        runs.firstDifference..<positions.lowerBound, positions.upperBound..<runs.length,
+      ]
       let isSource = others.allSatisfy { rows in
         Edit(hook: hook, positions: rows, values: source, isOfSource: true)
           .equals(receiving, length: runs.length, config: model.config)

@@ -15,6 +15,8 @@ public enum PatchingError: ReportableError, Equatable {
   /// No pair is long enough to have a position.
   case noSuchPosition(Int, longest: Int)
   case unknownToken(pair: String, token: Int32, vocabulary: Int)
+  /// Whole forward passes gave other metrics than the sweep.
+  case notReproduced(largest: Float)
 
   public var description: String {
     switch self {
@@ -50,6 +52,9 @@ public enum PatchingError: ReportableError, Equatable {
         + "to \(longest - 1), or -\(longest) to -1 from the end"
     case .unknownToken(let pair, let token, let vocabulary):
       "the answers of pair \(pair) name token \(token), and the vocabulary has \(vocabulary)"
+    case .notReproduced(let largest):
+      "whole forward passes differ from the sweep by up to \(largest), more than rounding explains; "
+        + "do not use this result: check the cache with `analyze audit`, and report the case"
     }
   }
 
@@ -58,6 +63,7 @@ public enum PatchingError: ReportableError, Equatable {
     case .cannotPatch, .noHeads, .positionGivenTwice, .noSuchPosition: .usage
     case .hooksNotCached: .configuration
     case .unaligned, .noPairs, .unknownToken: .badData
+    case .notReproduced: .software
     }
   }
 }

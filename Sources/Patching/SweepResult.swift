@@ -34,12 +34,16 @@ public struct SweepResult: Sendable {
 
   public let sweep: Sweep
   public let direction: Direction
+  /// The metric's name.
+  public let metric: String
   public let cells: [Cell]
   /// The lengths of `sweep.axisNames`; `cells` run through them, the last one fastest.
   public let shape: [Int]
   /// By cell and pair; nil where a pair has no such position.
   public let patched: [[Float?]]
   public let baselines: [Baseline]
+  /// The number of patched runs whose patch put in what was there.
+  public let unchanged: Int
   /// Wall time of the sweep, reading the cache included.
   public let seconds: Double
 

@@ -162,7 +162,9 @@ import Testing
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
     var generator = SeededGenerator(seed: 3)
     let tokens: [[Int32]] = (1...30).map { length in
-      (0..<length).map { _ in Int32.random(in: 0..<Int32(model.config.vocabulary), using: &generator) }
+      (0..<length).map { _ in
+        Int32.random(in: 0..<Int32(model.config.vocabulary), using: &generator)
+      }
     }
     let hooks = Set(model.config.hookPoints)
     let together = try activations(ForwardPass(model), tokens, hooks)

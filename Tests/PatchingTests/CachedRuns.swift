@@ -65,7 +65,7 @@ final class CachedRuns: Sendable {
     let engine = engine(threads: threads, rowsPerPass: rowsPerPass)
     return try engine.run(
       sweep, task, direction: direction, prompts: prompts,
-      baselines: try engine.baselines(task, prompts: prompts))
+      baselines: try engine.baselines(task, prompts: prompts))[0]
   }
 }
 
@@ -74,7 +74,7 @@ final class CachedRuns: Sendable {
 struct ReferencePairs {
   let arrays: ReferenceArrays
   let tokens: [[Int32]]
-  let task: LogitDifferenceTask
+  let task: AnswerTask
 
   init(_ folder: String) throws {
     arrays = try ReferenceArrays("\(folder)/patching.safetensors")
@@ -89,6 +89,6 @@ struct ReferencePairs {
           clean: 2 * index, corrupted: 2 * index + 1, answer: answers[0], wrongAnswer: answers[1]))
     }
     self.tokens = tokens
-    task = LogitDifferenceTask(pairs: pairs)
+    task = AnswerTask(pairs: pairs)
   }
 }

@@ -53,10 +53,10 @@ public final class ForwardPass {
     try finish(hooks)
   }
 
-  /// The logits of some tokens at the last position of a sequence, once a pass has run.
-  public func lastLogits(sequence: Int, tokens: [Int32]) -> [Float] {
-    let last = normalized.pointer + (rowStart[sequence + 1] - 1) * config.width  // [D]
-    return model.logits(ofNormalized: last, tokens: tokens)
+  /// The row [D] of ln_final.hook_normalized at the last position of a sequence, once a pass has run.
+  /// Valid until the next run.
+  public func lastRow(sequence: Int) -> UnsafePointer<Float> {
+    UnsafePointer(normalized.pointer + (rowStart[sequence + 1] - 1) * config.width)
   }
 
   /// Computes the logits of all positions of a sequence, [T, V], once a pass has run.
