@@ -9,6 +9,7 @@ import Terminal
 
 extension Direction: ExpressibleByArgument {}
 extension SweepAxis: ExpressibleByArgument {}
+extension PatchSource: ExpressibleByArgument {}
 
 extension Resampling.Statistic: ExpressibleByArgument {}
 
@@ -63,9 +64,9 @@ struct PatchCommand: ParsableCommand {
   @Option(
     name: .long,
     help: """
-      One cell for each layer and position (pos), head (head), position and head (head-pos), or one \
-      a layer (all); by default pos for the residual stream and its writers, head inside attention, \
-      all elsewhere.
+      One cell for each layer and position (pos), head (head), position and head (head-pos), head \
+      and two positions of a pattern (head-dest-src), single value (neuron), or one a layer (all); \
+      by default pos for the residual stream and its writers, head inside attention, all elsewhere.
       """)
   var by: SweepAxis?
 
@@ -78,6 +79,20 @@ struct PatchCommand: ParsableCommand {
     name: .long, help: "Which run is patched: the corrupted one (denoise) or the clean one (noise)."
   )
   var direction: Direction = .denoise
+
+  @Option(
+    name: .long,
+    help: """
+      What is put in: the other run's activations (other), zeros (zero), or the mean of that \
+      direction's source prompts over all positions (mean) or at each position (mean-pos). With \
+      --direction noise, the last three are ablations of the clean run.
+      """)
+  var source: PatchSource = .otherRun
+
+  @Option(
+    name: .long,
+    help: "How many neighbouring layers a cell patches at once, from layer - window/2 on.")
+  var window = 1
 
   @Option(
     name: .long, parsing: .singleValue,
@@ -179,7 +194,7 @@ struct PatchCommand: ParsableCommand {
     var before = 0
     for sweep in sweeps {
       let result = try engine.run(
-        sweep, task, direction: direction, prompts: prompts, baselines: baselines
+        sweep, task, direction: direction, source: source, prompts: prompts, baselines: baselines
       ) { done in
         progress.update(done: before + done)
       }
@@ -229,7 +244,7 @@ struct PatchCommand: ParsableCommand {
       layers[point.kind, default: []].formUnion(point.layer.map { [$0] } ?? [])
     }
     return try order.map { kind in
-      try Sweep(kind, layers: (layers[kind] ?? []).sorted(), by: by, position: pos)
+      try Sweep(kind, layers: (layers[kind] ?? []).sorted(), by: by, position: pos, window: window)
     }
   }
 

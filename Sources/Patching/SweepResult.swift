@@ -34,6 +34,7 @@ public struct SweepResult: Sendable {
 
   public let sweep: Sweep
   public let direction: Direction
+  public let source: PatchSource
   /// The metric's name.
   public let metric: String
   public let cells: [Cell]

@@ -240,8 +240,9 @@ import Testing
   {
     let sweep = try Sweep(.residPre, layers: [0], by: .all)
     return SweepResult(
-      sweep: sweep, direction: direction, metric: "logit-diff",
-      cells: sweep.cells(positions: 1, heads: 1), shape: [1], patched: patched,
+      sweep: sweep, direction: direction, source: .otherRun, metric: "logit-diff",
+      cells: sweep.cells(
+        positions: 1, config: try ModelConfig(directory: ReferenceArrays.path("odd"))), shape: [1], patched: patched,
       baselines: baselines, unchanged: 0, seconds: 0)
   }
 
