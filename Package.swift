@@ -49,7 +49,7 @@ let package = Package(
     module("Parallel", []),
     module("CacheFormat", ["FileIO", "Parallel", "CKernels", "CLZ4", crypto]),
     module("Model", ["FileIO", "Parallel", "CKernels", "COpenBLAS", crypto]),
-    module("Patching", ["Model", "CacheFormat", "FileIO", "Parallel"]),
+    module("Patching", ["Model", "CacheFormat", "FileIO", "Parallel", crypto]),
     module("Terminal", ["FileIO", argumentParser]),
 
     .executableTarget(
@@ -81,7 +81,9 @@ let package = Package(
       "CacheFormatTests", ["CacheFormat", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
     tests("ModelTests", ["Model", "FileIO", "TestSupport"], resources: [.copy("Fixtures")]),
-    tests("PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"]),
+    tests(
+      "PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"],
+      resources: [.copy("Fixtures")]),
     tests(
       "CommandTests",
       ["Capture", "Analyze", "CacheDump", "Model", "CacheFormat", "FileIO", "TestSupport"]),

@@ -45,6 +45,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--longest", type=int, default=60, help="at most the model's context")
     parser.add_argument("--pairs", type=int, default=4, help="pairs of the sweeps (default 4)")
     parser.add_argument("--pair-tokens", type=int, default=15)
+    parser.add_argument("--differ-at", type=int, help="where all pairs differ, BOS counted")
+    parser.add_argument("--direction", choices=["denoise", "noise"], action="append")
+    parser.add_argument("--sweep", action="append", help="such as resid_pre (default all)")
     parser.add_argument("--time-prompts", type=int, default=64)
     parser.add_argument("--time-tokens", type=int, default=15)
     parser.add_argument("--batch", type=int, default=8, help="prompts a run_with_cache")
@@ -95,7 +98,10 @@ def main() -> int:
                 if part == "hooks":
                     parts.compare_hooks(bench, weights, texts)
                 elif part == "sweeps":
-                    parts.compare_sweeps(bench, weights, args.pairs, args.pair_tokens)
+                    parts.compare_sweeps(
+                        bench, weights, args.pairs, args.pair_tokens, args.differ_at,
+                        args.direction or ["denoise", "noise"], args.sweep or parts.SWEEPS,
+                    )  # fmt: skip
                 else:
                     parts.compare_times(
                         bench, weights, args.time_prompts, args.time_tokens, args.batch,

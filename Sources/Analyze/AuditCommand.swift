@@ -60,7 +60,6 @@ struct AuditCommand: ParsableCommand {
   @OptionGroup var io: AccessOption
 
   func run() throws {
-    BLAS.useCallingThreadOnly()
     let reader = try CacheReader(directory: cache, access: io.access)
     let prompts = try reader.prompts()
     let segments = reader.plan.segmentRanges(tokenCounts: prompts.map(\.tokens.count))
@@ -89,7 +88,7 @@ struct AuditCommand: ParsableCommand {
     let report = AuditReport(
       audit: audit, cache: reader.directory, model: reader.plan.model.name,
       segments: chosen.count, allSegments: segments.count, prompts: audited, seed: seed,
-      kernel: BLAS.kernelName, capturedKernel: reader.plan.kernel,
+      kernel: Linear.arithmetic, capturedKernel: reader.plan.kernel,
       isRounded: reader.plan.elementType != .f32)
     if json {
       print(try report.json())
@@ -148,7 +147,7 @@ private struct SegmentRerun: Sendable {
     self.reader = reader
     self.model = model
     self.prompts = prompts
-    hasSameKernels = BLAS.kernelName == reader.plan.kernel
+    hasSameKernels = Linear.arithmetic == reader.plan.kernel
     let known = Set(model.config.hookPoints)
     var columns: [HookPoint: Int] = [:]
     for (column, hook) in reader.plan.hooks.enumerated() {

@@ -26,11 +26,13 @@ struct ColumnLabels {
     var parts: [String] = []
     if let layer = cell.layer { parts.append("L\(layer)") }
     if let head = cell.head { parts.append("H\(head)") }
+    if let neuron = cell.neuron { parts.append("N\(neuron)") }
     if let position = cell.position {
       parts.append("pos \(position)")
-      if axis == .position || axis == .headPosition, let piece = piece(position) {
+      if [.position, .headPosition, .headEdge].contains(axis), let piece = piece(position) {
         parts.append(piece)
       }
+      if let key = cell.key { parts.append("← \(key) \(piece(key) ?? "")") }
     } else {
       parts.append("all positions")
     }
@@ -51,15 +53,19 @@ struct Heatmap {
     rows = stride(from: 0, to: effects.count, by: max(1, columns)).map { first in
       let cell = result.cells[first]
       var label = cell.layer.map { "L\($0)" } ?? result.sweep.kind.rawValue
-      if result.sweep.axis == .headPosition { label += " pos \(cell.position ?? 0)" }
+      if result.sweep.axis == .headEdge { label += " H\(cell.head ?? 0)" }
+      if [.headPosition, .headEdge].contains(result.sweep.axis) {
+        label += " pos \(cell.position ?? 0)"
+      }
       return (label, Array(effects[first..<min(first + columns, effects.count)]))
     }
     switch result.sweep.axis {
-    case .position:
+    case .position, .headEdge:
       let numbers = (0..<columns).map(String.init)
       let pieces = (0..<columns).map { labels.piece($0) ?? "" }
       header = pieces.contains { !$0.isEmpty } ? [numbers, pieces] : [numbers]
     case .head, .headPosition: header = [(0..<columns).map { "H\($0)" }]
+    case .neuron: header = [(0..<columns).map(String.init)]
     case .all: header = [["effect"]]
     }
   }
@@ -134,21 +140,27 @@ struct Heatmap {
   }
 }
 
-/// The cells with the largest effects, with bars of up to twenty characters.
-func topCells(of result: SweepResult, count: Int, labels: ColumnLabels) -> [String] {
+/// The cells with the largest effects, with bars of up to twenty characters. From two pairs on, what
+/// follows the patched metric is the standard error of its mean difference to the unpatched one, and
+/// q, the share of false discoveries to expect among cells that are as clear.
+func topCells(
+  of result: SweepResult, _ statistics: SweepStatistics, count: Int, labels: ColumnLabels
+) -> [String] {
   let ranked = result.cells.indices
     .compactMap { index in result.ratioOfMeans(cell: index).map { (index, $0) } }
     .filter { $0.1 != 0 }
     .sorted { abs($0.1) > abs($1.1) }
     .prefix(count)
   guard !ranked.isEmpty else { return ["no cell has any effect"] }
-  var table = Table([.left, .right, .right, .left])
-  table.add(["top cells", "effect", "patched", ""])
+  var table = Table([.left, .right, .right, .right, .right, .left])
+  table.add(["top cells", "effect", "patched", "± s.e.", "q", ""])
   for (index, effect) in ranked {
     let length = min(20, Int((abs(effect).isFinite ? min(abs(effect), 1) : 0) * 20))
     table.add([
       labels.name(of: result.cells[index]), signed(effect, 4),
       result.meanPatched(cell: index).map { signed($0, 4) } ?? "",
+      statistics.cells[index].standardError.map { fixed($0, 4) } ?? "",
+      statistics.q[index].map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? "",
       String(repeating: effect < 0 ? "▒" : "█", count: length),
     ])
   }

@@ -9,10 +9,24 @@ import Terminal
 
 extension Direction: ExpressibleByArgument {}
 extension SweepAxis: ExpressibleByArgument {}
+extension PatchSource: ExpressibleByArgument {}
 
-/// What is read from the logits of a run.
-enum MetricName: String, ExpressibleByArgument, CaseIterable {
-  case logitDiff = "logit-diff"
+extension Resampling.Statistic: ExpressibleByArgument {}
+
+/// How many patched runs are run again by brute force.
+enum CheckCount: ExpressibleByArgument {
+  case some(Int)
+  case all
+
+  init?(argument: String) {
+    if argument == "all" {
+      self = .all
+    } else if let count = Int(argument), count > 0 {
+      self = .some(count)
+    } else {
+      return nil
+    }
+  }
 }
 
 struct PatchCommand: ParsableCommand {
@@ -21,10 +35,14 @@ struct PatchCommand: ParsableCommand {
     abstract: "Activation patching: which activations carry the answer from one run to the other.",
     discussion: """
       Every cell puts one activation of the clean run into the corrupted run (denoise), or the other \
-      way round (noise), and measures logit[answer] - logit[wrong answer] at the last position. \
-      Effects are normalised by the gap between the two runs: denoising 0 is no effect and 1 full \
-      recovery, noising 0 is no harm and -1 an answer as in the corrupted run. The ratio of the mean \
-      differences over all pairs is shown first; the mean of the pairs' own ratios is in the files.
+      way round (noise), and measures the logits at the last position. Effects are normalised by the \
+      gap between the two runs: denoising 0 is no effect and 1 full recovery, noising 0 is no harm \
+      and -1 an answer as in the corrupted run. The ratio of the mean differences over all pairs is \
+      shown first; the mean of the pairs' own ratios is in the files.
+
+      Metrics: logit-diff is logit[answer] - logit[wrong answer]; prob, logprob and loss are the \
+      answer's probability, its logarithm and the negative of that; kl is KL(clean run || run) over \
+      the vocabulary; rank is the number of tokens with a larger logit than the answer.
       """)
 
   @Option(name: .long, help: "The cache that capture wrote.")
@@ -46,9 +64,9 @@ struct PatchCommand: ParsableCommand {
   @Option(
     name: .long,
     help: """
-      One cell for each layer and position (pos), head (head), position and head (head-pos), or one \
-      a layer (all); by default pos for the residual stream and its writers, head inside attention, \
-      all elsewhere.
+      One cell for each layer and position (pos), head (head), position and head (head-pos), head \
+      and two positions of a pattern (head-dest-src), single value (neuron), or one a layer (all); \
+      by default pos for the residual stream and its writers, head inside attention, all elsewhere.
       """)
   var by: SweepAxis?
 
@@ -62,8 +80,41 @@ struct PatchCommand: ParsableCommand {
   )
   var direction: Direction = .denoise
 
-  @Option(name: .long, help: "What is measured.")
-  var metric: MetricName = .logitDiff
+  @Option(
+    name: .long,
+    help: """
+      What is put in: the other run's activations (other), zeros (zero), or the mean of that \
+      direction's source prompts over all positions (mean) or at each position (mean-pos). With \
+      --direction noise, the last three are ablations of the clean run.
+      """)
+  var source: PatchSource = .otherRun
+
+  @Option(
+    name: .long,
+    help: "How many neighbouring layers a cell patches at once, from layer - window/2 on.")
+  var window = 1
+
+  @Option(
+    name: .long, parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      What is measured, several separated by commas: \
+      \(AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")).
+      """, valueName: "names"))
+  var metric: [String] = [AnswerMetric.logitDiff.rawValue]
+
+  @Option(
+    name: .long, defaultAsFlag: CheckCount.some(32),
+    help: ArgumentHelp(
+      "Run so many cells, or all, again as whole forward passes, and show the largest difference.",
+      valueName: "n|all"))
+  var verify: CheckCount?
+
+  @Option(name: .long, help: "Seed of the bootstrap, of sampled p-values and of --verify.")
+  var seed: UInt64 = 0
+
+  @Option(name: .long, help: "Sign patterns drawn for a p-value where there are over 12 pairs.")
+  var permutations: UInt32 = 1000
 
   @Option(
     name: .long,
@@ -90,10 +141,30 @@ struct PatchCommand: ParsableCommand {
   func validate() throws {
     guard top >= 0 else { throw ValidationError("--top must not be negative.") }
     guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
+    guard permutations <= 10_000_000 else {
+      throw ValidationError("--permutations takes 10 million at the most.")
+    }
+    _ = try metrics()
+  }
+
+  private func metrics() throws -> [AnswerMetric] {
+    let names = metric.flatMap {
+      $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    }
+    let metrics = try names.map { name in
+      guard let metric = AnswerMetric(rawValue: name) else {
+        let known = AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")
+        throw ValidationError("There is no metric '\(name)'; there are \(known).")
+      }
+      return metric
+    }
+    guard Set(metrics).count == metrics.count else {
+      throw ValidationError("--metric names a metric twice.")
+    }
+    return metrics
   }
 
   func run() throws {
-    BLAS.useCallingThreadOnly()
     let clock = Stopwatch()
     let reader = try CacheReader(directory: cache, access: io.access)
     let prompts = try reader.prompts()
@@ -110,31 +181,48 @@ struct PatchCommand: ParsableCommand {
     if let out { try PatchReport.makeDirectory(out) }
     let loading = clock.lap()
 
-    let task = LogitDifferenceTask(pairs: selection.pairs)
+    let metrics = try metrics()
+    let task = AnswerTask(pairs: selection.pairs, metrics: metrics)
     let baselines = try engine.baselines(task, prompts: prompts)
+    let cellCount = sweeps.reduce(0) {
+      $0 + engine.cellCount(of: $1, task.pairs, prompts: prompts)
+    }
     var progress = Progress(
-      "patching", unit: "pairs", total: selection.pairs.count * sweeps.count,
+      "patching", unit: "cells", total: cellCount,
       quiet: quiet || json)
-    var results: [SweepResult] = []
-    for (number, sweep) in sweeps.enumerated() {
-      results.append(
-        try engine.run(
-          sweep, task, direction: direction, prompts: prompts, baselines: baselines
-        ) { done in
-          progress.update(done: number * selection.pairs.count + done)
-        })
+    var results: [[SweepResult]] = []
+    var before = 0
+    for sweep in sweeps {
+      let result = try engine.run(
+        sweep, task, direction: direction, source: source, prompts: prompts, baselines: baselines
+      ) { done in
+        progress.update(done: before + done)
+      }
+      before += result[0].cellCount
+      results.append(result)
     }
     let sweeping = clock.lap()
 
+    let checks: [BruteForceCheck]? = try verify.map { count in
+      try results.map { result in
+        let wanted = if case .some(let count) = count { count } else { Int.max }
+        return try engine.check(result, task, prompts: prompts, count: wanted, seed: seed)
+      }
+    }
     let report = PatchReport(
       command: CommandLine.arguments, cache: reader, direction: direction,
-      metric: metric.rawValue, selection: selection, baselines: baselines, results: results,
+      metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
+      resampling: Resampling(seed: seed, permutations: permutations), checks: checks,
       timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: threads))
     if let out { try report.write(to: out) }
     if json {
       print(try report.json())
     } else {
-      printReport(report, prompts: prompts, heads: gpt2.config.heads)
+      printReport(report, prompts: prompts)
+    }
+    if let checks, !checks.allSatisfy(\.isWithinTolerance) {
+      throw PatchingError.notReproduced(
+        largest: checks.flatMap(\.largestDifference).reduce(0) { $0.isNaN || $0 > $1 ? $0 : $1 })
     }
   }
 
@@ -156,22 +244,26 @@ struct PatchCommand: ParsableCommand {
       layers[point.kind, default: []].formUnion(point.layer.map { [$0] } ?? [])
     }
     return try order.map { kind in
-      try Sweep(kind, layers: (layers[kind] ?? []).sorted(), by: by, position: pos)
+      try Sweep(kind, layers: (layers[kind] ?? []).sorted(), by: by, position: pos, window: window)
     }
   }
 
-  private func printReport(_ report: PatchReport, prompts: [Prompt], heads: Int) {
+  private func printReport(_ report: PatchReport, prompts: [Prompt]) {
     let style = Style.forStandardOutput()
     for line in report.heading(style) { print(line) }
-    for result in report.results {
-      print()
-      print(style.bold(report.title(of: result)))
-      let labels = ColumnLabels(result, pairs: report.selection.pairs, prompts: prompts)
-      for line in Heatmap(result, labels: labels).lines(style: style) { print(line) }
-      if top > 0 {
+    for (number, sweep) in report.results.enumerated() {
+      for result in sweep {
         print()
-        for line in topCells(of: result, count: top, labels: labels) { print(line) }
+        print(style.bold(report.title(of: result)))
+        let labels = ColumnLabels(result, pairs: report.selection.pairs, prompts: prompts)
+        for line in Heatmap(result, labels: labels).lines(style: style) { print(line) }
+        if top > 0 {
+          print()
+          let statistics = report.statistics(of: result, threads: threads)
+          for line in topCells(of: result, statistics, count: top, labels: labels) { print(line) }
+        }
       }
+      for line in report.notes(onSweep: number) { print(line) }
     }
     print()
     print(style.faint(report.caution))

@@ -17,22 +17,36 @@ struct PatchReport {
   let command: [String]
   let cache: CacheReader
   let direction: Direction
-  let metric: String
+  /// Names; the first one is the one that warnings are about.
+  let metrics: [String]
   let selection: TaskSelection
-  let baselines: [Baseline]
-  let results: [SweepResult]
+  /// By metric and pair.
+  let baselines: [[Baseline]]
+  /// By sweep and metric.
+  let results: [[SweepResult]]
+  let resampling: Resampling
+  /// By sweep, where cells were run again by brute force.
+  let checks: [BruteForceCheck]?
   let timing: Timing
+
+  private var first: [Baseline] { baselines[0] }
 
   // In words.
 
   func heading(_ style: Style) -> [String] {
     let plan = cache.plan
     var lines = [
-      style.bold("\(metric) of \(counted(baselines.count, "pair")), \(direction.rawValue)")
-        + "  (\(plan.model.name), weights \(plan.weights), \(BLAS.kernelName) kernels)",
-      "clean \(signed(mean(\.clean), 4))   corrupted \(signed(mean(\.corrupted), 4))   "
-        + "effect = \(formula)",
+      style.bold(
+        "\(metrics.joined(separator: ", ")) of \(counted(first.count, "pair")), \(direction.rawValue)"
+      )
+        + "  (\(plan.model.name), weights \(plan.weights), \(Linear.arithmetic) kernels)"
     ]
+    for (name, baselines) in zip(metrics, baselines) {
+      lines.append(
+        (metrics.count > 1 ? "\(name): " : "")
+          + "clean \(signed(mean(baselines, \.clean), 4))   "
+          + "corrupted \(signed(mean(baselines, \.corrupted), 4))   effect = \(formula)")
+    }
     lines += warnings
     return lines
   }
@@ -42,11 +56,39 @@ struct PatchReport {
     let axes = sweep.axisNames.joined(separator: " × ")
     let place =
       switch (sweep.axis, sweep.position) {
-      case (.position, _), (.headPosition, _): ""
+      case (.position, _), (.headPosition, _), (.headEdge, _): ""
       case (_, let position?): ", position \(position)"
       default: ", all positions"
       }
-    return sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)") + place
+    let source = result.source == .otherRun ? "" : ", source \(result.source.rawValue)"
+    let window = sweep.window == 1 ? "" : ", windows of \(sweep.window) layers"
+    return sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)") + place + source + window
+      + (metrics.count > 1 ? "  \(result.metric)" : "")
+  }
+
+  /// What is to be known of a sweep besides its numbers.
+  func notes(onSweep number: Int) -> [String] {
+    guard let result = results[number].first else { return [] }
+    var lines: [String] = []
+    if result.unchanged > 0 {
+      lines.append(
+        "\(result.unchanged) of \(counted(result.cellCount, "patch", "patches")) put in what was there "
+          + "already; their effect is 0")
+    }
+    if let check = checks?[number] {
+      let differences = zip(metrics, check.largestDifference).map { name, difference in
+        (metrics.count > 1 ? "\(name) " : "") + "\(difference)"
+      }
+      lines.append(
+        "verified \(counted(check.runs, "patch", "patches")) by whole forward passes: largest "
+          + "difference \(differences.joined(separator: ", "))")
+    }
+    return lines
+  }
+
+  /// The statistics of the differences patched − unpatched of every cell.
+  func statistics(of result: SweepResult, threads: Int) -> SweepStatistics {
+    SweepStatistics(result, resampling: resampling, threads: threads)
   }
 
   private var formula: String {
@@ -74,8 +116,9 @@ struct PatchReport {
       let names = pairs.prefix(5).map(selection.name(of:)).joined(separator: ", ")
       let more = pairs.count > 5 ? ", …" : ""
       lines.append(
-        "warning: \(pairs.count) of \(baselines.count) pairs \(what) (pair \(names)\(more))")
+        "warning: \(pairs.count) of \(first.count) pairs \(what) (pair \(names)\(more))")
     }
+    let baselines = first
     let gaps = baselines.map { abs($0.gap) }
     let meanGap = gaps.reduce(0, +) / Double(max(1, gaps.count))
     add(
@@ -87,9 +130,11 @@ struct PatchReport {
     add(
       baselines.indices.filter { gaps[$0] >= SweepResult.smallestGap && gaps[$0] < meanGap / 10 },
       "have a gap of less than a tenth of the mean")
-    add(
-      baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
-      "give the same answer clean and corrupted")
+    if metrics[0] == AnswerMetric.logitDiff.name {
+      add(
+        baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
+        "give the same answer clean and corrupted")
+    }
     if selection.unaligned > 0 {
       lines.append("left out: \(counted(selection.unaligned, "pair")) of unequal length")
     }
@@ -105,7 +150,7 @@ struct PatchReport {
     return lines
   }
 
-  private func mean(_ value: KeyPath<Baseline, Float>) -> Double {
+  private func mean(_ baselines: [Baseline], _ value: KeyPath<Baseline, Float>) -> Double {
     baselines.reduce(0) { $0 + Double($1[keyPath: value]) } / Double(max(1, baselines.count))
   }
 
@@ -133,8 +178,8 @@ struct PatchReport {
 
   /// One row a cell and pair.
   private func csv() -> String {
-    var text = "hook,layer,head,pos,pair,clean,corrupted,patched,effect\n"
-    for result in results {
+    var text = "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron\n"
+    for result in results.joined() {
       for (number, cell) in result.cells.enumerated() {
         let site = [
           result.sweep.hook(of: cell).name, field(cell.layer), field(cell.head),
@@ -142,9 +187,10 @@ struct PatchReport {
         ].joined(separator: ",")
         for (pair, patched) in result.patched[number].enumerated() {
           guard let patched, let effect = result.effect(cell: number, pair: pair) else { continue }
-          let baseline = baselines[pair]
+          let baseline = result.baselines[pair]
           text += "\(site),\(selection.numbers[pair]),\(baseline.clean),\(baseline.corrupted),"
-          text += "\(patched),\(effect)\n"
+          text += "\(patched),\(effect),\(result.metric),"
+          text += "\(field(cell.key)),\(field(cell.neuron))\n"
         }
       }
     }
@@ -163,8 +209,8 @@ struct PatchReport {
   private var file: File {
     let plan = cache.plan
     return File(
-      tool: toolVersion, command: command, direction: direction.rawValue, metric: metric,
-      normalisation: formula, kernel: BLAS.kernelName,
+      tool: toolVersion, command: command, direction: direction.rawValue, metric: metrics[0],
+      normalisation: formula, kernel: Linear.arithmetic,
       cache: .init(
         directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
         tokenizer: plan.model.tokenizerDigest, promptFile: plan.promptFileDigest,
@@ -173,21 +219,40 @@ struct PatchReport {
       pairs: selection.pairs.enumerated().map { index, pair in
         .init(
           index: selection.numbers[index], id: pair.id, clean: pair.clean,
-          corrupted: pair.corrupted, cleanMetric: finite(Double(baselines[index].clean)),
-          corruptedMetric: finite(Double(baselines[index].corrupted)))
+          corrupted: pair.corrupted, cleanMetric: finite(Double(first[index].clean)),
+          corruptedMetric: finite(Double(first[index].corrupted)))
       },
-      baselines: .init(clean: finite(mean(\.clean)), corrupted: finite(mean(\.corrupted))),
-      sweeps: results.map { result in
-        let cells = result.cells.indices
-        return .init(
-          hook: result.sweep.kind.shortName, layers: result.sweep.layers,
-          position: result.sweep.position, axes: result.sweep.axisNames, shape: result.shape,
-          metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
-          effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
-          effectMeanOfRatios: cells.map { result.meanOfRatios(cell: $0).flatMap(finite) },
-          pairs: cells.map { result.pairs(of: $0).count }, seconds: result.seconds)
+      baselines: means(first),
+      metrics: Dictionary(
+        uniqueKeysWithValues: zip(metrics, baselines).map { ($0, means($1)) }),
+      sweeps: results.enumerated().flatMap { number, sweep in
+        sweep.enumerated().map { sweepArrays($1, checks?[number], metric: $0) }
       },
       timing: timing)
+  }
+
+  private func means(_ baselines: [Baseline]) -> Means {
+    Means(
+      clean: finite(mean(baselines, \.clean)), corrupted: finite(mean(baselines, \.corrupted)))
+  }
+
+  private func sweepArrays(
+    _ result: SweepResult, _ check: BruteForceCheck?, metric: Int
+  ) -> SweepArrays {
+    let cells = result.cells.indices
+    let statistics = statistics(of: result, threads: timing.threads)
+    return SweepArrays(
+      hook: result.sweep.kind.shortName, metricName: result.metric, source: result.source.rawValue,
+      window: result.sweep.window, layers: result.sweep.layers,
+      position: result.sweep.position, axes: result.sweep.axisNames, shape: result.shape,
+      metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
+      effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
+      effectMeanOfRatios: cells.map { result.meanOfRatios(cell: $0).flatMap(finite) },
+      difference: statistics.json, pairs: cells.map { result.pairs(of: $0).count },
+      unchanged: result.unchanged,
+      verified: check.map {
+        .init(runs: $0.runs, largestDifference: finite(Double($0.largestDifference[metric])))
+      }, seconds: result.seconds)
   }
 
   /// JSON has no word for NaN and infinity: they become null, and the warnings name the pairs.
@@ -204,6 +269,7 @@ struct PatchReport {
     let warnings: [String]
     let pairs: [Pair]
     let baselines: Means
+    let metrics: [String: Means]
     let sweeps: [SweepArrays]
     let timing: Timing
   }
@@ -225,12 +291,23 @@ struct PatchReport {
 
   private struct SweepArrays: Encodable {
     let hook: String
+    let metricName: String
+    let source: String
+    let window: Int
     let layers: [Int]
     let position: Int?
     let axes: [String]
     let shape: [Int]
     let metric, effect, effectMeanOfRatios: [Double?]
+    let difference: SweepStatistics.Columns
     let pairs: [Int]
+    let unchanged: Int
+    let verified: Verified?
     let seconds: Double
+  }
+
+  private struct Verified: Encodable {
+    let runs: Int
+    let largestDifference: Double?
   }
 }

@@ -18,6 +18,7 @@ struct ArraySet: Sendable {
   let values: [[Float]]
   var bytes: Int { prompts * ArraySet.bytesPerPrompt }
 
+  /// The arrays of a prompt depend on the seed and its number, not on how many prompts there are.
   init(prompts: Int, seed: UInt64) {
     self.prompts = prompts
     values = ArraySet.counts.enumerated().map { hook, count in
@@ -25,7 +26,7 @@ struct ArraySet: Sendable {
       all.withUnsafeMutableBufferPointer { buffer in
         nonisolated(unsafe) let buffer = buffer
         onThreads(prompts) { prompt in
-          var noise = Noise(seed: seed &+ UInt64(hook * prompts + prompt))
+          var noise = Noise(seed: seed, stream: UInt64(prompt * ArraySet.hooks.count + hook))
           let part = UnsafeMutableBufferPointer(
             rebasing: buffer[prompt * count..<(prompt + 1) * count])
           ArraySet.fill(part, hook: hook, &noise)
@@ -77,20 +78,35 @@ struct ArraySet: Sendable {
   }
 }
 
-/// Normal numbers, by Box and Muller's method over SplitMix64.
-struct Noise {
+/// SplitMix64.
+struct SplitMix64: RandomNumberGenerator {
   private var state: UInt64
-  private var spare: Float?
 
-  init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 1 }
+  init(seed: UInt64) { state = seed }
 
-  private mutating func uniform() -> Float {
+  mutating func next() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state
     z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
     z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-    return Float((z ^ z >> 31) >> 40) / 16_777_216
+    return z ^ z >> 31
   }
+}
+
+/// Normal numbers, by Box and Muller's method.
+struct Noise {
+  private var random: SplitMix64
+  private var spare: Float?
+
+  /// Streams of one seed start at places of the generator that have nothing to do with each other:
+  /// neighbouring states would give the same numbers, one place later.
+  init(seed: UInt64, stream: UInt64) {
+    var seeds = SplitMix64(seed: seed)
+    var starts = SplitMix64(seed: seeds.next() ^ stream)
+    random = SplitMix64(seed: starts.next())
+  }
+
+  private mutating func uniform() -> Float { Float(random.next() >> 40) / 16_777_216 }
 
   mutating func normal() -> Float {
     if let last = spare {

@@ -7,7 +7,7 @@ struct BenchmarkCommand: ParsableCommand {
     abstract: "Measures Patchbay's own parts beside what the machine could do at most.",
     version: toolVersion,
     subcommands: [
-      StoreCommand.self, HooksCommand.self, PassCommand.self, DiskCommand.self,
+      StoreCommand.self, ArraysCommand.self, HooksCommand.self, PassCommand.self, DiskCommand.self,
     ])
 }
 

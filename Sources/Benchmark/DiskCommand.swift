@@ -18,7 +18,7 @@ struct DiskCommand: ParsableCommand {
   func run() throws {
     let path = "\(directory)/patchbay-bench-\(ProcessInfo.processInfo.processIdentifier)"
     // Noise, which no layer below can compress or leave out.
-    var noise = Noise(seed: 1)
+    var noise = Noise(seed: 1, stream: 0)
     let block = (0..<250_000).map { _ in noise.normal() }
     let rates = try (0..<runs).map { _ in
       defer { unlink(path) }

@@ -22,7 +22,6 @@ struct PassCommand: ParsableCommand {
   var runs = 3
 
   func run() throws {
-    BLAS.useCallingThreadOnly()
     let directory = try locateModel(model)
     let tokenizer = try Tokenizer(directory: directory)
     let gpt2 = try GPT2(directory: directory, processing: .transformerlens, threads: threads)
@@ -60,7 +59,7 @@ struct PassCommand: ParsableCommand {
         }
     }
     if let error = failure.withLock({ $0 }) { throw error }
-    print("\(machineLine()), \(BLAS.kernelName) kernels, \(threads) threads")
+    print("\(machineLine()), \(Linear.arithmetic) kernels, \(threads) threads")
     print(
       "forward pass over \(texts.count) prompts, \(total) tokens, \(batchTokens) at once: "
         + "\(significant(median(Array(rates.dropFirst())), 4)) tokens/s")

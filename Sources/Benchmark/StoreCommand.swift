@@ -4,6 +4,28 @@ import Foundation
 import Synchronization
 import Terminal
 
+/// Speed of one way to keep arrays; nil is what does not apply to it.
+struct StoreFigures: Encodable {
+  var bytesRatio: Double?
+  /// On one thread.
+  var writeGBs: Double?
+  /// Reading all arrays of one prompt: median and 99th percentile.
+  var randomP50Us: Double?
+  var randomP99Us: Double?
+  /// Reading every array, hook after hook.
+  var scan1GBs: Double?
+  var scan2GBs: Double?
+
+  enum CodingKeys: String, CodingKey {
+    case bytesRatio = "bytes_ratio"
+    case writeGBs = "write_gbs"
+    case randomP50Us = "random_p50_us"
+    case randomP99Us = "random_p99_us"
+    case scan1GBs = "scan1_gbs"
+    case scan2GBs = "scan2_gbs"
+  }
+}
+
 /// Writing, random reading and scanning of a cache, beside copying the same bytes.
 struct StoreCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -11,6 +33,8 @@ struct StoreCommand: ParsableCommand {
 
   @Option(name: .long, help: "Prompts of 258 kB.")
   var prompts = 2000
+  @Option(name: .long, help: "Of the random values.")
+  var seed: UInt64 = 1
   @Option(name: .long, help: "Runs, of which the median counts.")
   var runs = 5
   @Option(name: .long, help: "Where the cache is written; a RAM disk leaves the disk out of it.")
@@ -22,64 +46,48 @@ struct StoreCommand: ParsableCommand {
 
   struct Figures: Encodable {
     var machine = machineLine()
-    var memcpy1GBs = 0.0
-    var memcpy2GBs = 0.0
-    var decodeKernelsGBs = 0.0
-    var checksumGBs = 0.0
-    var bytesRatio = 0.0
-    var writeGBs = 0.0
-    var randomP50Us = 0.0
-    var randomP99Us = 0.0
-    var scan1GBs = 0.0
-    var scan2GBs = 0.0
+    var copy: StoreFigures
+    var kernels: StoreFigures
+    var checksumGBs: Double
+    var store = StoreFigures()
     var scan1UncheckedGBs = 0.0
 
     enum CodingKeys: String, CodingKey {
-      case machine
-      case memcpy1GBs = "memcpy1_gbs"
-      case memcpy2GBs = "memcpy2_gbs"
-      case decodeKernelsGBs = "decode_kernels_gbs"
+      case machine, copy, kernels, store
       case checksumGBs = "checksum_gbs"
-      case bytesRatio = "bytes_ratio"
-      case writeGBs = "write_gbs"
-      case randomP50Us = "random_p50_us"
-      case randomP99Us = "random_p99_us"
-      case scan1GBs = "scan1_gbs"
-      case scan2GBs = "scan2_gbs"
       case scan1UncheckedGBs = "scan1_unchecked_gbs"
     }
   }
 
   func run() throws {
-    let set = ArraySet(prompts: prompts, seed: 1)
+    let set = ArraySet(prompts: prompts, seed: seed)
     if let keep { return try write(set, to: keep) }
     let folder = "\(directory)/patchbay-bench-\(ProcessInfo.processInfo.processIdentifier)"
     try FileManager.default.createDirectory(
       atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
 
-    var figures = Figures()
-    let ceilings = Ceilings(set, runs: runs)
-    figures.memcpy1GBs = (ceilings.copy[1] ?? 0) / 1e9
-    figures.memcpy2GBs = (ceilings.copy[2] ?? 0) / 1e9
-    figures.decodeKernelsGBs = ceilings.decode / 1e9
-    figures.checksumGBs = ceilings.checksum / 1e9
+    var random = SplitMix64(seed: seed)
+    let order = (0..<400).map { _ in Int.random(in: 0..<prompts, using: &random) }
+    let ceilings = Ceilings(set, order: order, runs: runs)
+    var figures = Figures(
+      copy: ceilings.copy, kernels: ceilings.kernels, checksumGBs: ceilings.checksumGBs)
 
     let cache = folder + "/cache"
-    figures.writeGBs = try median(
+    figures.store.writeGBs = try median(
       (0..<runs).map { _ in
         try? FileManager.default.removeItem(atPath: cache)
         return Double(set.bytes) / (try seconds { try write(set, to: cache) }) / 1e9
       })
     let reader = try CacheReader(directory: cache)
-    figures.bytesRatio = Double(reader.summary().segmentFileBytes) / Double(set.bytes)
-    figures.scan1GBs = try scan(set, reader, threads: 1)
-    figures.scan2GBs = try scan(set, reader, threads: 2)
+    figures.store.bytesRatio = Double(reader.summary().segmentFileBytes) / Double(set.bytes)
+    figures.store.scan1GBs = try scan(set, reader, threads: 1)
+    figures.store.scan2GBs = try scan(set, reader, threads: 2)
     figures.scan1UncheckedGBs = try scan(
       set, try CacheReader(directory: cache, checksums: false), threads: 1)
-    let latencies = try randomReads(reader)
-    figures.randomP50Us = quantile(latencies, 0.5)
-    figures.randomP99Us = quantile(latencies, 0.99)
+    let latencies = try randomReads(reader, order: order)
+    figures.store.randomP50Us = quantile(latencies, 0.5)
+    figures.store.randomP99Us = quantile(latencies, 0.99)
 
     if json {
       let encoder = JSONEncoder()
@@ -143,43 +151,39 @@ struct StoreCommand: ParsableCommand {
     return median(Array(rates.dropFirst()))
   }
 
-  /// Microseconds to read all three arrays of a prompt, of 400 prompts in random order, twice.
-  private func randomReads(_ reader: CacheReader) throws -> [Double] {
-    var noise = SystemRandomNumberGenerator()
-    let order = (0..<400).map { _ in Int.random(in: 0..<prompts, using: &noise) }
+  /// Microseconds to read all three arrays of a prompt, in random order.
+  private func randomReads(_ reader: CacheReader, order: [Int]) throws -> [Double] {
     var values = ArraySet.counts.map { [Float](repeating: 0, count: $0) }
-    var latencies: [Double] = []
-    for _ in 0..<2 {
-      latencies = try order.map { prompt in
-        try seconds {
-          for hook in ArraySet.hooks.indices {
-            try values[hook].withUnsafeMutableBufferPointer {
-              try reader.read(hook: hook, prompt: prompt, into: $0)
-            }
-          }
-        } * 1e6
+    return try secondOfTwoPasses(order) { prompt in
+      for hook in ArraySet.hooks.indices {
+        try values[hook].withUnsafeMutableBufferPointer {
+          try reader.read(hook: hook, prompt: prompt, into: $0)
+        }
       }
     }
-    return latencies
   }
 
   private func show(_ figures: Figures, bytes: Int) {
     print(figures.machine)
     print("\(prompts) prompts, \(byteSize(bytes)), medians of \(runs) runs, in \(directory)")
     var table = Table([.left, .right])
-    func row(_ name: String, _ value: Double, _ unit: String) {
+    func row(_ name: String, _ value: Double?, _ unit: String) {
+      guard let value else { return }
       table.add([name, "\(significant(value, 3)) \(unit)"])
     }
-    row("copy, 1 thread", figures.memcpy1GBs, "GB/s")
-    row("copy, 2 threads", figures.memcpy2GBs, "GB/s")
-    row("LZ4 decoding and bit shuffle back, warm", figures.decodeKernelsGBs, "GB/s")
-    row("CRC-32C, warm", figures.checksumGBs, "GB/s")
-    row("bytes stored / bytes", figures.bytesRatio, "")
-    row("write, 1 thread", figures.writeGBs, "GB/s")
-    row("a random prompt, checked: p50", figures.randomP50Us, "µs")
-    row("a random prompt, checked: p99", figures.randomP99Us, "µs")
-    row("scan, 1 thread, checked", figures.scan1GBs, "GB/s")
-    row("scan, 2 threads, checked", figures.scan2GBs, "GB/s")
+    row("copy, 1 thread", figures.copy.scan1GBs, "GB/s")
+    row("copy, 2 threads", figures.copy.scan2GBs, "GB/s")
+    row("copy of a random prompt: p50", figures.copy.randomP50Us, "µs")
+    row("LZ4 and bit shuffle, in cache: encoding, 1 thread", figures.kernels.writeGBs, "GB/s")
+    row("LZ4 and bit shuffle, in cache: decoding, 1 thread", figures.kernels.scan1GBs, "GB/s")
+    row("LZ4 and bit shuffle, in cache: decoding, 2 threads", figures.kernels.scan2GBs, "GB/s")
+    row("CRC-32C, in cache", figures.checksumGBs, "GB/s")
+    row("bytes stored / bytes", figures.store.bytesRatio, "")
+    row("write, 1 thread", figures.store.writeGBs, "GB/s")
+    row("a random prompt, checked: p50", figures.store.randomP50Us, "µs")
+    row("a random prompt, checked: p99", figures.store.randomP99Us, "µs")
+    row("scan, 1 thread, checked", figures.store.scan1GBs, "GB/s")
+    row("scan, 2 threads, checked", figures.store.scan2GBs, "GB/s")
     row("scan, 1 thread, unchecked", figures.scan1UncheckedGBs, "GB/s")
     for line in table.lines() { print(line) }
   }

@@ -21,6 +21,12 @@ func quantile(_ values: [Double], _ fraction: Double) -> Double {
   return sorted[min(sorted.count - 1, Int(Double(sorted.count) * fraction))]
 }
 
+/// Microseconds of `body` for each of `order`, the second time that all of them are done.
+func secondOfTwoPasses(_ order: [Int], _ body: (Int) throws -> Void) rethrows -> [Double] {
+  for number in order { try body(number) }
+  return try order.map { number in try seconds { try body(number) } * 1e6 }
+}
+
 /// Runs `body` for 0 ..< threads, each on a thread of its own.
 func onThreads(_ threads: Int, _ body: @Sendable (Int) -> Void) {
   DispatchQueue.concurrentPerform(iterations: threads, execute: body)

@@ -139,7 +139,6 @@ struct CaptureCommand: ParsableCommand {
   }
 
   func run() throws {
-    BLAS.useCallingThreadOnly()
     let file = try PromptFile(path: prompts)
     let directory = try locateModel(model)
     let config = try ModelConfig(directory: directory)
@@ -177,7 +176,7 @@ struct CaptureCommand: ParsableCommand {
       tool: toolVersion,
       model: ModelIdentity(
         name: model, weightsDigest: gpt2.weightsDigest, tokenizerDigest: tokenizer.digest, config),
-      weights: processing.rawValue, prependBOS: !noBos, kernel: BLAS.kernelName,
+      weights: processing.rawValue, prependBOS: !noBos, kernel: Linear.arithmetic,
       promptFileName: prompts, promptFileDigest: file.digest, promptCount: set.prompts.count,
       pairCount: set.pairs.count, store: store.rawValue, proofs: prove, elementType: dtype,
       segmentBytes: CaptureRun.segmentBytes(total: size.bytes), hooks: table.specs)
@@ -205,7 +204,7 @@ struct CaptureCommand: ParsableCommand {
         + "\(points.count) hooks: \(byteSize(size.bytes)) of activations in \(byteSize(summary.bytes)), "
         + "\(duration(summary.seconds)), "
         + "\(grouped(Int(Double(summary.tokens) / summary.seconds))) tokens/s "
-        + "(\(BLAS.kernelName) kernels)")
+        + "(\(Linear.arithmetic) kernels)")
   }
 
   private func hookPoints(of config: ModelConfig) throws -> [HookPoint] {

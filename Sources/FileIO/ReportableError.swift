@@ -3,6 +3,7 @@ public enum SysExit: Int32, Sendable {
   case usage = 64
   case badData = 65
   case noInput = 66
+  case software = 70
   case cannotCreate = 73
   case ioError = 74
   case tryAgain = 75

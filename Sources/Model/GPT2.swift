@@ -1,9 +1,18 @@
 import Glibc
+import Parallel
 
 /// A GPT-2: its configuration and float32 weights. Immutable, and safe to use from any thread.
 public final class GPT2: Sendable {
   public let config: ModelConfig
-  public let weights: Weights
+  /// [V, D]
+  public let tokenEmbedding: Matrix
+  /// [C, D], C the context length
+  public let positionEmbedding: Matrix
+  public let blocks: [Block]
+  /// nil where it is folded into the unembedding.
+  public let lnFinal: LayerNormWeights?
+  /// [D, V]
+  public let unembedding: Linear
   public let processing: WeightProcessing
   /// SHA-256 of model.safetensors in lower-case hexadecimal digits, as the hub shows it for the
   /// file; for a checkpoint in shards, SHA-256 of their digests' digits in the order of their
@@ -13,8 +22,8 @@ public final class GPT2: Sendable {
   /// Loads a model directory in Hugging Face's layout: config.json, and model.safetensors or its
   /// shards with model.safetensors.index.json.
   ///
-  /// Unprocessed float32 weights are views of the file, which must not be changed while the model
-  /// is in use.
+  /// Unprocessed float32 embeddings are views of the file, which must not be changed while the
+  /// model is in use.
   ///
   /// - Parameters:
   ///   - processing: what is done to the weights.
@@ -31,17 +40,23 @@ public final class GPT2: Sendable {
     let weights = try Weights(
       checkpoint, config: config, processing: processing, threads: threads)
     self.init(
-      config: config, weights: weights, processing: processing, weightsDigest: digest.wait())
+      config: config, weights: weights, processing: processing, weightsDigest: digest.wait(),
+      threads: threads)
   }
 
   /// A model of weights from elsewhere, whose shapes fit the configuration.
   public init(
-    config: ModelConfig, weights: Weights, processing: WeightProcessing, weightsDigest: String
+    config: ModelConfig, weights: Weights, processing: WeightProcessing, weightsDigest: String,
+    threads: Int = GPT2.defaultThreads
   ) {
     self.config = config
-    self.weights = weights
     self.processing = processing
     self.weightsDigest = weightsDigest
+    tokenEmbedding = weights.tokenEmbedding
+    positionEmbedding = weights.positionEmbedding
+    blocks = parallelMap(weights.layers.count, threads: threads) { Block(weights.layers[$0]) }
+    lnFinal = weights.lnFinal
+    unembedding = Linear(transposed: weights.unembedding, bias: weights.unembeddingBias)
   }
 
   /// The number of cores that are online.

@@ -1,4 +1,3 @@
-import CKernels
 import CacheFormat
 import Dispatch
 import Model
@@ -6,31 +5,26 @@ import Parallel
 
 /// Runs sweeps of activation patching from a cache.
 ///
-/// Every cell is exact, and none is a full forward pass:
-/// - the pass is entered at the patched stage with the cached residual stream (`EntryPlan`);
-/// - positions before the patched one are not computed: causal attention keeps them as they are, and
-///   their keys and values come from the cache;
-/// - a position before the first token in which a pair differs cannot matter, and its cell is the
-///   receiving run's metric without being computed;
-/// - cells of many pairs and positions at one layer run as rows of one pass.
+/// Every cell is exact, and none is a full forward pass: `PatchedPass` computes only what a patch
+/// changes. What cannot matter is not computed at all: positions before the first token in which a
+/// pair differs, patches that put in what was there, and patches after which a run is the source run
+/// itself.
 ///
-/// Pairs are taken in groups that fit `memoryBudget`, whatever their number. Results do not depend on
-/// the number of threads.
+/// Pairs are taken a few at a time, whatever their number. Results do not depend on the number of
+/// threads, nor on which cells run side by side.
 public struct PatchEngine: Sendable {
   public let cache: CacheReader
   public let model: GPT2
   public let threads: Int
-  /// Bytes of cached arrays that are held at a time, at the most, if one pair fits.
-  public let memoryBudget: Int
+  /// Rows that run as one pass, at most, if one cell has no more. Each takes about 4·(9·D + M) bytes a
+  /// thread.
+  private let rowsPerPass: Int
 
-  /// Live rows that run as one pass.
-  private static let rowsPerBatch = 512
-
-  public init(cache: CacheReader, model: GPT2, threads: Int, memoryBudget: Int = 512 << 20) {
+  public init(cache: CacheReader, model: GPT2, threads: Int, rowsPerPass: Int = 512) {
     self.cache = cache
     self.model = model
     self.threads = max(1, threads)
-    self.memoryBudget = memoryBudget
+    self.rowsPerPass = max(1, rowsPerPass)
   }
 
   /// Checks that the cache holds the arrays that sweeps cannot do without.
@@ -39,8 +33,10 @@ public struct PatchEngine: Sendable {
   public func requireHooks(of sweeps: [Sweep]) throws(PatchingError) {
     var needed: Set = [HookPoint(.finalNormalized)]
     for sweep in sweeps {
-      let needs = Needs(sweep, layers: model.config.layers, cache: cache)
-      needed.formUnion(needs.source.union(needs.receiving))
+      for hook in sweep.hooks(layerCount: model.config.layers) {
+        needed.formUnion([hook])
+        needed.formUnion(Entry(hook).streams(behind: hook, layers: model.config.layers))
+      }
     }
     let missing = model.config.hookPoints.filter {
       needed.contains($0) && cache.hookIndex($0.name) == nil
@@ -50,223 +46,322 @@ public struct PatchEngine: Sendable {
     }
   }
 
-  /// The metric of the clean and the corrupted run of every pair, from the cached final residual.
+  /// The metrics of the clean and the corrupted run of every pair, from the cached final rows; by
+  /// metric and pair.
   ///
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
-  public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [Baseline] {
+  public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
+    let reader = MetricReader(model: model, metrics: task.metrics)
+    let pairs = task.pairs
+    let values = try parallelMap(pairs.count, threads: threads) { number in
+      let pair = pairs[number]
+      let clean = try finalRow(of: pair.clean, prompts)
+      let corrupted = try finalRow(of: pair.corrupted, prompts)
+      return reader.values(of: pair, rows: clean + corrupted, clean: clean)
+    }
+    return task.metrics.indices.map { metric in
+      values.map { Baseline(clean: $0[0][metric], corrupted: $0[1][metric]) }
+    }
+  }
+
+  /// The row [D] of ln_final.hook_normalized at the last position of a prompt.
+  private func finalRow(of prompt: Int, _ prompts: [Prompt]) throws -> [Float] {
     let hook = HookPoint(.finalNormalized)
     guard let index = cache.hookIndex(hook.name) else {
       throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
     }
-    return try task.pairs.map { pair in
-      func metric(of prompt: Int) throws -> Float {
-        let rows = try cache.read(hook: index, prompt: prompt)  // [T, D]
-        let count = prompts[prompt].tokens.count * model.config.width
-        guard count > 0, rows.count == count else {
-          throw CacheError.wrongCount(
-            hook: hook.name, prompt: prompt, expected: rows.count, given: count)
-        }
-        let last = count - model.config.width
-        let logits = rows.withUnsafeBufferPointer { buffer in
-          buffer.baseAddress.map {
-            model.logits(ofNormalized: $0 + last, tokens: task.tokensRead(of: pair))
-          }
-        }
-        return task.metric(of: pair, logits: logits ?? [])
-      }
-      return Baseline(clean: try metric(of: pair.clean), corrupted: try metric(of: pair.corrupted))
+    let rows = try cache.read(hook: index, prompt: prompt)  // [T, D]
+    let count = prompts[prompt].tokens.count * model.config.width
+    guard count > 0, rows.count == count else {
+      throw CacheError.wrongCount(
+        hook: hook.name, prompt: prompt, expected: rows.count, given: count)
     }
+    return Array(rows.suffix(model.config.width))
   }
 
-  /// Runs every cell of a sweep on every pair of a task.
+  /// Runs every cell of a sweep on every pair of a task. Returns a result a metric.
   ///
   /// - Parameters:
   ///   - prompts: the prompts of the cache.
-  ///   - baselines: from `baselines(_:prompts:)`.
-  ///   - progress: called with the number of pairs done; one call at a time.
+  ///   - baselines: from `baselines(_:prompts:)`, by metric and pair.
+  ///   - progress: called with the number of cells done, over all pairs; one call at a time.
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   /// - Precondition: the two prompts of each pair have equal length.
   public func run(
-    _ sweep: Sweep, _ task: any PatchingTask, direction: Direction, prompts: [Prompt],
-    baselines: [Baseline], progress: (Int) -> Void = { _ in }
-  ) throws -> SweepResult {
+    _ sweep: Sweep, _ task: any PatchingTask, direction: Direction,
+    source: PatchSource = .otherRun, prompts: [Prompt], baselines: [[Baseline]],
+    progress: (Int) -> Void = { _ in }
+  ) throws -> [SweepResult] {
     let start = DispatchTime.now().uptimeNanoseconds
     let pairs = task.pairs
-    let positions = pairs.map { prompts[$0.clean].tokens.count }
-    let cells = sweep.cells(positions: positions.max() ?? 0, heads: model.config.heads)
-    let needs = Needs(sweep, layers: model.config.layers, cache: cache)
-    var patched = [[Float?]](
-      repeating: [Float?](repeating: nil, count: pairs.count), count: cells.count)
-
-    var next = 0
-    while next < pairs.count {
-      let group = nextGroup(from: next, positions: positions, needs: needs)
-      let first = next
-      let activations = try parallelMap(group.count, threads: threads) { offset in
-        let pair = pairs[first + offset]
-        let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
-        let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
-        return try PairActivations(
-          cache: cache, config: model.config,
-          source: direction == .denoise ? clean : corrupted,
-          receiving: direction == .denoise ? corrupted : clean, needs: needs)
-      }
-      var work: [Work] = []
-      for (index, activations) in zip(group, activations) {
-        for (number, cell) in cells.enumerated() {
-          guard let rows = activations.rows(of: cell) else { continue }
-          if rows.isEmpty {
-            patched[number][index] = baselines[index].receiving(direction)
-          } else {
-            work.append(
-              Work(cell: cell, number: number, pair: index, activations: activations, rows: rows))
+    let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0
+    let cells = sweep.cells(positions: longest, config: model.config)
+    let metrics = task.metrics
+    var patched = metrics.map { _ in
+      [[Float?]](repeating: [Float?](repeating: nil, count: pairs.count), count: cells.count)
+    }
+    var unchanged = 0
+    let values = try sourceValues(source, sweep, pairs, direction, prompts: prompts)
+    let batches = batches(of: cells, sweep, pairs, source, prompts: prompts)
+    var done = 0
+    try parallelForEach(
+      batches.count, threads: threads, with: { PatchedPass(model) },
+      { number, pass in
+        try run(
+          batches[number], cells, sweep, task, direction: direction, values, prompts: prompts,
+          baselines: baselines, pass)
+      },
+      then: { results in
+        for result in results {
+          for metric in metrics.indices {
+            patched[metric][result.cell][result.pair] = result.values[metric]
           }
+          if result.isUnchanged { unchanged += 1 }
         }
-      }
-      let passes = batches(of: work)
-      let metrics = try parallelMap(
-        passes.count, threads: threads, with: { ForwardPass(model) },
-        { number, pass in try run(passes[number], sweep, task, pass) })
-      for (batch, metrics) in zip(passes, metrics) {
-        for (item, metric) in zip(batch, metrics) { patched[item.number][item.pair] = metric }
-      }
-      next = group.upperBound
-      progress(next)
+        done += results.count
+        progress(done)
+      })
+    let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+    return metrics.indices.map { metric in
+      SweepResult(
+        sweep: sweep, direction: direction, source: source, metric: metrics[metric].name,
+        cells: cells,
+        shape: sweep.shape(positions: longest, config: model.config),
+        patched: patched[metric], baselines: baselines[metric], unchanged: unchanged,
+        seconds: seconds)
     }
-    return SweepResult(
-      sweep: sweep, direction: direction, cells: cells,
-      shape: sweep.shape(positions: positions.max() ?? 0, heads: model.config.heads),
-      patched: patched, baselines: baselines,
-      seconds: Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9)
   }
 
-  /// One cell of one pair, with the positions that it patches.
-  private struct Work: Sendable {
-    let cell: Cell
-    /// The cell's number in the sweep.
-    let number: Int
+  /// The number of cells that a sweep has, over all pairs.
+  public func cellCount(of sweep: Sweep, _ pairs: [PatchingPair], prompts: [Prompt]) -> Int {
+    let lengths = pairs.map { prompts[$0.clean].tokens.count }
+    let cells = sweep.cells(positions: lengths.max() ?? 0, config: model.config)
+    return lengths.reduce(0) { count, length in
+      count + cells.count { sites(sweep, $0, length: length, first: 0) != nil }
+    }
+  }
+
+  /// Some cells of a pair, which run in the same pass.
+  private struct PairCells: Sendable {
     let pair: Int
-    let activations: PairActivations
-    let rows: Range<Int>
-
-    /// The first position that has to be computed.
-    var start: Int { activations.keyValues == nil ? 0 : rows.lowerBound }
-    var live: Int { activations.length - start }
+    var cells: [Int]
   }
 
-  /// Runs the cells of a batch, which share a hook, as one pass. Returns their metrics.
+  private struct CellValues: Sendable {
+    let cell: Int
+    let pair: Int
+    /// By metric.
+    let values: [Float]
+    /// Whether the patch put in what was there.
+    let isUnchanged: Bool
+  }
+
+  /// Runs a batch as one pass.
   private func run(
-    _ batch: [Work], _ sweep: Sweep, _ task: any PatchingTask, _ pass: ForwardPass
-  ) throws -> [Float] {
-    guard let first = batch.first else { return [] }
-    let width = model.config.width
-    let hook = sweep.hook(of: first.cell)
-    let plan = EntryPlan(hook, layers: model.config.layers)
-    try pass.enter(
-      batch.map {
-        PassSequence(
-          length: $0.activations.length, start: $0.start, prefix: $0.activations.keyValues)
+    _ batch: [PairCells], _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
+    direction: Direction, _ values: SourceValues, prompts: [Prompt], baselines: [[Baseline]],
+    _ pass: PatchedPass
+  ) throws -> [CellValues] {
+    var results: [CellValues] = []
+    var items: [PatchedRun] = []
+    var places: [(cell: Int, pair: Int)] = []
+    for part in batch {
+      let pair = task.pairs[part.pair]
+      let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
+      let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
+      let runs = PairRuns(
+        cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
+        receiving: direction == .denoise ? corrupted : clean)
+      func note(_ number: Int, _ value: (Baseline) -> Float, isUnchanged: Bool) {
+        results.append(
+          CellValues(
+            cell: number, pair: part.pair, values: baselines.map { value($0[part.pair]) },
+            isUnchanged: isUnchanged))
       }
-    ) { index, rows in
-      let item = batch[index]
-      let stream = item.activations.receiving(plan.stream).pointer
-      rows.update(from: stream + item.start * width, count: item.live * width)
-      guard let patchedRow = plan.patchedRow else { return }
-      let first = item.rows.lowerBound * width
-      let count = item.rows.count * width
-      let target = rows + (first - item.start * width)
-      let source = item.activations.source(hook).pointer + first
-      switch patchedRow {
-      case .source: target.update(from: source, count: count)
-      case .sourcePlus(let other):
-        pb_add(item.activations.receiving(other).pointer + first, source, target, count)
+      for number in part.cells {
+        switch try outcome(of: cells[number], sweep, values, runs) {
+        case .receiving: note(number, { $0.receiving(direction) }, isUnchanged: true)
+        case .source: note(number, { $0.source(direction) }, isUnchanged: false)
+        case .computed(let edits):
+          items.append(PatchedRun(runs: runs, edits: edits))
+          places.append((number, part.pair))
+        }
       }
     }
-    let hooks =
-      plan.patchedRow == nil
-      ? PassHooks(editing: [hook]) { activation in
-        for (index, item) in batch.enumerated() {
-          patch(activation.sequence(index), sweep.kind, item, item.activations.source(hook))
-        }
-      } : .none
-    try pass.run(from: plan.entry, hooks: hooks)
-    return batch.enumerated().map { index, item in
-      let pair = task.pairs[item.pair]
-      let logits = pass.lastLogits(sequence: index, tokens: task.tokensRead(of: pair))
-      return task.metric(of: pair, logits: logits)
+    var finalRows = [[Float]?](repeating: nil, count: items.count)
+    try pass.run(items) { number, row in
+      finalRows[number] = Array(UnsafeBufferPointer(start: row, count: model.config.width))
+    }
+    let reader = MetricReader(model: model, metrics: task.metrics)
+    for pair in batch.map(\.pair) {
+      let own = places.indices.filter { places[$0].pair == pair }
+      let reached = own.filter { finalRows[$0] != nil }
+      var values = own.map { _ in baselines.map { $0[pair].receiving(direction) } }
+      if !reached.isEmpty {
+        let read = reader.values(
+          of: task.pairs[pair], rows: reached.flatMap { finalRows[$0] ?? [] },
+          clean: try finalRow(of: task.pairs[pair].clean, prompts))
+        let byPlace = Dictionary(uniqueKeysWithValues: zip(reached, read))
+        for (index, place) in own.enumerated() { values[index] = byPlace[place] ?? values[index] }
+      }
+      for (place, values) in zip(own, values) {
+        results.append(
+          CellValues(cell: places[place].cell, pair: pair, values: values, isUnchanged: false))
+      }
+    }
+    return results
+  }
+
+  /// What becomes of a run that is patched.
+  private enum Outcome {
+    /// It stays as it is.
+    case receiving
+    /// It becomes the source run.
+    case source
+    case computed([Edit])
+  }
+
+  private func outcome(
+    of cell: Cell, _ sweep: Sweep, _ values: SourceValues, _ runs: PairRuns
+  ) throws -> Outcome {
+    let first = values.isOtherRun ? runs.firstDifference : 0
+    let sites = sites(sweep, cell, length: runs.length, first: first) ?? []
+    let edits = try sites.map { site in
+      Edit(
+        site: site, values: try values.array(site.hook, runs), isOfSource: values.isOtherRun)
+    }
+    // Behind the first one that changes something, an edit that puts in what the receiving run has
+    // holds that value against what the first one did.
+    let changing = try edits.drop { edit in
+      let receiving = try runs.array(.receiving, edit.hook)
+      return edit.equals(receiving, length: runs.length, config: model.config)
+    }
+    guard let edit = changing.first else { return .receiving }
+    let isStream = [.residPre, .residMid, .residPost].contains(edit.hook.kind)
+    if changing.count == 1, edit.isOfSource, isStream, edit.site.neuron == nil {
+      let receiving = try runs.array(.receiving, edit.hook)
+      let others = [
+        runs.firstDifference..<edit.positions.lowerBound, edit.positions.upperBound..<runs.length,
+      ]
+      let isSource = others.allSatisfy { rows in
+        Edit(site: Site(hook: edit.hook, positions: rows), values: edit.values, isOfSource: true)
+          .equals(receiving, length: runs.length, config: model.config)
+      }
+      if isSource { return .source }
+    }
+    return .computed(Array(changing))
+  }
+
+  func sites(_ sweep: Sweep, _ cell: Cell, length: Int, first: Int) -> [Site]? {
+    sweep.sites(of: cell, length: length, first: first, layerCount: model.config.layers)
+  }
+
+  /// Where the values of patches come from.
+  enum SourceValues: Sendable {
+    case otherRun
+    case zero
+    case means(MeanActivations)
+
+    var isOtherRun: Bool {
+      if case .otherRun = self { true } else { false }
+    }
+
+    func array(_ hook: HookPoint, _ runs: PairRuns) throws -> Matrix {
+      switch self {
+      case .otherRun: try runs.array(.source, hook)
+      case .zero: runs.zeros(hook)
+      case .means(let means): means.array(hook, length: runs.length)
+      }
     }
   }
 
-  /// Puts the source run's values in the place of a cell's.
-  ///
-  /// - Parameters:
-  ///   - values: the live rows of the running pass, [live, …] or [H, live, T].
-  ///   - source: the same hook of the source run, all T positions.
-  private func patch(
-    _ values: UnsafeMutableBufferPointer<Float>, _ kind: HookKind, _ item: Work, _ source: Matrix
-  ) {
-    guard let base = values.baseAddress else { return }
-    let config = model.config
-    let length = item.activations.length
-    func copy(from sourceIndex: Int, to index: Int, _ count: Int) {
-      (base + index).update(from: source.pointer + sourceIndex, count: count)
-    }
-    let heads = item.cell.head.map { $0..<($0 + 1) } ?? 0..<config.heads
-    for position in item.rows {
-      let row = position - item.start
-      if kind == .pattern || kind == .attnScores {
-        for head in heads {
-          copy(
-            from: (head * length + position) * length, to: (head * item.live + row) * length, length
-          )
-        }
-      } else {
-        let unit = config.valueCount(of: kind, positions: 1)
-        let part = item.cell.head == nil ? unit : unit / config.heads
-        let offset = (item.cell.head ?? 0) * part
-        copy(from: position * unit + offset, to: row * unit + offset, part)
-      }
+  func sourceValues(
+    _ source: PatchSource, _ sweep: Sweep, _ pairs: [PatchingPair], _ direction: Direction,
+    prompts: [Prompt]
+  ) throws -> SourceValues {
+    switch source {
+    case .otherRun: return .otherRun
+    case .zero: return .zero
+    case .mean, .meanByPosition:
+      let numbers = Set(pairs.map { direction == .denoise ? $0.clean : $0.corrupted })
+      return .means(
+        try MeanActivations(
+          of: sweep.hooks(layerCount: model.config.layers), cache: cache, config: model.config,
+          prompts: numbers.sorted().map { (number: $0, length: prompts[$0].tokens.count) },
+          byPosition: source == .meanByPosition, threads: threads))
     }
   }
 
-  /// Cells of the same layer, in runs of about `rowsPerBatch` rows; the longest passes come first.
-  private func batches(of work: [Work]) -> [[Work]] {
-    let byLayer = Dictionary(grouping: work) { $0.cell.layer ?? 0 }
-    return byLayer.keys.sorted().flatMap { layer in
-      var batches: [[Work]] = [[]]
-      var rows = 0
-      for item in byLayer[layer] ?? [] {
-        if rows > 0, rows + item.live > PatchEngine.rowsPerBatch {
+  /// Cells of neighbouring pairs in batches of about `rowsPerPass` rows, and at least two batches a
+  /// thread, so that none is idle for long.
+  private func batches(
+    of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
+    prompts: [Prompt]
+  ) -> [[PairCells]] {
+    let firsts = pairs.map { pair in
+      source == .otherRun
+        ? PairRuns.firstDifference(prompts[pair.clean].tokens, prompts[pair.corrupted].tokens) : 0
+    }
+    func rows(_ cell: Cell, _ pair: Int) -> Int? {
+      let length = prompts[pairs[pair].clean].tokens.count
+      return sites(sweep, cell, length: length, first: firsts[pair]).map { sites in
+        sites.first.map { length - $0.positions.lowerBound } ?? 0
+      }
+    }
+    var total = 0
+    for pair in pairs.indices {
+      for cell in cells { total += rows(cell, pair) ?? 0 }
+    }
+    let limit = min(rowsPerPass, max(1, total / (2 * threads)))
+    var batches: [[PairCells]] = [[]]
+    var size = 0
+    for pair in pairs.indices {
+      var part = PairCells(pair: pair, cells: [])
+      for (number, cell) in cells.enumerated() {
+        guard let rows = rows(cell, pair) else { continue }
+        if size > 0, size + rows > limit {
+          batches[batches.count - 1].append(part)
           batches.append([])
-          rows = 0
+          part.cells = []
+          size = 0
         }
-        batches[batches.count - 1].append(item)
-        rows += item.live
+        part.cells.append(number)
+        size += rows
       }
-      return batches
+      batches[batches.count - 1].append(part)
     }
-  }
-
-  /// As many pairs as fit the memory budget, at least one.
-  private func nextGroup(from first: Int, positions: [Int], needs: Needs) -> Range<Int> {
-    var end = first
-    var bytes = 0
-    while end < positions.count {
-      bytes += needs.bytes(positions: positions[end], config: model.config)
-      if end > first, bytes > memoryBudget { break }
-      end += 1
-    }
-    return first..<end
+    return batches
   }
 }
 
-extension PairActivations {
-  /// The positions that a cell patches and that can matter: empty if none can, nil if the prompt
-  /// has no such position.
-  func rows(of cell: Cell) -> Range<Int>? {
-    guard let position = cell.position else { return firstDifference..<length }
+extension Cell {
+  /// The positions that it patches and that can matter: empty if none can, nil if the prompt has no
+  /// such position.
+  func rows(length: Int, firstDifference: Int) -> Range<Int>? {
+    guard let position else { return firstDifference..<length }
     let index = position < 0 ? length + position : position
     guard index >= 0, index < length else { return nil }
     return index < firstDifference ? index..<index : index..<(index + 1)
+  }
+}
+
+extension Entry {
+  /// The receiving run's arrays that a pass entered here starts from.
+  fileprivate func streams(behind hook: HookPoint, layers: Int) -> [HookPoint] {
+    var streams: [HookPoint] = []
+    switch self {
+    case .attention(let layer):
+      streams = [HookPoint(.residPre, layer: layer)]
+      if hook.kind == .embed || hook.kind == .posEmbed {
+        streams += [HookPoint(.embed), HookPoint(.posEmbed)]
+      }
+    case .mlp(let layer):
+      streams = [HookPoint(hook.kind == .attnOut ? .residPre : .residMid, layer: layer)]
+    case .after(let layer):
+      streams = [HookPoint(hook.kind == .mlpOut ? .residMid : .residPost, layer: layer)]
+    case .final: return [HookPoint(.residPost, layer: layers - 1)]
+    }
+    let next = (hook.layer ?? 0) + 1
+    return next < layers ? streams + [HookPoint(.residPre, layer: next)] : streams
   }
 }

@@ -18,28 +18,22 @@ public struct PatchingPair: Sendable, Equatable {
   }
 }
 
-/// What is asked of a model: pairs of prompts, and one number from the logits of a run.
+/// What is asked of a model: pairs of prompts, and what is read from the logits of a run.
 ///
 /// Conform to it to define a task of your own; `PatchEngine` runs any task.
 public protocol PatchingTask: Sendable {
   var pairs: [PatchingPair] { get }
-  /// The tokens of a pair whose logits the metric reads, at the last position.
-  func tokensRead(of pair: PatchingPair) -> [Int32]
-  /// The metric of one run of a pair.
-  ///
-  /// - Parameter logits: those of `tokensRead(of: pair)`, in their order.
-  func metric(of pair: PatchingPair, logits: [Float]) -> Float
+  /// At least one.
+  var metrics: [any PatchMetric] { get }
 }
 
-/// logit[answer] − logit[wrong answer] at the last position (Wang et al. 2022, section 2).
-public struct LogitDifferenceTask: PatchingTask {
+/// Pairs that have a right and a wrong answer.
+public struct AnswerTask: PatchingTask {
   public let pairs: [PatchingPair]
+  public let metrics: [any PatchMetric]
 
-  public init(pairs: [PatchingPair]) {
+  public init(pairs: [PatchingPair], metrics: [any PatchMetric] = [AnswerMetric.logitDiff]) {
     self.pairs = pairs
+    self.metrics = metrics
   }
-
-  public func tokensRead(of pair: PatchingPair) -> [Int32] { [pair.answer, pair.wrongAnswer] }
-
-  public func metric(of pair: PatchingPair, logits: [Float]) -> Float { logits[0] - logits[1] }
 }

@@ -13,6 +13,11 @@ public struct Baseline: Sendable, Equatable {
     direction == .denoise ? corrupted : clean
   }
 
+  /// The run whose activations are put in.
+  public func source(_ direction: Direction) -> Float {
+    direction == .denoise ? clean : corrupted
+  }
+
   /// clean − corrupted: what all effects are measured by.
   public var gap: Double { Double(clean) - Double(corrupted) }
 }
@@ -29,12 +34,17 @@ public struct SweepResult: Sendable {
 
   public let sweep: Sweep
   public let direction: Direction
+  public let source: PatchSource
+  /// The metric's name.
+  public let metric: String
   public let cells: [Cell]
   /// The lengths of `sweep.axisNames`; `cells` run through them, the last one fastest.
   public let shape: [Int]
   /// By cell and pair; nil where a pair has no such position.
   public let patched: [[Float?]]
   public let baselines: [Baseline]
+  /// The number of patched runs whose patch put in what was there.
+  public let unchanged: Int
   /// Wall time of the sweep, reading the cache included.
   public let seconds: Double
 
@@ -51,6 +61,9 @@ public struct SweepResult: Sendable {
   public func pairs(of cell: Int) -> [Int] {
     patched[cell].indices.filter { patched[cell][$0] != nil }
   }
+
+  /// The number of patched runs: cells of every pair that has their positions.
+  public var cellCount: Int { cells.indices.reduce(0) { $0 + pairs(of: $1).count } }
 
   /// The mean metric of the patched runs; nil if no pair has such a position.
   public func meanPatched(cell: Int) -> Double? {

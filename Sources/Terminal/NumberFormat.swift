@@ -48,8 +48,8 @@ public func grouped(_ number: Int) -> String {
 }
 
 /// `1 segment`, `33 segments`
-public func counted(_ number: Int, _ noun: String) -> String {
-  "\(grouped(number)) \(noun)\(number == 1 ? "" : "s")"
+public func counted(_ number: Int, _ noun: String, _ plural: String? = nil) -> String {
+  "\(grouped(number)) \(number == 1 ? noun : plural ?? noun + "s")"
 }
 
 /// A length of time as a person would say it: `0.8 s`, `1 min 12 s`, `2 h 03 min`.

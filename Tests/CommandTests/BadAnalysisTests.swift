@@ -91,7 +91,8 @@ import Testing
     try Program.analyze.refuse(
       "patch", "--cache", cache, "--hooks", "z,attn_out", "--out", folder.path("out"), status: 78,
       saying: [
-        cache, "blocks.0.hook_attn_out, blocks.0.hook_resid_mid", "and 2 more", "without --hooks",
+        cache, "blocks.0.hook_attn_out, blocks.1.hook_attn_out, blocks.2.hook_attn_out",
+        "without --hooks",
       ])
     #expect(!exists(folder.path("out")))
     try Program.analyze.succeed("patch", "--cache", cache, "--hooks", "z")

@@ -38,14 +38,15 @@ import Testing
       try JSONSerialization.jsonObject(with: Data(answer.output.utf8)) as? [String: Any])
     #expect(
       object.keys.sorted() == [
-        "baselines", "cache", "command", "direction", "kernel", "metric", "normalisation", "pairs",
-        "sweeps", "timing", "tool", "warnings",
+        "baselines", "cache", "command", "direction", "kernel", "metric", "metrics",
+        "normalisation", "pairs", "sweeps", "timing", "tool", "warnings",
       ])
     let sweep = try #require((object["sweeps"] as? [[String: Any]])?.first)
     #expect(
       sweep.keys.sorted() == [
-        "axes", "effect", "effect_mean_of_ratios", "hook", "layers", "metric", "pairs", "seconds",
-        "shape",
+        "axes", "difference", "effect", "effect_mean_of_ratios", "hook", "layers", "metric",
+        "metric_name", "pairs", "seconds", "shape", "source",
+        "unchanged", "window",
       ])
 
     let file = try answer.patchFile()
@@ -117,10 +118,10 @@ import Testing
     }
     #expect(
       rows.first
-        == "hook,layer,head,pos,pair,clean,corrupted,patched,effect".split(separator: ",")
+        == "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron".split(separator: ",")
         .map(String.init))
     #expect(rows.count - 1 == cells * 4)
-    #expect(rows.allSatisfy { $0.count == 9 })
+    #expect(rows.allSatisfy { $0.count == 12 })
     // A cell's rows have its mean.
     let patched = rows.dropFirst().prefix(4).compactMap { Double($0[7]) }
     #expect(patched.count == 4)
@@ -271,7 +272,7 @@ import Testing
     #expect(lines.count { $0.hasPrefix("L0 ") && !$0.contains("pos") && !$0.contains("H") } == 2)
     #expect(lines.last?.hasPrefix("Denoising shows what is sufficient") == true)
     #expect(!answer.output.contains("\u{1B}"))
-    #expect(answer.errors.contains("patching 8/8 pairs  100 %"))
+    #expect(answer.errors.contains("patching 168/168 cells  100 %"))
 
     let short = try Program.analyze.succeed(
       "patch", "--cache", shared.path, "--hooks", "z", "--top", "0", "--quiet", "--direction",

@@ -113,7 +113,7 @@ import Testing
       var sums = [Float](repeating: 0, count: output.count)
       for index in sums.indices {
         let (row, d) = (index / width, index % width)
-        sums[index] = model.weights.layers[layer].outputBias.pointer[d]
+        sums[index] = model.blocks[layer].output.bias?.pointer[d] ?? 0
         for head in 0..<heads { sums[index] += result[(row * heads + head) * width + d] }
       }
       #expect(largestDifference(sums, output) <= 1e-5 * rootMeanSquare(output))
@@ -157,54 +157,20 @@ import Testing
     #expect(largestDifference(Array(pass.allLogits(sequence: 0)), before) > 1e-3)
   }
 
-  @Test func aPassEnteredLateEqualsTheWholeOne() throws {
+  /// To the last bit.
+  @Test func whatRunsBesideASequenceChangesNothing() throws {
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
-    let layers = model.config.layers
-    let tokens: [[Int32]] = [[3, 1, 4, 1, 5, 9, 2, 6], [31, 41, 59, 26, 53]]
-    let whole = ForwardPass(model)
-    let hooks = Set(model.config.hookPoints)
-    let runs = try activations(whole, tokens, hooks)
-    let expected = tokens.indices.map { Array(whole.allLogits(sequence: $0)) }
-    let prefixes = runs.map { run in
-      func matrices(_ kind: HookKind, _ length: Int) -> [Matrix?] {
-        (0..<layers).map { layer in
-          run[HookPoint(kind, layer: layer)].map {
-            Matrix(rows: length, columns: $0.count / length, values: $0)
-          }
-        }
+    var generator = SeededGenerator(seed: 3)
+    let tokens: [[Int32]] = (1...30).map { length in
+      (0..<length).map { _ in
+        Int32.random(in: 0..<Int32(model.config.vocabulary), using: &generator)
       }
-      let length = (run[HookPoint(.finalScale)] ?? []).count
-      return KeyValues(keys: matrices(.k, length), values: matrices(.v, length))
     }
-    let entries: [(ForwardPass.Entry, HookPoint)] =
-      (0..<layers).flatMap { layer in
-        [
-          (.block(layer), HookPoint(.residPre, layer: layer)),
-          (.mlp(layer), HookPoint(.residMid, layer: layer)),
-        ]
-      } + [(.final, HookPoint(.residPost, layer: layers - 1))]
-    for (entry, stream) in entries {
-      for starts in [[0, 0], [3, 0], [7, 4], [1, 2]] {
-        let pass = ForwardPass(model)
-        let sequences = tokens.indices.map {
-          PassSequence(length: tokens[$0].count, start: starts[$0], prefix: prefixes[$0])
-        }
-        try pass.enter(sequences) { index, rows in
-          for (offset, value) in (runs[index][stream] ?? [])
-            .dropFirst(starts[index] * model.config.width).enumerated()
-          {
-            rows[offset] = value
-          }
-        }
-        try pass.run(from: entry)
-        for index in tokens.indices {
-          let rest = Array(
-            expected[index].dropFirst(starts[index] * model.config.vocabulary))
-          let found = Array(pass.allLogits(sequence: index))
-          #expect(
-            largestDifference(found, rest) <= 1e-5 * rootMeanSquare(rest), "\(entry) \(starts)")
-        }
-      }
+    let hooks = Set(model.config.hookPoints)
+    let together = try activations(ForwardPass(model), tokens, hooks)
+    for (index, sequence) in tokens.enumerated() {
+      let alone = try activations(ForwardPass(model), [sequence], hooks)[0]
+      for hook in hooks { #expect(alone[hook] == together[index][hook], "\(hook)") }
     }
   }
 

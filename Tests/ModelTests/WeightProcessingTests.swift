@@ -15,7 +15,7 @@ import Testing
     _ checkpoint: TinyCheckpoint, _ processing: WeightProcessing
   ) throws -> Weights {
     try checkpoint.write(directory)
-    return try GPT2(directory: directory.path, processing: processing).weights
+    return try Weights(directory: directory.path, processing: processing)
   }
 
   @Test(arguments: [true, false])
@@ -48,9 +48,10 @@ import Testing
   @Test func processedWeightsAreTransformerLenss() throws {
     let odd = #filePath.split(separator: "/").dropLast().joined(separator: "/")
     let folder = "/" + odd + "/Fixtures/odd"
-    let model = try GPT2(directory: folder)
+    let config = try ModelConfig(directory: folder)
+    let weights = try Weights(directory: folder)
     let reference = try SafetensorsFile(path: folder + "/processed.safetensors")
-    let (D, H, K) = (model.config.width, model.config.heads, model.config.headWidth)
+    let (D, H, K) = (config.width, config.heads, config.headWidth)
     func expected(_ name: String) throws -> [Float] {
       let tensor = try #require(reference.tensors[name], "\(name)")
       let bytes = reference.bytes(of: tensor)
@@ -68,10 +69,10 @@ import Testing
     }
     /// [D, V] to [V, D].
     func unembedding() throws -> [Float] {
-      let (values, V) = (try expected("unembed.W_U"), model.config.vocabulary)
+      let (values, V) = (try expected("unembed.W_U"), config.vocabulary)
       return (0..<V * D).map { values[$0 % D * V + $0 / D] }
     }
-    let (weights, layer, name) = (model.weights, model.weights.layers[1], "blocks.1.")
+    let (layer, name) = (weights.layers[1], "blocks.1.")
     let bias = try #require(weights.unembeddingBias)
     let pairs = [
       (weights.tokenEmbedding, try expected("embed.W_E")),

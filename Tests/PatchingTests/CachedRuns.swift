@@ -26,7 +26,7 @@ final class CachedRuns: Sendable {
         layers: config.layers, heads: config.heads, width: config.width,
         headWidth: config.headWidth, mlpWidth: config.mlpWidth, vocabulary: config.vocabulary,
         contextLength: config.contextLength),
-      weights: model.processing.rawValue, prependBOS: false, kernel: BLAS.kernelName,
+      weights: model.processing.rawValue, prependBOS: false, kernel: Linear.arithmetic,
       promptFileName: "test", promptFileDigest: String(repeating: "0", count: 64),
       promptCount: tokens.count, pairCount: 0,
       hooks: points.map { point in
@@ -54,18 +54,18 @@ final class CachedRuns: Sendable {
     cache = try CacheReader(directory: path)
   }
 
-  func engine(threads: Int = 2, memoryBudget: Int = 512 << 20) -> PatchEngine {
-    PatchEngine(cache: cache, model: model, threads: threads, memoryBudget: memoryBudget)
+  func engine(threads: Int = 2, rowsPerPass: Int = 512) -> PatchEngine {
+    PatchEngine(cache: cache, model: model, threads: threads, rowsPerPass: rowsPerPass)
   }
 
   func run(
     _ sweep: Sweep, _ task: any PatchingTask, _ direction: Direction, threads: Int = 2,
-    memoryBudget: Int = 512 << 20
+    rowsPerPass: Int = 512
   ) throws -> SweepResult {
-    let engine = engine(threads: threads, memoryBudget: memoryBudget)
+    let engine = engine(threads: threads, rowsPerPass: rowsPerPass)
     return try engine.run(
       sweep, task, direction: direction, prompts: prompts,
-      baselines: try engine.baselines(task, prompts: prompts))
+      baselines: try engine.baselines(task, prompts: prompts))[0]
   }
 }
 
@@ -74,7 +74,7 @@ final class CachedRuns: Sendable {
 struct ReferencePairs {
   let arrays: ReferenceArrays
   let tokens: [[Int32]]
-  let task: LogitDifferenceTask
+  let task: AnswerTask
 
   init(_ folder: String) throws {
     arrays = try ReferenceArrays("\(folder)/patching.safetensors")
@@ -89,6 +89,6 @@ struct ReferencePairs {
           clean: 2 * index, corrupted: 2 * index + 1, answer: answers[0], wrongAnswer: answers[1]))
     }
     self.tokens = tokens
-    task = LogitDifferenceTask(pairs: pairs)
+    task = AnswerTask(pairs: pairs)
   }
 }

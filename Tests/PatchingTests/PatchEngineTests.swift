@@ -21,7 +21,7 @@ import Testing
     let reference = try ReferencePairs(folder)
     let model = try GPT2(directory: ReferenceArrays.path(folder), processing: processing)
     let runs = try CachedRuns(model, reference.tokens)
-    let baselines = try runs.engine().baselines(reference.task, prompts: runs.prompts)
+    let baselines = try runs.engine().baselines(reference.task, prompts: runs.prompts)[0]
     for (pair, baseline) in baselines.enumerated() {
       #expect(abs(baseline.clean - (try reference.arrays.floats("pair\(pair)/clean"))[0]) < 1e-4)
       #expect(
@@ -44,7 +44,7 @@ import Testing
 
   /// The metric of a pair with a patch, by a full pass from the tokens that is changed at the hook.
   func bruteForce(
-    _ runs: CachedRuns, _ task: LogitDifferenceTask, _ pair: Int, _ hook: HookPoint, _ cell: Cell,
+    _ runs: CachedRuns, _ task: AnswerTask, _ pair: Int, _ hook: HookPoint, _ cell: Cell,
     _ direction: Direction
   ) throws -> Float {
     let (clean, corrupted) = (task.pairs[pair].clean, task.pairs[pair].corrupted)
@@ -74,8 +74,9 @@ import Testing
           if isPatched { target[index] = values[index] }
         }
       })
-    let logits = pass.lastLogits(sequence: 0, tokens: task.tokensRead(of: task.pairs[pair]))
-    return task.metric(of: task.pairs[pair], logits: logits)
+    let answers = [task.pairs[pair].answer, task.pairs[pair].wrongAnswer]
+    let logits = runs.model.logits(ofNormalized: pass.lastRow(sequence: 0), tokens: answers)
+    return logits[0] - logits[1]
   }
 
   /// One cache of every hook for all tests that only read it.
@@ -152,7 +153,7 @@ import Testing
     let reference = try ReferencePairs("odd")
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
     let runs = try CachedRuns(model, reference.tokens)
-    let task = LogitDifferenceTask(
+    let task = AnswerTask(
       pairs: [PatchingPair(clean: 0, corrupted: 0, answer: 3, wrongAnswer: 4)])
     let result = try runs.run(try Sweep(kind, layers: [0, 1, 2]), task, .denoise)
     for number in result.cells.indices {
@@ -171,15 +172,15 @@ import Testing
     let runs = try CachedRuns(model, [tokens, tokens])
     var prompts = runs.prompts
     prompts[0].tokens[2] = (tokens[2] + 1) % Int32(model.config.vocabulary)
-    let task = LogitDifferenceTask(
+    let task = AnswerTask(
       pairs: [PatchingPair(clean: 0, corrupted: 1, answer: 3, wrongAnswer: 4)])
     let baseline = try runs.engine().baselines(task, prompts: prompts)
     let result = try runs.engine().run(
       try Sweep(kind, layers: [0, 1, 2]), task, direction: .denoise, prompts: prompts,
-      baselines: baseline)
+      baselines: baseline)[0]
     for number in result.cells.indices {
       let patched = try #require(result.patched[number][0])
-      #expect(abs(patched - baseline[0].corrupted) < 5e-5, "\(result.cells[number])")
+      #expect(abs(patched - baseline[0][0].corrupted) < 5e-5, "\(result.cells[number])")
     }
   }
 
@@ -206,20 +207,18 @@ import Testing
     }
   }
 
-  @Test func resultsDoNotDependOnThreadsOrMemory() throws {
+  /// To the last bit: no row depends on the rows beside it.
+  @Test func resultsDoNotDependOnThreadsOrBatches() throws {
     let reference = try ReferencePairs("odd")
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
     let runs = try CachedRuns(model, reference.tokens)
-    for kind in [HookKind.residPre, .pattern, .mlpPost] {
+    for kind in [HookKind.residPre, .attnOut, .q, .v, .pattern, .mlpPost] {
       let sweep = try Sweep(kind, layers: [0, 1, 2])
       let one = try runs.run(sweep, reference.task, .noise, threads: 1)
       #expect(try runs.run(sweep, reference.task, .noise, threads: 3).patched == one.patched)
-      let tight = try runs.run(sweep, reference.task, .noise, memoryBudget: 1)
-      for number in one.cells.indices {
-        for pair in 0..<3 {
-          let difference = (tight.patched[number][pair] ?? 0) - (one.patched[number][pair] ?? 0)
-          #expect(abs(difference) < 5e-5)
-        }
+      for rows in [1, 7, 50] {
+        let small = try runs.run(sweep, reference.task, .noise, rowsPerPass: rows)
+        #expect(small.patched == one.patched, "\(kind), \(rows) rows a pass")
       }
     }
   }
@@ -241,8 +240,10 @@ import Testing
   {
     let sweep = try Sweep(.residPre, layers: [0], by: .all)
     return SweepResult(
-      sweep: sweep, direction: direction, cells: sweep.cells(positions: 1, heads: 1), shape: [1],
-      patched: patched, baselines: baselines, seconds: 0)
+      sweep: sweep, direction: direction, source: .otherRun, metric: "logit-diff",
+      cells: sweep.cells(
+        positions: 1, config: try ModelConfig(directory: ReferenceArrays.path("odd"))), shape: [1], patched: patched,
+      baselines: baselines, unchanged: 0, seconds: 0)
   }
 
   @Test func effectsAreThoseOfTheDefinition() throws {

@@ -104,14 +104,18 @@ class Prompts:
             found.append(tokens)
         return found
 
-    def pairs(self, count: int, length: int) -> list[Pair]:
-        """Pairs that differ in one to three inner positions."""
+    def pairs(self, count: int, length: int, differ_at: int | None) -> list[Pair]:
+        """Pairs that differ in one to three inner positions, or at one given position."""
         pairs = []
         while len(pairs) < count:
             clean = self.prompt(length)
             corrupted = list(clean)
-            inner = np.arange(length // 3, length - 2)
-            for position in self.random.choice(inner, 1 + len(pairs) % 3, replace=False):
+            if differ_at is None:
+                inner = np.arange(length // 3, length - 2)
+                changed = self.random.choice(inner, 1 + len(pairs) % 3, replace=False)
+            else:
+                changed = [differ_at - 1]  # without BOS
+            for position in changed:
                 corrupted[position] = int(self.random.choice(self.vocabulary))
             if clean != corrupted and self.is_plain(corrupted):
                 texts = self.text_of(clean), self.text_of(corrupted)

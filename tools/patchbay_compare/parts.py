@@ -92,10 +92,15 @@ def compare_hooks(bench: Bench, weights: str, prompts: list[list[int]]):
         bench.check(f"{weights} {kind}", absolute if is_log_softmax else relative)
 
 
-def compare_sweeps(bench: Bench, weights: str, count: int, length: int):
-    """Every patch sweep against transformer_lens.patching, pair by pair, cell by cell."""
+def compare_sweeps(bench: Bench, weights: str, count: int, length: int, differ_at: int | None,
+                   directions: list[str], names: list[str]):  # fmt: skip
+    """Patch sweeps against transformer_lens.patching, pair by pair, cell by cell.
+
+    The two take turns, sweep by sweep. Our time is that of the sweep, the cache's reading
+    included and the model's loading not; the whole process stands behind it.
+    """
     hooked = lens.hooked(bench.model, weights)
-    pairs = bench.prompts.pairs(count, length)
+    pairs = bench.prompts.pairs(count, length, differ_at)
     bench.prompts.choose_answers(hooked, pairs)
     file, cache = bench.folder / "pairs.txt", bench.folder / f"pairs-{weights}"
     write_pairs(file, bench.prompts, pairs)
@@ -113,12 +118,13 @@ def compare_sweeps(bench: Bench, weights: str, count: int, length: int):
     print(f"\n{weights} weights: {count} pairs of {length} tokens, logit differences "
           f"{clean_diff.mean():.3f} clean, {corrupted_diff.mean():.3f} corrupted")  # fmt: skip
     print(f"  {'sweep':12}{'direction':>10}{'cells':>8}{'largest effect':>16}"
-          f"{'max |difference|':>18}{'TransformerLens s':>19}")  # fmt: skip
-    for direction in ("denoise", "noise"):
-        out = bench.folder / f"patch-{weights}-{direction}"
-        rows, summary = bench.patchbay.patch(cache, SWEEPS, direction, out)
+          f"{'max |difference|':>18}{'TransformerLens s':>19}{'ours s':>9}{'ratio':>7}"
+          f"{'process s':>11}{'ratio':>7}")  # fmt: skip
+    for direction in directions:
         base = corrupted_diff if direction == "denoise" else clean_diff
-        for name in SWEEPS:
+        for name in names:
+            out = bench.folder / f"patch-{weights}-{direction}-{name}"
+            rows, summary, process = bench.patchbay.patch(cache, [name], direction, out)
             start = time.perf_counter()
             theirs = lens.sweep(hooked, batch, name, direction).astype(np.float64)
             seconds = time.perf_counter() - start
@@ -133,7 +139,8 @@ def compare_sweeps(bench: Bench, weights: str, count: int, length: int):
             )
             own = sweep_of(summary, name)["seconds"]
             print(f"  {name:12}{direction:>10}{theirs[0].size:8}{np.abs(effect).max():16.3f}"
-                  f"{error:18.2e}{seconds:19.2f}{own:9.3f}{seconds / own:7.0f}")  # fmt: skip
+                  f"{error:18.2e}{seconds:19.2f}{own:9.3f}{seconds / own:7.0f}"
+                  f"{process:11.2f}{seconds / process:7.1f}")  # fmt: skip
             bench.check(f"{weights} {name} {direction}", error)
         print(f"  analyze: {summary['timing']}, {summary['kernel']} kernels")
 

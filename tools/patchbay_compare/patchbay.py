@@ -59,15 +59,15 @@ class Patchbay:
         return arrays
 
     def patch(self, cache: Path, hooks: list[str], direction: str, out: Path) -> tuple:
-        """A sweep of each hook along its usual axes: rows of cells.csv, and patch.json."""
-        self.command(
+        """A sweep of each hook along its usual axes: rows of cells.csv, patch.json, seconds."""
+        _, seconds = self.command(
             "analyze", "patch", "--cache", cache, "--model", self.model,
             "--hooks", ",".join(hooks), "--direction", direction, "--out", out,
             "--threads", self.threads,
         )  # fmt: skip
         with open(out / "cells.csv", newline="") as file:
             rows = list(csv.DictReader(file))
-        return rows, json.loads((out / "patch.json").read_text())
+        return rows, json.loads((out / "patch.json").read_text()), seconds
 
 
 def write_prompts(path: Path, prompts: Prompts, tokens: list[list[int]]):

@@ -4,33 +4,21 @@ import CKernels
 ///
 /// A pass carries the rows of many sequences side by side, without padding: row r of a [R, D]
 /// buffer belongs to one position of one sequence, and a matrix product takes all rows at once.
-/// Positions mix in attention only. A pass may begin at the tokens, or at any block with residual
-/// rows from elsewhere; a sequence may begin at any position, if the keys and values before it are
-/// given. It is deliberately not parallel inside: run several passes on several threads.
+/// Positions mix in attention only. What a row becomes does not depend on the rows beside it, to the
+/// last bit. It is deliberately not parallel inside: run several passes on several threads.
 ///
 /// Letters: R rows of the batch, D width, H heads, K head width, M MLP width, V vocabulary, T
 /// positions of a sequence. One pass is used by one thread at a time.
 public final class ForwardPass {
-  /// Where a pass goes on from.
-  public enum Entry: Sendable, Equatable, Comparable {
-    /// The residual rows are a block's input, hook_resid_pre.
-    case block(Int)
-    /// The residual rows are the input of a block's MLP half, hook_resid_mid.
-    case mlp(Int)
-    /// The residual rows are the last block's output.
-    case final
-  }
-
   public let model: GPT2
   private let config: ModelConfig
-  private let weights: Weights
+  private let scratch = MultiplyScratch()
 
-  private var sequences: [PassSequence] = []
   /// First row of each sequence, and R. [B + 1]
   private var rowStart = [0]
-  /// First value of each sequence's [H, live, T] scores, and the number of all. [B + 1]
+  /// First value of each sequence's [H, T, T] scores, and the number of all. [B + 1]
   private var scoreStart = [0]
-  private var rows: Int { rowStart[sequences.count] }
+  private var rows: Int { rowStart[rowStart.count - 1] }
 
   private let residual = PassBuffer()  // [R, D]
   private let normalized = PassBuffer()  // [R, D]
@@ -38,11 +26,11 @@ public final class ForwardPass {
   private let q = PassBuffer()  // [R, H·K]
   private let k = PassBuffer()  // [R, H·K]
   private let v = PassBuffer()  // [R, H·K]
-  private let scores = PassBuffer()  // by sequence [H, live, T]
+  private let scores = PassBuffer()  // by sequence [H, T, T]
   private let z = PassBuffer()  // [R, H·K]
   private let branch = PassBuffer()  // [R, D]
   private let mlp = PassBuffer()  // [R, M]
-  private let packedKeys = PassBuffer()  // the keys of one head, in tiles [K, 16]
+  private let attention: CausalAttention
   private let perHead = PassBuffer()  // [R, H, D]
   private let perHeadScale = PassBuffer()  // [R, H]
   private let logits = PassBuffer()  // [R, V]
@@ -50,7 +38,7 @@ public final class ForwardPass {
   public init(_ model: GPT2) {
     self.model = model
     config = model.config
-    weights = model.weights
+    attention = CausalAttention(model.config)
   }
 
   /// Runs whole sequences from their tokens to ln_final.
@@ -58,51 +46,27 @@ public final class ForwardPass {
   /// - Throws: `PassError`, or what a hook throws.
   public func run(tokens: [[Int32]], hooks: PassHooks = .none) throws {
     try embed(tokens, hooks)
-    try run(from: .block(0), hooks: hooks)
-  }
-
-  /// Prepares a pass that does not begin at the tokens: `fill` is called with the number of each
-  /// sequence and its [live, D] rows of the residual stream to fill in. `run(from:)` goes on.
-  public func enter(
-    _ sequences: [PassSequence], fill: (Int, UnsafeMutablePointer<Float>) throws -> Void
-  ) throws {
-    layOut(sequences)
-    let stream = residual.need(rows * config.width)
-    for index in sequences.indices {
-      try fill(index, stream + rowStart[index] * config.width)
-    }
-  }
-
-  /// Goes on from the residual rows to ln_final.
-  public func run(from entry: Entry, hooks: PassHooks = .none) throws {
-    var next = config.layers
-    switch entry {
-    case .block(let layer): next = layer
-    case .mlp(let layer):
-      try mlpHalf(layer, hooks)
-      next = layer + 1
-    case .final: break
-    }
-    for layer in next..<max(next, config.layers) {
+    for layer in 0..<config.layers {
       try attentionHalf(layer, hooks)
       try mlpHalf(layer, hooks)
     }
     try finish(hooks)
   }
 
-  /// The logits of some tokens at the last position of a sequence, once a pass has run.
-  public func lastLogits(sequence: Int, tokens: [Int32]) -> [Float] {
-    let last = normalized.pointer + (rowStart[sequence + 1] - 1) * config.width  // [D]
-    return model.logits(ofNormalized: last, tokens: tokens)
+  /// The row [D] of ln_final.hook_normalized at the last position of a sequence, once a pass has run.
+  /// Valid until the next run.
+  public func lastRow(sequence: Int) -> UnsafePointer<Float> {
+    UnsafePointer(normalized.pointer + (rowStart[sequence + 1] - 1) * config.width)
   }
 
-  /// Computes the logits of all live rows, [R, V], once a pass has run; those of one sequence are
-  /// [live, V].
+  /// Computes the logits of all positions of a sequence, [T, V], once a pass has run.
   public func allLogits(sequence: Int) -> UnsafeBufferPointer<Float> {
-    let live = sequences[sequence].live
-    let out = logits.need(live * config.vocabulary)
-    unembed(normalized.pointer + rowStart[sequence] * config.width, rows: live, into: out)
-    return UnsafeBufferPointer(start: out, count: live * config.vocabulary)
+    let length = rowStart[sequence + 1] - rowStart[sequence]
+    let out = logits.need(length * config.vocabulary)
+    model.unembedding.apply(
+      normalized.pointer + rowStart[sequence] * config.width, rows: length, into: out,
+      scratch: scratch)
+    return UnsafeBufferPointer(start: out, count: length * config.vocabulary)
   }
 
   // The stages, in the order of the pass.
@@ -117,16 +81,16 @@ public final class ForwardPass {
         throw PassError.unknownToken(token, vocabulary: config.vocabulary)
       }
     }
-    layOut(tokens.map { PassSequence(length: $0.count) })
+    layOut(tokens.map(\.count))
     let width = config.width
     let stream = residual.need(rows * width)  // token embeddings [R, D], then the stream
     let positions = branch.need(rows * width)  // [R, D]
     var row = 0
     for sequence in tokens {
       for (position, token) in sequence.enumerated() {
-        (stream + row * width).update(from: weights.tokenEmbedding.row(Int(token)), count: width)
+        (stream + row * width).update(from: model.tokenEmbedding.row(Int(token)), count: width)
         (positions + row * width).update(
-          from: weights.positionEmbedding.row(position), count: width)
+          from: model.positionEmbedding.row(position), count: width)
         row += 1
       }
     }
@@ -137,32 +101,32 @@ public final class ForwardPass {
 
   /// residual += attention(ln1(residual))
   private func attentionHalf(_ layer: Int, _ hooks: PassHooks) throws {
-    let block = weights.layers[layer]
+    let block = model.blocks[layer]
     let stream = residual.pointer
     try visit(hooks, .residPre, layer, stream)
 
     let splitInputs = try visitSplitInputs(layer, hooks)
     let input = try layerNorm(
       stream, block.ln1, hooks, scale: .ln1Scale, normalized: .ln1Normalized, layer)
-    try project(input, splitInputs[.qInput], block.query, block.queryBias, into: q)
+    try project(input, splitInputs[.qInput], block.query, into: q)
     try visit(hooks, .q, layer, q.pointer)
-    try project(input, splitInputs[.kInput], block.key, block.keyBias, into: k)
+    try project(input, splitInputs[.kInput], block.key, into: k)
     try visit(hooks, .k, layer, k.pointer)
-    try project(input, splitInputs[.vInput], block.value, block.valueBias, into: v)
+    try project(input, splitInputs[.vInput], block.value, into: v)
     try visit(hooks, .v, layer, v.pointer)
 
     attentionScores(layer)
     try visit(hooks, .attnScores, layer, scores.pointer)
     causalSoftmax()
     try visit(hooks, .pattern, layer, scores.pointer)
-    mixValues(layer)
+    mixValues()
     try visit(hooks, .z, layer, z.pointer)
 
     let output = branch.need(rows * config.width)  // [R, D]
     if try visitResult(layer, hooks) {
-      sumHeads(adding: block.outputBias, into: output)
+      sumHeads(adding: block.output.bias, into: output)
     } else {
-      linear(z.pointer, rows: rows, block.output, block.outputBias, into: output)
+      block.output.apply(z.pointer, rows: rows, into: output, scratch: scratch)
     }
     try visit(hooks, .attnOut, layer, output)
     pb_add(stream, output, stream, rows * config.width)
@@ -170,7 +134,7 @@ public final class ForwardPass {
 
   /// residual += mlp(ln2(residual))
   private func mlpHalf(_ layer: Int, _ hooks: PassHooks) throws {
-    let block = weights.layers[layer]
+    let block = model.blocks[layer]
     let stream = residual.pointer
     try visit(hooks, .residMid, layer, stream)
 
@@ -183,12 +147,12 @@ public final class ForwardPass {
     let normal = try layerNorm(
       input, block.ln2, hooks, scale: .ln2Scale, normalized: .ln2Normalized, layer)
     let hidden = mlp.need(rows * config.mlpWidth)  // [R, M]
-    linear(normal, rows: rows, block.mlpIn, block.mlpInBias, into: hidden)
+    block.mlpIn.apply(normal, rows: rows, into: hidden, scratch: scratch)
     try visit(hooks, .mlpPre, layer, hidden)
     pb_gelu_new(hidden, hidden, rows * config.mlpWidth)
     try visit(hooks, .mlpPost, layer, hidden)
     let output = branch.need(rows * config.width)  // [R, D]
-    linear(hidden, rows: rows, block.mlpOut, block.mlpOutBias, into: output)
+    block.mlpOut.apply(hidden, rows: rows, into: output, scratch: scratch)
     try visit(hooks, .mlpOut, layer, output)
     pb_add(stream, output, stream, rows * config.width)
     try visit(hooks, .residPost, layer, stream)
@@ -196,11 +160,11 @@ public final class ForwardPass {
 
   private func finish(_ hooks: PassHooks) throws {
     let input = try layerNorm(
-      residual.pointer, weights.lnFinal, hooks, scale: .finalScale, normalized: .finalNormalized,
+      residual.pointer, model.lnFinal, hooks, scale: .finalScale, normalized: .finalNormalized,
       nil)
     if hooks.contains(.unembed) {
       let out = logits.need(rows * config.vocabulary)  // [R, V]
-      unembed(input, rows: rows, into: out)
+      model.unembedding.apply(input, rows: rows, into: out, scratch: scratch)
       try visit(hooks, .unembed, nil, out)
     }
   }
@@ -227,22 +191,19 @@ public final class ForwardPass {
   /// q, k or v [R, H·K] of the shared input [R, D], or of an input of its own for each head
   /// [R, H, D].
   private func project(
-    _ input: UnsafePointer<Float>, _ split: PassBuffer?, _ weight: Matrix, _ bias: Matrix,
-    into buffer: PassBuffer
+    _ input: UnsafePointer<Float>, _ split: PassBuffer?, _ weight: Linear, into buffer: PassBuffer
   ) throws {
-    let columns = config.heads * config.headWidth
-    let out = buffer.need(rows * columns)
+    let out = buffer.need(rows * weight.columns)
     guard let split else {
-      linear(input, rows: rows, weight, bias, into: out)
+      weight.apply(input, rows: rows, into: out, scratch: scratch)
       return
     }
-    copyBias(bias, rows: rows, into: out)
     for head in 0..<config.heads {
-      BLAS.multiply(
+      let columns = head * config.headWidth..<(head + 1) * config.headWidth
+      weight.multiply(
         split.pointer + head * config.width, rows: rows, stride: config.heads * config.width,
-        by: weight.pointer + head * config.headWidth, inner: config.width,
-        columns: config.headWidth, stride: columns,
-        into: out + head * config.headWidth, stride: columns, adding: true)
+        inner: 0..<config.width, columns: columns, bias: weight.bias,
+        into: out + columns.lowerBound, stride: weight.columns, scratch: scratch)
     }
   }
 
@@ -265,7 +226,7 @@ public final class ForwardPass {
       let out = normal.need(rows * heads * width)
       pb_layernorm(
         copies, rows * heads, width, config.layerNormEpsilon, perHeadScale.need(rows * heads), out)
-      if let ln1 = weights.layers[layer].ln1 {
+      if let ln1 = model.blocks[layer].ln1 {
         pb_scale_shift(out, ln1.weight.pointer, ln1.bias.pointer, rows * heads, width, out)
       }
       for input in kind == .attnIn ? [HookKind.qInput, .kInput, .vInput] : [kind] {
@@ -275,59 +236,43 @@ public final class ForwardPass {
     return inputs
   }
 
-  /// q · k / √K of every head, [H, live, T] for each sequence; -infinity for later positions.
+  /// q · k / √K of every head, [H, T, T] for each sequence; -infinity for later positions.
   private func attentionScores(_ layer: Int) {
-    let (heads, headWidth, stride) = (
-      config.heads, config.headWidth, config.heads * config.headWidth
-    )
-    let divisor = config.attentionDivisor(layer: layer)
-    let out = scores.need(scoreStart[sequences.count])
-    for (index, sequence) in sequences.enumerated() {
-      let (live, length) = (sequence.live, sequence.length)
-      let first = rowStart[index] * stride
-      let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
-      for head in 0..<heads {
-        let column = head * headWidth
-        if let keys = sequence.prefix?.keys[layer] {
-          pb_pack_keys(keys.pointer + column, stride, sequence.start, headWidth, packed, 0)
-        }
-        pb_pack_keys(k.pointer + first + column, stride, live, headWidth, packed, sequence.start)
-        pb_attention_scores(
-          q.pointer + first + column, stride, live, sequence.start, headWidth, packed, divisor,
-          out + scoreStart[index] + head * live * length)
-      }
+    let out = scores.need(scoreStart[scoreStart.count - 1])
+    forEachHead { head, first, length, start in
+      attention.scores(
+        head: head, layer: layer, q: q.pointer + first, first: 0, count: length,
+        keys: .init(own: k.pointer + first, ownCount: length), into: out + start)
     }
   }
 
   /// The attention patterns, in the place of the scores.
   private func causalSoftmax() {
-    for (index, sequence) in sequences.enumerated() {
-      for head in 0..<config.heads {
-        let values = scores.pointer + scoreStart[index] + head * sequence.live * sequence.length
-        pb_causal_softmax(values, sequence.live, sequence.start, values)
-      }
+    forEachHead { _, _, length, start in
+      let values = scores.pointer + start
+      attention.softmax(values, first: 0, count: length, into: values)
     }
   }
 
   /// z [R, H·K]: each head's values, weighed by its pattern.
-  private func mixValues(_ layer: Int) {
-    let (headWidth, stride) = (config.headWidth, config.heads * config.headWidth)
-    let out = z.need(rows * stride)
-    out.update(repeating: 0, count: rows * stride)
-    for (index, sequence) in sequences.enumerated() {
-      let (live, length, start) = (sequence.live, sequence.length, sequence.start)
-      let first = rowStart[index] * stride
+  private func mixValues() {
+    let out = z.need(rows * config.heads * config.headWidth)
+    forEachHead { head, first, length, start in
+      attention.mix(
+        head: head, pattern: scores.pointer + start, first: 0, count: length,
+        values: .init(own: v.pointer + first, ownCount: length), into: out + first)
+    }
+  }
+
+  /// Calls `body` with a head, the first value of a sequence's rows in q, k, v and z, its number of
+  /// positions, and the first value of its [T, T] scores of that head.
+  private func forEachHead(_ body: (Int, Int, Int, Int) -> Void) {
+    for index in 0..<rowStart.count - 1 {
+      let length = rowStart[index + 1] - rowStart[index]
       for head in 0..<config.heads {
-        let column = head * headWidth
-        let pattern = scores.pointer + scoreStart[index] + head * live * length
-        if let values = sequence.prefix?.values[layer] {
-          pb_attention_mix(
-            pattern, length, live, start, values.pointer + column, stride, 0, start, headWidth,
-            out + first + column, stride)
-        }
-        pb_attention_mix(
-          pattern, length, live, start, v.pointer + first + column, stride, start, live, headWidth,
-          out + first + column, stride)
+        body(
+          head, rowStart[index] * config.heads * config.headWidth, length,
+          scoreStart[index] + head * length * length)
       }
     }
   }
@@ -338,65 +283,38 @@ public final class ForwardPass {
     let (width, heads, headWidth) = (config.width, config.heads, config.headWidth)
     let results = perHead.need(rows * heads * width)
     for head in 0..<heads {
-      BLAS.multiply(
-        z.pointer + head * headWidth, rows: rows, stride: heads * headWidth,
-        by: weights.layers[layer].output.row(head * headWidth), inner: headWidth, columns: width,
-        stride: width, into: results + head * width, stride: heads * width, adding: false)
+      let inner = head * headWidth..<(head + 1) * headWidth
+      model.blocks[layer].output.multiply(
+        z.pointer + inner.lowerBound, rows: rows, stride: heads * headWidth, inner: inner,
+        columns: 0..<width, bias: nil, into: results + head * width, stride: heads * width,
+        scratch: scratch)
     }
     try visit(hooks, .result, layer, results)
     return hooks.edits
   }
 
   /// attn_out [R, D] as the sum of the heads' results and b_O.
-  private func sumHeads(adding bias: Matrix, into out: UnsafeMutablePointer<Float>) {
-    copyBias(bias, rows: rows, into: out)
+  private func sumHeads(adding bias: Matrix?, into out: UnsafeMutablePointer<Float>) {
     let width = config.width
     for row in 0..<rows {
+      let sum = out + row * width
+      if let bias {
+        sum.update(from: bias.pointer, count: width)
+      } else {
+        sum.update(repeating: 0, count: width)
+      }
       for head in 0..<config.heads {
-        let result = perHead.pointer + (row * config.heads + head) * width
-        pb_add(out + row * width, result, out + row * width, width)
+        pb_add(sum, perHead.pointer + (row * config.heads + head) * width, sum, width)
       }
     }
   }
 
-  /// out = x W + b
-  private func linear(
-    _ x: UnsafePointer<Float>, rows: Int, _ weight: Matrix, _ bias: Matrix,
-    into out: UnsafeMutablePointer<Float>
-  ) {
-    copyBias(bias, rows: rows, into: out)
-    BLAS.multiply(
-      x, rows: rows, stride: weight.rows, by: weight.pointer, inner: weight.rows,
-      columns: weight.columns, stride: weight.columns, into: out, stride: weight.columns,
-      adding: true)
-  }
-
-  /// logits [rows, V] of normalised rows [rows, D].
-  private func unembed(
-    _ x: UnsafePointer<Float>, rows: Int, into out: UnsafeMutablePointer<Float>
-  ) {
-    if let bias = weights.unembeddingBias {
-      copyBias(bias, rows: rows, into: out)
-    } else {
-      out.update(repeating: 0, count: rows * config.vocabulary)
-    }
-    BLAS.multiplyTransposed(x, rows: rows, by: weights.unembedding, addingTo: out)
-  }
-
-  private func copyBias(_ bias: Matrix, rows: Int, into out: UnsafeMutablePointer<Float>) {
-    for row in 0..<rows {
-      (out + row * bias.columns).update(from: bias.pointer, count: bias.columns)
-    }
-  }
-
-  private func layOut(_ sequences: [PassSequence]) {
-    self.sequences = sequences
+  private func layOut(_ lengths: [Int]) {
     rowStart = [0]
     scoreStart = [0]
-    for sequence in sequences {
-      rowStart.append(rowStart[rowStart.count - 1] + sequence.live)
-      scoreStart.append(
-        scoreStart[scoreStart.count - 1] + config.heads * sequence.live * sequence.length)
+    for length in lengths {
+      rowStart.append(rowStart[rowStart.count - 1] + length)
+      scoreStart.append(scoreStart[scoreStart.count - 1] + config.heads * length * length)
     }
   }
 
@@ -428,11 +346,6 @@ extension GPT2 {
   ///
   /// - Precondition: the tokens are in the vocabulary.
   public func logits(ofNormalized row: UnsafePointer<Float>, tokens: [Int32]) -> [Float] {
-    tokens.map { token in
-      let column = weights.unembedding.row(Int(token))  // [D]
-      var sum = Double(weights.unembeddingBias?.pointer[Int(token)] ?? 0)
-      for d in 0..<config.width { sum += Double(row[d]) * Double(column[d]) }
-      return Float(sum)
-    }
+    tokens.map { unembedding.value(of: row, column: Int($0)) }
   }
 }

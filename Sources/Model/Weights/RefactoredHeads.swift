@@ -102,21 +102,21 @@ private func factored(_ a: [Float], _ b: [Float], inner: Int) -> FactoredProduct
   else { return nil }
   // Read by rows, a column-major matrix is its transpose.
   var middle = [Float](repeating: 0, count: K * K)
-  BLAS.multiply(
+  multiply(
     second.u, rows: K, stride: K, by: first.vTransposed, inner: K, columns: K, stride: K,
-    into: &middle, stride: K, adding: false)
+    into: &middle, stride: K)
   for column in 0..<K {
     for row in 0..<K { middle[column * K + row] *= first.s[row] * second.s[column] }
   }
   guard let third = SingularValues(middle, rows: K, columns: K) else { return nil }
   var result = FactoredProduct(
     u: [Float](repeating: 0, count: m * K), s: third.s, v: [Float](repeating: 0, count: n * K))
-  BLAS.multiply(
+  multiply(
     third.u, rows: K, stride: K, by: first.u, inner: K, columns: m, stride: m,
-    into: &result.u, stride: m, adding: false)
-  BLAS.multiply(
+    into: &result.u, stride: m)
+  multiply(
     second.vTransposed, rows: n, stride: K, by: third.vTransposed, inner: K, columns: K,
-    stride: K, into: &result.v, stride: K, adding: false)
+    stride: K, into: &result.v, stride: K)
   return result
 }
 
@@ -150,4 +150,15 @@ private struct SingularValues {
       }
     }
   }
+}
+
+/// y = x W, row-major.
+private func multiply(
+  _ x: UnsafePointer<Float>, rows: Int, stride xStride: Int,
+  by w: UnsafePointer<Float>, inner: Int, columns: Int, stride wStride: Int,
+  into y: UnsafeMutablePointer<Float>, stride yStride: Int
+) {
+  cblas_sgemm(
+    CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(rows), blasint(columns), blasint(inner),
+    1, x, blasint(xStride), w, blasint(wStride), 0, y, blasint(yStride))
 }

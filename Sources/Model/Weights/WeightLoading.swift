@@ -1,3 +1,4 @@
+import COpenBLAS
 import Parallel
 
 /// The weights of one block as the checkpoint has them.
@@ -43,6 +44,19 @@ extension LayerNormWeights {
 }
 
 extension Weights {
+  /// The weights in a model's directory, processed as asked.
+  ///
+  /// - Throws: `ModelError`.
+  public init(
+    directory: String, processing: WeightProcessing = .transformerlens,
+    threads: Int = GPT2.defaultThreads
+  ) throws(ModelError) {
+    let config = try ModelConfig(directory: directory)
+    try self.init(
+      try Checkpoint(directory: directory, config: config), config: config, processing: processing,
+      threads: threads)
+  }
+
   /// The weights of a checkpoint, processed as asked.
   init(
     _ checkpoint: Checkpoint, config: ModelConfig, processing: WeightProcessing, threads: Int
@@ -54,7 +68,7 @@ extension Weights {
       try self.init(folding: checkpoint, config: config, threads: threads)
     case .refactored:
       try self.init(folding: checkpoint, config: config, threads: threads)
-      BLAS.useCallingThreadOnly()
+      openblas_set_num_threads(1)  // each layer has a thread of its own
       let folded = layers
       layers = try parallelMap(folded.count, threads: threads) { index throws(ModelError) in
         try folded[index].refactored(heads: config.heads, layer: index)

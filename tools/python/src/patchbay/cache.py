@@ -1,254 +1,245 @@
-"""A cache as Python sees it: prompts, each a mapping from hook names to arrays."""
+"""Caches, their prompts, and one hook of all prompts."""
 
-import hashlib
-import json
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from __future__ import annotations
+
+import os
+from collections.abc import ItemsView, Mapping, Sequence, ValuesView
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, overload
 
 import numpy as np
 
-from patchbay import encoding
-from patchbay.crc32c import crc32c
-from patchbay.errors import CacheError, require
-from patchbay.recipes import derive
-from patchbay.segment import Segment, read_plain
-
-_COSTS = 4096
-
-
-def open(directory: Union[str, Path], check: bool = True) -> "Cache":
-    """Opens a cache. `check` is whether every array is checked each time it is read."""
-    return Cache(directory, check)
+from . import manifest as manifests
+from . import plan as plans
+from . import prompts as texts
+from .arrays import ArrayReader
+from .errors import CacheError
+from .names import Key, resolve
+from .plan import Hook
+from .transformerlens import activation_cache
 
 
 class Cache(Sequence):
-    """The prompts that are in a cache, in its order.
+    """A cache on disk: a sequence of the prompts that are in it.
 
-    `plan` and `manifest` are the files of these names; `hooks` gives the shape of every hook, as
-    the plan has it. Raises CacheError for whatever is damaged, missing or not understood.
+    What it opened stays as it is while a capture goes on; open it again to see more prompts.
     """
 
-    def __init__(self, directory: Union[str, Path], check: bool = True):
-        self.directory, self.check = Path(directory), check
-        self.manifest = self._read_manifest()
-        self.plan = json.loads(self._frozen("plan.json", 16 << 20, self.manifest["plan"]))
-        version = self.manifest["format"]
-        require(self.plan["formatVersion"] == version, "plan.json has another format")
-        names = [hook["name"] for hook in self.plan["hooks"]]
-        self.hooks = {hook["name"]: hook["shape"] for hook in self.plan["hooks"]}
-        require(len(self.hooks) == len(names) <= 1 << 16, "two hooks have one name")
-        self._places = {name: place for place, name in enumerate(names)}
-        self._check_recipes()
-        listed = self.manifest["segments"]
-        self._firsts = [0]
-        for number, segment in enumerate(listed):
-            require(segment["name"] == f"segment-{number:06d}.pbs" and segment["prompts"] > 0,
-                    "the manifest's segments are impossible")  # fmt: skip
-            self._firsts.append(self._firsts[-1] + segment["prompts"])
-        require(self._firsts[-1] == self.manifest["prompts"] <= self.plan["promptCount"],
-                "the manifest's segments do not add up")  # fmt: skip
-        self._segments: list[Optional[Segment]] = [None] * len(listed)
-        self._texts: dict[str, list[dict]] = {}
+    def __init__(self, path: "os.PathLike[str] | str", check: bool = True):
+        """Reads manifest and plan. `check=False` leaves the checksums of arrays out.
 
-    def _read_manifest(self) -> dict:
-        path = self.directory / "manifest"
-        require(path.exists(), f"{self.directory} is not a cache: it has no file named manifest")
-        data = read_plain(path, 64 << 20)
-        line = b"crc32c %08x\n" % crc32c(data[:-16])
-        require(data[-16:] == line, f"{path} is damaged: its checksum fails")
-        manifest = json.loads(data[:-16])
-        require(1 <= manifest["format"] <= 2,
-                f"{path} was written by format {manifest['format']}, this reads up to 2")  # fmt: skip
-        return manifest
+        Raises CacheError where they are absent, damaged or of a newer format.
+        """
+        self.path = Path(path)
+        self._manifest = manifests.load(self.path)
+        self._plan = plans.load(self.path, self._manifest.plan_digest, self._manifest.version)
+        self._check_counts()
+        self._arrays = ArrayReader(self.path, self._manifest, self._plan, check)
 
-    def _frozen(self, name: str, limit: int, digest: str) -> bytes:
-        data = read_plain(self.directory / name, limit)
-        require(hashlib.sha256(data).hexdigest() == digest,
-                f"{self.directory / name} is not the file that the cache was made with")  # fmt: skip
-        return data
-
-    def _check_recipes(self) -> None:
-        """Sources come before what is derived from them, and no array takes endless work."""
-        costs: dict[str, int] = {}
-        for hook in self.plan["hooks"]:
-            recipe = hook.get("recipe")
-            cost = 1
-            if recipe:
-                require(self.plan["formatVersion"] > 1 and len(recipe["of"]) > 0,
-                        f"{hook['name']} cannot be derived")  # fmt: skip
-                for source in recipe["of"]:
-                    require(source in costs, f"{hook['name']} is derived from what is not there")
-                    cost += costs[source]
-            require(cost <= _COSTS, f"the recipe of {hook['name']} takes too many steps")
-            costs[hook["name"]] = cost
+    def _check_counts(self) -> None:
+        where = self.path / manifests.FILE
+        there, planned = self._manifest.prompts, self._plan.prompt_count
+        if there > planned or self._manifest.complete and there != planned:
+            raise CacheError(f"{where}: has {there} prompts of a plan of {planned}")
+        if self._manifest.hook_rows != len(self._plan.hooks):
+            raise CacheError(f"{where}: has not the hooks of the plan")
 
     @property
     def complete(self) -> bool:
         """Whether every prompt of the plan is there."""
-        return self.manifest["complete"]
+        return self._manifest.complete
 
     @property
-    def prompts(self) -> list[dict]:
-        """`text`, `tokens` and `pieces` of every prompt of the plan, captured or not."""
-        return self._lines("prompts", "promptsDigest")
+    def plan(self) -> Dict[str, Any]:
+        """plan.json: the model, how its weights were processed, and the rest."""
+        return self._plan.raw
 
     @property
-    def pairs(self) -> list[dict]:
-        """The rows of the prompt file, as pairs.jsonl has them."""
-        return self._lines("pairs", "pairsDigest")
+    def hooks(self) -> Dict[str, Hook]:
+        """The hooks by name, in the order of the plan."""
+        return dict(self._plan.hooks)
 
-    def _lines(self, name: str, digest: str) -> list[dict]:
-        if name not in self._texts:
-            data = self._frozen(name + ".jsonl", 1 << 30, self.plan[digest])
-            self._texts[name] = [json.loads(line) for line in data.splitlines()]
-        return self._texts[name]
+    @cached_property
+    def prompts(self) -> List[texts.PromptLine]:
+        """Text and tokens of all prompts of the plan, captured or not."""
+        return texts.load_prompts(self.path, self._plan)
+
+    @cached_property
+    def pairs(self) -> List[texts.Pair]:
+        """The rows of the prompt file."""
+        return texts.load_pairs(self.path, self._plan)
+
+    def __repr__(self) -> str:
+        planned = self._plan.prompt_count
+        return f"<patchbay.Cache {self.path}: {len(self)} of {planned} prompts>"
 
     def __len__(self) -> int:
-        return self.manifest["prompts"]
+        """How many prompts are in the cache."""
+        return self._manifest.prompts
 
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        number = index + len(self) if index < 0 else index
-        if not 0 <= number < len(self):
+    @overload
+    def __getitem__(self, number: int) -> "Prompt": ...
+
+    @overload
+    def __getitem__(self, number: slice) -> "List[Prompt]": ...
+
+    def __getitem__(self, number: Any) -> Any:
+        """A prompt, or a list of them for a slice; IndexError for one that is not there."""
+        if isinstance(number, slice):
+            return [Prompt(self, one) for one in range(len(self))[number]]
+        return Prompt(self, self._place(number))
+
+    def _place(self, number: int) -> int:
+        try:
+            return range(len(self))[number]
+        except IndexError:
+            planned = self._plan.prompt_count
             raise IndexError(
-                f"{self.directory} has no prompt {index}: {len(self)} of "
-                f"{self.plan['promptCount']} are there"
-            )
-        return CachedPrompt(self, number)
+                f"{self.path}: prompt {number} is not there; {len(self)} of {planned} are"
+            ) from None
 
-    def hook(self, name: Any) -> "HookArrays":
-        """The arrays of one hook, of all prompts, read as they are asked for."""
-        return HookArrays(self, self._name(name))
+    def hook(self, *key: object) -> "HookArrays":
+        """One hook of all prompts, by its name or by short name, layer and layer type."""
+        return HookArrays(self, self._resolve(key[0] if len(key) == 1 else key))  # type: ignore
 
-    def to_activation_cache(self, prompts: Sequence[int], model: Any = None):
-        """TransformerLens's ActivationCache of prompts of equal length, in this order."""
-        try:
-            import torch
-            from transformer_lens import ActivationCache
-        except ImportError as error:
-            raise ImportError("to_activation_cache needs transformer-lens and torch") from error
-        chosen = [self[prompt] for prompt in prompts]
-        if len({len(prompt.tokens) for prompt in chosen}) > 1:
-            raise ValueError("the prompts have different numbers of tokens")
-        arrays = {
-            name: torch.from_numpy(np.stack([prompt[name] for prompt in chosen]))
-            for name in self.hooks
-        }
-        return ActivationCache(arrays, model)
+    def to_activation_cache(self, numbers: Iterable[int], model: Any = None) -> Any:
+        """TransformerLens's ActivationCache of some prompts of equal length, with a batch axis."""
+        rows = [self[number].arrays() for number in numbers]
+        if not rows:
+            raise ValueError("an ActivationCache needs a prompt")
+        arrays = {name: _stack(name, [row[name] for row in rows]) for name in rows[0]}
+        return activation_cache(arrays, model, has_batch=True)
 
-    def _name(self, name: Any) -> str:
-        """A full name for it, or for what TransformerLens takes: ("resid_pre", 5)."""
-        if isinstance(name, tuple):
-            kind, layer = name[0], name[1] if len(name) > 1 else None
-            if isinstance(layer, int) and layer < 0:
-                layer += self.plan["model"]["layers"]
-            kind = {"attn": "pattern", "attn_logits": "attn_scores", "key": "k", "query": "q",
-                    "value": "v", "mlp_pre": "pre", "mlp_post": "post"}.get(kind, kind)  # fmt: skip
-            ln = name[2] + "." if len(name) > 2 and name[2] else ""
-            stem = "" if layer is None else f"blocks.{layer}."
-            found = [
-                full for module in ("", ln, "attn.", "mlp.", "ln_final.")
-                if (full := f"{stem}{module}hook_{kind}") in self._places
-            ]  # fmt: skip
-            name = found[0] if found else f"{stem}hook_{kind}"
-        if name not in self._places:
-            raise KeyError(f"{self.directory} has no array named {name}")
-        return name
-
-    def _segment(self, prompt: int) -> Segment:
-        number = bisect_right(self._firsts, prompt) - 1
-        segment = self._segments[number]
-        if segment is None:
-            listed = self.manifest["segments"][number]
-            key = bytes.fromhex(self.manifest["plan"])
-            segment = Segment(self.directory / listed["name"], number, self._firsts[number],
-                              listed, self.plan, key)  # fmt: skip
-            self._segments[number] = segment
-        return segment
-
-    def _array(self, name: str, prompt: int, sums: dict) -> np.ndarray:
-        segment = self._segment(prompt)
-        place, row = self._places[name], prompt - segment.first
-        entry = segment.entries[place, row]
-        shape = [int(segment.tokens[row]) if d == "T" else d for d in self.hooks[name]]
-        if entry["offset"]:
-            block = segment.block(place, row, self.check)
-            element = self.plan["elementType"]
-            try:
-                raw = encoding.decode(
-                    block.stored, block.encoding, block.raw, int(segment.tokens[row]), element
-                )
-            except CacheError as error:
-                raise CacheError(
-                    f"{segment.path} is damaged at prompt {prompt}, {name}: {error}"
-                ) from error
-            return encoding.widen(raw, element).reshape(shape)
-        if name in sums:
-            return sums[name]
-        recipe = self.plan["hooks"][place]["recipe"]
-        try:
-            array = derive(recipe, lambda source: self._array(source, prompt, sums))
-        except (KeyError, ValueError, IndexError) as error:
-            raise CacheError(f"the recipe of {name} is impossible: {error}") from error
-        require(list(array.shape) == shape, f"the recipe of {name} gives another shape")
-        array = np.ascontiguousarray(array, np.float32)
-        require(not self.check or crc32c(array.data) == entry["crc"],
-                f"{segment.path} is damaged at prompt {prompt}, {name}: "
-                "what is derived is not what was captured")  # fmt: skip
-        if recipe["op"] == "sum":
-            array.setflags(write=False)
-            sums[name] = array
-        return array
+    def _resolve(self, key: Key) -> str:
+        return resolve(key, self._plan.hooks, self._plan.layers)
 
 
-class CachedPrompt(Mapping):
-    """One prompt: its tokens, and its arrays by hook name, float32, without the batch axis."""
+class Prompt(Mapping):
+    """The arrays of one prompt by hook, read when they are asked for.
+
+    Each is float32, with TransformerLens's shape without the batch axis, and may be changed.
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __init__(self, cache: Cache, number: int):
-        self.cache, self.number = cache, number
-        # The residual streams of this prompt, so that reading all layers adds each term once.
-        self._sums: dict[str, np.ndarray] = {}
+        self._cache = cache
+        self.number = number
 
     @property
-    def tokens(self) -> list[int]:
-        return self.cache.prompts[self.number]["tokens"]
+    def _line(self) -> texts.PromptLine:
+        line = self._cache.prompts[self.number]
+        if len(line.tokens) != self._cache._arrays.segment_of(self.number).tokens_of(self.number):
+            raise CacheError(
+                f"{self._cache.path}: prompt {self.number} has {len(line.tokens)} tokens,"
+                " which is not what its segment says"
+            )
+        return line
 
     @property
     def text(self) -> str:
-        return self.cache.prompts[self.number]["text"]
+        """The prompt."""
+        return self._line.text
 
-    def __getitem__(self, name: Any) -> np.ndarray:
-        array = self.cache._array(self.cache._name(name), self.number, self._sums)
-        return array if array.flags.writeable else array.copy()
+    @property
+    def tokens(self) -> List[int]:
+        """Its token ids, with the one put before the text if there is one."""
+        return self._line.tokens
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.cache.hooks)
+    @property
+    def pieces(self) -> List[str]:
+        """The text of each token."""
+        return self._line.pieces
+
+    def __repr__(self) -> str:
+        return f"<patchbay.Prompt {self.number} of {self._cache.path}>"
 
     def __len__(self) -> int:
-        return len(self.cache.hooks)
+        return len(self._cache._plan.hooks)
 
-    def to_activation_cache(self, model: Any = None):
-        """TransformerLens's ActivationCache of this prompt, with a batch axis of 1."""
-        return self.cache.to_activation_cache([self.number], model)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cache._plan.hooks)
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            self._cache._resolve(key)  # type: ignore[arg-type]
+        except (KeyError, TypeError):
+            return False
+        return True
+
+    def __getitem__(self, key: Key) -> np.ndarray:
+        """An array by its hook's name or by short name, layer and layer type.
+
+        KeyError for a hook that is not there, CacheError for an array that is damaged.
+        """
+        return self._cache._arrays.read(self._cache._resolve(key), self.number, {})
+
+    def items(self) -> "ItemsView[str, np.ndarray]":
+        """All names and arrays; one after the other, they are derived a single time."""
+        return _Items(self)
+
+    def values(self) -> "ValuesView[np.ndarray]":
+        """All arrays, as `items` gives them."""
+        return _Values(self)
+
+    def arrays(self, keys: Optional[Iterable[Key]] = None) -> Dict[str, np.ndarray]:
+        """Several arrays by their full names, all by default, derived a single time."""
+        if keys is None:
+            return dict(self.items())
+        known: Dict[str, np.ndarray] = {}
+        names = [self._cache._resolve(key) for key in keys]
+        return {name: self._cache._arrays.read(name, self.number, known) for name in names}
+
+    def to_activation_cache(self, model: Any = None) -> Any:
+        """TransformerLens's ActivationCache of this prompt, without a batch axis."""
+        return activation_cache(self.arrays(), model, has_batch=False)
+
+
+class _Items(ItemsView):
+    def __iter__(self) -> Iterator[Tuple[str, np.ndarray]]:
+        prompt: Prompt = self._mapping  # type: ignore[attr-defined]
+        return prompt._cache._arrays.read_all(prompt.number)
+
+
+class _Values(ValuesView):
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (array for _, array in self._mapping.items())  # type: ignore[attr-defined]
 
 
 class HookArrays(Sequence):
-    """One hook of all prompts; each array is read when it is asked for."""
+    """One hook of all prompts: a sequence of arrays, each read when it is asked for."""
 
     def __init__(self, cache: Cache, name: str):
-        self.cache, self.name = cache, name
+        self._cache = cache
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<patchbay.HookArrays {self.name} of {self._cache.path}>"
 
     def __len__(self) -> int:
-        return len(self.cache)
+        return len(self._cache)
 
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        return self.cache[index][self.name]
+    @overload
+    def __getitem__(self, number: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> List[np.ndarray]: ...
+
+    def __getitem__(self, number: Any) -> Any:
+        """The array of a prompt, or a list of them for a slice."""
+        if isinstance(number, slice):
+            return [self[one] for one in range(len(self))[number]]
+        return self._cache._arrays.read(self.name, self._cache._place(number), {})
 
     def stack(self) -> np.ndarray:
-        """All arrays as one, [prompts, …]; they must have equal lengths."""
-        return np.stack(list(self))
+        """All arrays in one, [prompts, …]; ValueError where prompts have different lengths."""
+        return _stack(self.name, list(self))
+
+
+def _stack(name: str, arrays: List[np.ndarray]) -> np.ndarray:
+    if len({array.shape for array in arrays}) != 1:
+        lengths = sorted({array.shape for array in arrays})
+        raise ValueError(f"{name}: arrays of the shapes {lengths} do not stack")
+    return np.stack(arrays)

@@ -1,98 +1,109 @@
-"""From the stored bytes of a block to values: LZ4, filters, packing, narrow floats."""
+"""From stored bytes to the elements of an array."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+import math
+from typing import Dict, Tuple
 
 import lz4.block
 import numpy as np
 
-from patchbay.errors import require
+from . import filters, limits
+from .block import Encoding
+from .errors import CacheError
 
 CHUNK = 129_024
-SIZES = {"f32": 4, "f16": 2, "bf16": 2}
-_FIELDS = {"f32": 0x7F800000, "f16": 0x7C00, "bf16": 0x7F80}
+_WORDS: Dict[str, np.dtype] = {
+    "f32": np.dtype("<u4"),
+    "f16": np.dtype("<u2"),
+    "bf16": np.dtype("<u2"),
+}
 
 
-class Encoding(NamedTuple):
-    """How an array is stored, as its block's header says."""
-
-    codec: int  # 0 none, 1 LZ4
-    filter: int  # 0 none, 1 byte shuffle, 2 bit shuffle
-    packing: int  # 0 none, 1 causal triangle
-    fill: int  # the element above the diagonals
-    offset: int  # what exponents were lowered by
+def packed_count(encoding: Encoding, shape: Tuple[int, ...]) -> int:
+    """How many elements are encoded of an array of this shape."""
+    count = math.prod(shape)
+    if encoding.triangle:
+        count = count // shape[-1] * (shape[-1] + 1) // 2
+    return count
 
 
-def packed_length(encoding: Encoding, raw: int, side: int, size: int) -> int:
-    """Bytes that the packing leaves of `raw`; `side` is T."""
-    if encoding.packing == 0:
-        return raw
-    return raw // size // side // side * (side * (side + 1) // 2) * size
+def decode(
+    stored: np.ndarray, encoding: Encoding, shape: Tuple[int, ...], element_type: str
+) -> np.ndarray:
+    """The array as the words of its elements, uint32 or uint16, of `shape`.
+
+    `stored` is uint8. The shape has passed the limits, and ends in two equal sizes of at least 2
+    where the encoding is a triangle. Raises CacheError where the bytes are not an encoding of it.
+    """
+    word = _WORDS[element_type]
+    length = packed_count(encoding, shape) * word.itemsize
+    if encoding.lz4:
+        packed = _decompress(stored, encoding, length, element_type)
+    elif stored.size != length:
+        raise CacheError(f"{stored.size} bytes are stored of an array of {length}")
+    else:
+        packed = stored.view(word)
+    if not encoding.triangle:
+        return packed.reshape(shape)
+    return _unpack_triangles(packed, shape, encoding.fill)
 
 
-def decode(stored: bytes, encoding: Encoding, raw: int, side: int, element: str) -> bytes:
-    """The raw bytes of an array, exactly `raw` of them."""
-    size = SIZES[element]
-    length = packed_length(encoding, raw, side, size)
-    packed = stored if encoding.codec == 0 else _chunks(stored, encoding, length, element)
-    require(len(packed) == length, "it decodes to another length")
-    if encoding.packing == 0:
-        return packed
-    kind = np.uint32 if size == 4 else np.uint16
-    squares = np.full((raw // size // side // side, side, side), encoding.fill, kind)
-    rows, columns = np.tril_indices(side)
-    squares[:, rows, columns] = np.frombuffer(packed, kind).reshape(len(squares), -1)
-    return squares.tobytes()
+def _decompress(
+    stored: np.ndarray, encoding: Encoding, length: int, element_type: str
+) -> np.ndarray:
+    chunks = -(-length // CHUNK)
+    if not 4 * chunks < stored.size < length:
+        raise CacheError(f"{stored.size} bytes cannot be {length} bytes that LZ4 made smaller")
+    if length > limits.EXPANSION * stored.size:
+        raise CacheError(f"{stored.size} bytes cannot be {length}: LZ4 does not expand so much")
+    table = stored[: 4 * chunks].view("<u4").tolist()
+    if sum(table) != stored.size - 4 * chunks:
+        raise CacheError("the lengths of its chunks are not that of the block")
+    packed = np.empty(length, np.uint8).view(_WORDS[element_type])
+    per_chunk = CHUNK // packed.itemsize
+    start = 4 * chunks
+    for chunk, size in enumerate(table):
+        out = packed[chunk * per_chunk : (chunk + 1) * per_chunk]
+        if not 0 < size <= out.nbytes:
+            raise CacheError(f"chunk {chunk} of {out.nbytes} bytes has {size} stored")
+        data = stored[start : start + size]
+        start += size
+        if size == out.nbytes:
+            filtered = bytearray(data)
+        else:
+            filtered = _decompress_chunk(data, out.nbytes, chunk)
+        filters.undo(encoding.filter, filtered, out, element_type, encoding.exponent_offset)
+    return packed
 
 
-def _chunks(stored: bytes, encoding: Encoding, length: int, element: str) -> bytes:
-    count = -(-length // CHUNK)
-    require(len(stored) >= 4 * count, "its table of chunks is cut off")
-    lengths = np.frombuffer(stored, "<u4", count).tolist()
-    at, parts = 4 * count, []
-    for number, stored_length in enumerate(lengths):
-        whole = min(CHUNK, length - number * CHUNK)
-        require(0 < stored_length <= whole and at + stored_length <= len(stored),
-                "a chunk has an impossible length")  # fmt: skip
-        part = stored[at : at + stored_length]
-        at += stored_length
-        if stored_length < whole:
-            try:
-                part = lz4.block.decompress(part, uncompressed_size=whole)
-            except lz4.block.LZ4BlockError:
-                part = b""
-            require(len(part) == whole, "it cannot be decompressed")
-        parts.append(_unfilter(part, encoding, element))
-    require(at == len(stored), "there is something after its last chunk")
-    return b"".join(parts)
+def _decompress_chunk(data: np.ndarray, length: int, chunk: int) -> bytearray:
+    try:
+        filtered = lz4.block.decompress(data, uncompressed_size=length, return_bytearray=True)
+    except (lz4.block.LZ4BlockError, ValueError) as error:
+        raise CacheError(f"chunk {chunk} cannot be decompressed: {error}") from error
+    if len(filtered) != length:
+        raise CacheError(f"chunk {chunk} has {len(filtered)} bytes instead of {length}")
+    return filtered
 
 
-def _unfilter(part: bytes, encoding: Encoding, element: str) -> bytes:
-    if encoding.filter == 0:
-        return part
-    size = SIZES[element]
-    data = np.frombuffer(part, np.uint8)
-    if encoding.filter == 1:
-        count = data.size // size
-        body = data[: count * size].reshape(size, count).T
-        return body.tobytes() + data[count * size :].tobytes()
-    count = data.size // size // 8 * 8
-    # Plane p has bit p of every element: rows of bits, then columns into bytes.
-    planes = np.unpackbits(data[: count * size].reshape(8 * size, -1), axis=1, bitorder="little")
-    body = np.packbits(planes.T, axis=1, bitorder="little")
-    result = np.concatenate([body.ravel(), data[count * size :]])
-    if encoding.offset:
-        field = _FIELDS[element]
-        step = field & -field
-        whole = result[: result.size // size * size].view("<u4" if size == 4 else "<u2")
-        raised = (whole.astype(np.uint32) + np.uint32(encoding.offset * step)) & field
-        whole[:] = (whole & (~field & (1 << 8 * size) - 1)) | raised.astype(whole.dtype)
-    return result.tobytes()
+def _unpack_triangles(packed: np.ndarray, shape: Tuple[int, ...], fill: int) -> np.ndarray:
+    size = shape[-1]
+    rows = packed.reshape(-1, size * (size + 1) // 2)
+    squares = np.full((rows.shape[0], size, size), fill, packed.dtype)
+    start = 0
+    for row in range(size):
+        squares[:, row, : row + 1] = rows[:, start : start + row + 1]
+        start += row + 1
+    return squares.reshape(shape)
 
 
-def widen(raw: bytes, element: str) -> np.ndarray:
-    """Elements as float32."""
-    if element == "f32":
-        return np.frombuffer(raw, "<f4")
-    if element == "bf16":
-        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(raw, "<f2").astype(np.float32)
+def widen(words: np.ndarray, element_type: str) -> np.ndarray:
+    """The float32 values of elements, of the same shape."""
+    if element_type == "f32":
+        return words.view(np.float32)
+    if element_type == "f16":
+        return words.view(np.float16).astype(np.float32)
+    wide = words.astype(np.uint32)
+    wide <<= np.uint32(16)
+    return wide.view(np.float32)

@@ -1,11 +1,8 @@
-"""What can be wrong with a cache."""
+"""The one error of this package."""
 
 
 class CacheError(Exception):
-    """A file of a cache is missing, damaged, or of a format that this reader does not know."""
+    """A cache that is absent, damaged, newer than this reader, or beyond the format's limits.
 
-
-def require(condition: bool, message: str) -> None:
-    """Refuses a cache."""
-    if not condition:
-        raise CacheError(message)
+    The message names the file and, where there is one, the prompt and the hook.
+    """

@@ -1,152 +1,159 @@
-"""One segment file: mapped, its header, index and blocks checked."""
+"""A segment: the file that has the arrays of some consecutive prompts."""
 
-import mmap
-import os
-import stat
+from __future__ import annotations
+
+import math
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Optional, Tuple
 
 import numpy as np
 
-from patchbay import encoding
-from patchbay.crc32c import crc32c
-from patchbay.errors import CacheError, require
+from . import block, encoding, limits
+from .crc32c import crc32c
+from .errors import CacheError
+from .files import PlainFile
+from .manifest import SegmentEntry
+from .plan import Hook, Plan
 
-ENTRY = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc", "<u4")])
-_ELEMENTS = {1: "f32", 2: "f16", 3: "bf16"}
-
-
-class Block(NamedTuple):
-    """A stored array: how it is stored, its lengths, and its bytes."""
-
-    encoding: encoding.Encoding
-    raw: int
-    stored: bytes
-
-
-def read_plain(path: Path, limit: int) -> bytes:
-    """A file that must be a plain one, not behind a link."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise CacheError(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        require(stat.S_ISREG(status.st_mode), f"{path} is not a plain file")
-        require(status.st_size <= limit, f"{path} is larger than such a file may be")
-        return file.read()
+_HEADER = struct.Struct("<8sIIIII32sI")
+_TRAILER = struct.Struct("<8sQQQ8sII12sI")
+_RECORD = 64
+_ENTRY = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc", "<u4")])
 
 
 class Segment:
-    """Prompts `first` to `first + prompts - 1`, all hooks of each."""
+    """An open segment whose header, trailer and index were checked against manifest and plan."""
 
-    def __init__(self, path: Path, number: int, first: int, listed: dict, plan: dict, key: bytes):
-        self.path, self.number, self.first, self.plan, self.key = path, number, first, plan, key
-        self.prompts = listed["prompts"]
-        hooks = len(plan["hooks"])
+    def __init__(self, directory: Path, entry: SegmentEntry, plan: Plan):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            raise CacheError(f"{path}: {error.strerror}") from error
-        try:
-            status = os.fstat(descriptor)
-            require(stat.S_ISREG(status.st_mode), f"{path} is not a plain file")
-            require(status.st_size == listed["size"] >= 128 and status.st_size % 64 == 0,
-                    f"{path} has {status.st_size} bytes, the manifest says {listed['size']}")  # fmt: skip
-            self.map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-        finally:
-            os.close(descriptor)
+            self._file = PlainFile(directory, entry.name)
+        except FileNotFoundError:
+            raise CacheError(f"{directory / entry.name}: is missing") from None
+        self.path = self._file.path
+        self._entry = entry
+        self._plan = plan
+        size = self._file.size
+        if size != entry.size or size % 64 or size < 2 * _RECORD:
+            raise self._wrong(f"has {size} bytes where the manifest says {entry.size}")
+        self._check_header()
+        self._index_offset, index_length = self._check_trailer()
+        self._read_index(index_length)
 
-        header = self._record(0, b"PBsegmt\n", "its header")
-        expected = (plan["formatVersion"], number, first, self.prompts, hooks)
-        require(struct.unpack_from("<5I", header, 8) == expected and header[28:60] == key,
-                f"the header of {path} is that of another segment")  # fmt: skip
-        end = len(self.map) - 64
-        trailer = self._record(end, b"PBtrail\n", "its trailer")
-        offset, length, size, prefix = struct.unpack_from("<3Q8s", trailer, 8)
-        segment, crc = struct.unpack_from("<2I", trailer, 40)
-        wanted = 16 * hooks * self.prompts + 4 * self.prompts
-        require(prefix == key[:8] and segment == number and not any(trailer[48:60]),
-                f"the trailer of {path} belongs to another segment")  # fmt: skip
-        require(length == wanted and size == len(self.map)
-                and offset == end - (wanted + 63) // 64 * 64 and offset >= 64,
-                f"the trailer of {path} has impossible lengths")  # fmt: skip
-        index = self.map[offset:end]
-        require(crc32c(index[:length]) == crc == int(listed["index"], 16) and
-                not any(index[length:]), f"the index of {path} is damaged")  # fmt: skip
-        self.entries = np.frombuffer(index, ENTRY, hooks * self.prompts).reshape(hooks, -1)
-        self.tokens = np.frombuffer(index, "<u4", self.prompts, 16 * hooks * self.prompts)
-        self._check_index(offset, listed)
+    def _wrong(self, what: str) -> CacheError:
+        return CacheError(f"{self.path}: {what}")
 
-    def _record(self, offset: int, magic: bytes, what: str) -> bytes:
-        record = self.map[offset : offset + 64]
-        (crc,) = struct.unpack_from("<I", record, 60)
-        require(record[:8] == magic and crc32c(record[:60]) == crc,
-                f"{self.path} is damaged: {what}")  # fmt: skip
-        return record
+    def _record(self, layout: struct.Struct, offset: int, magic: bytes) -> Tuple:
+        data = self._file.read(offset, _RECORD).tobytes()
+        found = layout.unpack(data)
+        if found[0] != magic or crc32c(data[:60]) != found[-1]:
+            raise self._wrong(f"is damaged in the {_RECORD} bytes from {offset} on")
+        return found[1:-1]
 
-    def _check_index(self, end: int, listed: dict) -> None:
-        """Blocks follow one another up to the index; only hooks with a recipe are derived."""
-        flat = self.entries.ravel()
-        derived = (flat["offset"] == 0) & (flat["length"] == 0)
-        can_derive = np.repeat(["recipe" in hook for hook in self.plan["hooks"]], self.prompts)
-        stored = flat[~derived]
-        starts = stored["offset"].astype(object)
-        ends = [
-            start + 64 + (length + 63) // 64 * 64
-            for start, length in zip(starts, stored["length"].tolist())
-        ]
-        require(not np.any(derived & ~can_derive) and [64, *ends] == [*starts, end],
-                f"the index of {self.path} is impossible")  # fmt: skip
-        require(int(self.tokens.sum()) == listed["tokens"] and self.tokens.max(initial=0) <= 1 << 24,
-                f"the index of {self.path} has other tokens than the manifest")  # fmt: skip
-
-    def block(self, hook: int, prompt: int, check: bool) -> Block:
-        """A stored array of the prompt `first + prompt`."""
-        entry = self.entries[hook, prompt]
-        offset = int(entry["offset"])
-        name = f"prompt {self.first + prompt}, {self.plan['hooks'][hook]['name']}"
-        header = self._record(offset, b"PBblock\n", name)
-        where = f"{self.path} is damaged at {name}"
-        fields = struct.unpack_from("<8s4I4B4I", header, 8)
-        prefix, segment, its_hook, its_prompt, tokens = fields[:5]
-        codec, filtering, packing, element = fields[5:9]
-        raw, length, stored_crc, _ = fields[9:]
-        fill, shift = struct.unpack_from("<IB", header, 52)
-        require((prefix, segment, its_hook, its_prompt)
-                == (self.key[:8], self.number, hook, self.first + prompt)
-                and struct.unpack_from("<I", header, 60)[0] == entry["crc"],
-                f"{where}: another array stands in its place")  # fmt: skip
-        way = encoding.Encoding(codec, filtering, packing, fill, shift)
-        kind = _ELEMENTS.get(element)
-        old = self.plan["formatVersion"] == 1
-        sound = (
-            kind == self.plan["elementType"]
-            and tokens == self.tokens[prompt]
-            and codec <= 1
-            and filtering <= 2
-            and packing <= (0 if old else 1)
-            and not any(header[52:60] if old else header[57:60])
-            and (codec == 1 or filtering == 0)
-            and (packing == 1 or fill == 0)
-            and (shift == 0 or filtering == 2 and (shift < 32 or kind != "f16"))
-            and length == entry["length"]
+    def _check_header(self) -> None:
+        expected = (
+            self._plan.version,
+            self._entry.number,
+            self._entry.first_prompt,
+            self._entry.prompts,
+            len(self._plan.hooks),
+            self._plan.digest,
         )
-        require(sound, f"{where}: its header says what no writer writes")
-        shape = self.plan["hooks"][hook]["shape"]
-        size = encoding.SIZES[self.plan["elementType"]]
-        count = 1
-        for dimension in shape:
-            count *= int(tokens) if dimension == "T" else dimension
-        packable = packing == 0 or shape[-2:] == ["T", "T"] and tokens >= 2
-        packed = encoding.packed_length(way, raw, int(tokens), size) if packable else -1
-        require(packable and raw == count * size and count * 4 <= 1 << 31
-                and (length == packed if codec == 0 else packed // 255 <= length < packed),
-                f"{where}: its lengths are impossible")  # fmt: skip
-        stored = self.map[offset + 64 : offset + 64 + length]
+        if self._record(_HEADER, 0, b"PBsegmt\n") != expected:
+            raise self._wrong("has a header that is not the one of manifest and plan")
+
+    def _check_trailer(self) -> Tuple[int, int]:
+        at = self._file.size - _RECORD
+        offset, length, size, digest, number, crc, zeros = self._record(
+            _TRAILER, at, b"PBtrail\n"
+        )
+        if (
+            size != self._file.size
+            or digest != self._plan.digest[:8]
+            or number != self._entry.number
+            or crc != self._entry.index_crc
+            or any(zeros)
+        ):
+            raise self._wrong("has a trailer that is not the one of manifest and plan")
+        prompts = self._entry.prompts
+        if length != 16 * len(self._plan.hooks) * prompts + 4 * prompts:
+            raise self._wrong(f"has an index of {length} bytes")
+        if offset < _RECORD or offset % 64 or not 0 <= at - offset - length < 64:
+            raise self._wrong(f"has an index at {offset}, which does not end at the trailer")
+        return offset, length
+
+    def _read_index(self, length: int) -> None:
+        room = self._file.read(self._index_offset, self._file.size - _RECORD - self._index_offset)
+        index = room[:length]
+        if crc32c(index) != self._entry.index_crc or room[length:].any():
+            raise self._wrong("has a damaged index")
+        hooks, prompts = len(self._plan.hooks), self._entry.prompts
+        entries = index[: 16 * hooks * prompts].view(_ENTRY).reshape(hooks, prompts)
+        self.tokens = index[16 * hooks * prompts :].view("<u4")
+        """uint32, T of each prompt."""
+        if self.tokens.max() > limits.TOKENS or self.tokens.sum(dtype="u8") != self._entry.tokens:
+            raise self._wrong("has other token counts than the manifest")
+        self._entries = entries
+        self._check_places()
+
+    def _check_places(self) -> None:
+        derived = self._entries["offset"] == 0
+        if (self._entries["length"][derived] != 0).any():
+            raise self._wrong("has an index entry that is neither stored nor derived")
+        recipes = np.array([hook.recipe is not None for hook in self._plan.hooks.values()], bool)
+        if derived[~recipes].any():
+            raise self._wrong("lacks an array that has no recipe")
+        stored = self._entries[~derived]
+        # Of less than 2³² each, no more than the index has: their sum fits.
+        ends = _RECORD + np.cumsum(
+            (stored["length"].astype(np.uint64) + np.uint64(block.SIZE + 63)) // np.uint64(64)
+        ) * np.uint64(64)
+        starts = np.concatenate(([np.uint64(_RECORD)], ends))
+        if (starts[:-1] != stored["offset"]).any() or int(starts[-1]) != self._index_offset:
+            raise self._wrong("has holes between its blocks, or overlaps")
+
+    def derived_crc(self, hook: Hook, prompt: int) -> Optional[int]:
+        """The CRC-32C of an array that is derived; None of one that is stored."""
+        entry = self._entries[hook.number, prompt - self._entry.first_prompt]
+        return int(entry["crc"]) if entry["offset"] == 0 else None
+
+    def tokens_of(self, prompt: int) -> int:
+        """T of a prompt, by its number in the cache."""
+        return int(self.tokens[prompt - self._entry.first_prompt])
+
+    def read(self, hook: Hook, prompt: int, check: bool) -> np.ndarray:
+        """A stored array as new float32 of the hook's shape; CacheError where it is damaged.
+
+        Without `check` the checksum of the stored bytes and the zeros after them are not looked at.
+        """
+        tokens = self.tokens_of(prompt)
+        shape = hook.shape_for(tokens)
+        entry = self._entries[hook.number, prompt - self._entry.first_prompt]
+        length = int(entry["length"])
+        data = self._file.read(int(entry["offset"]), block.SIZE + -(-length // 64) * 64)
+        header = block.parse(data[: block.SIZE].tobytes(), self._plan.version)
+        identity = block.Identity(
+            self._plan.digest[:8],
+            self._entry.number,
+            hook.number,
+            prompt,
+            tokens,
+            self._plan.element_type,
+        )
+        if header.identity != identity or int(data[60:64].view("<u4")[0]) != int(entry["crc"]):
+            raise CacheError("the block is not the one that the index names")
+        if header.stored_length != length:
+            raise CacheError(f"{header.stored_length} bytes are stored; the index says {length}")
+        triangle = header.encoding.triangle
+        if triangle and (tokens < 2 or not hook.ends_in_squares):
+            raise CacheError("it is packed as triangles, which its shape has not")
+        if header.raw_length != math.prod(shape) * self._plan.element_size:
+            raise CacheError(f"it has {header.raw_length} bytes, which its shape has not")
+        stored = data[block.SIZE : block.SIZE + length]
         if check:
-            padding = self.map[offset + 64 + length : offset + 64 + (length + 63) // 64 * 64]
-            require(crc32c(stored) == stored_crc and not any(padding),
-                    f"{where}: its bytes fail their checksum")  # fmt: skip
-        return Block(way, raw, stored)
+            if crc32c(stored) != header.stored_crc:
+                raise CacheError("its stored bytes are damaged")
+            if data[block.SIZE + length :].any():
+                raise CacheError("the zeros after its stored bytes are damaged")
+        words = encoding.decode(stored, header.encoding, shape, self._plan.element_type)
+        return encoding.widen(words, self._plan.element_type)

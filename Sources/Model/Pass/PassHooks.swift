@@ -1,40 +1,5 @@
 import FileIO
 
-/// One sequence of a pass, and the part of it that is computed.
-///
-/// Positions `start ..< length` are computed: the live rows. Those before `start` are known not to
-/// differ from an earlier run, of which only keys and values are needed.
-public struct PassSequence: Sendable {
-  /// T, with the positions before `start`.
-  public var length: Int
-  public var start: Int
-  /// Keys and values of the positions before `start`; may be nil only if `start` is 0.
-  public var prefix: KeyValues?
-
-  public init(length: Int, start: Int = 0, prefix: KeyValues? = nil) {
-    precondition(start >= 0 && start < length, "a sequence needs a live position")
-    precondition(start == 0 || prefix != nil, "a sequence that starts late needs its prefix")
-    self.length = length
-    self.start = start
-    self.prefix = prefix
-  }
-
-  /// The number of live rows.
-  public var live: Int { length - start }
-}
-
-/// Keys and values of an earlier run, by layer: matrices [T or more, H·K], nil for layers that the
-/// pass does not run.
-public final class KeyValues: Sendable {
-  public let keys: [Matrix?]
-  public let values: [Matrix?]
-
-  public init(keys: [Matrix?], values: [Matrix?]) {
-    self.keys = keys
-    self.values = values
-  }
-}
-
 /// The values of one hook for all sequences of a pass, at the moment when the pass reaches it.
 ///
 /// What is written to them is what the pass goes on with, if the pass was started with
@@ -46,8 +11,7 @@ public struct Activation {
   let starts: [Int]
   let unit: Int
 
-  /// The values of one sequence in the hook's shape, with the live rows only: [live, …], and
-  /// [H, live, T] for scores and patterns. Valid during the visit.
+  /// The values of one sequence in the hook's shape. Valid during the visit.
   public func sequence(_ index: Int) -> UnsafeMutableBufferPointer<Float> {
     UnsafeMutableBufferPointer(
       start: values + starts[index] * unit, count: (starts[index + 1] - starts[index]) * unit)

@@ -1,0 +1,81 @@
+import CKernels
+
+/// Causal attention of one sequence, a head at a time. Used by one thread at a time.
+///
+/// Keys and values of the sequence lie in one or two pieces: positions that another run has
+/// computed, and then the sequence's own. All rows are [H·K] wide, the heads side by side.
+public final class CausalAttention {
+  /// Rows of q, k or v: positions 0 ..< `prefixCount` and then `ownCount` more.
+  public struct Rows {
+    let prefix: UnsafePointer<Float>?
+    let prefixCount: Int
+    let own: UnsafePointer<Float>
+    let ownCount: Int
+
+    /// - Precondition: `prefix` is given unless `prefixCount` is 0.
+    public init(
+      prefix: UnsafePointer<Float>? = nil, prefixCount: Int = 0, own: UnsafePointer<Float>,
+      ownCount: Int
+    ) {
+      precondition(prefix != nil || prefixCount == 0)
+      (self.prefix, self.prefixCount) = (prefix, prefixCount)
+      (self.own, self.ownCount) = (own, ownCount)
+    }
+  }
+
+  private let config: ModelConfig
+  private let packedKeys = PassBuffer()  // the keys of one head, in tiles [K, 16]
+  private var stride: Int { config.heads * config.headWidth }
+
+  public init(_ config: ModelConfig) {
+    self.config = config
+  }
+
+  /// q · k / √K of neighbouring queries, [count, first + count]; -infinity for later positions.
+  ///
+  /// - Parameters:
+  ///   - q: `count` rows, of the positions from `first` on.
+  ///   - keys: of the positions 0 ..< first + count, or more.
+  public func scores(
+    head: Int, layer: Int, q: UnsafePointer<Float>, first: Int, count: Int, keys: Rows,
+    into scores: UnsafeMutablePointer<Float>
+  ) {
+    let (headWidth, column, length) = (config.headWidth, head * config.headWidth, first + count)
+    let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
+    if let prefix = keys.prefix {
+      pb_pack_keys(prefix + column, stride, keys.prefixCount, headWidth, packed, 0)
+    }
+    pb_pack_keys(
+      keys.own + column, stride, length - keys.prefixCount, headWidth, packed, keys.prefixCount)
+    pb_attention_scores(
+      q + column, stride, count, first, headWidth, packed, config.attentionDivisor(layer: layer),
+      scores)
+  }
+
+  /// The pattern of scores [count, first + count]; the two may be the same.
+  public func softmax(
+    _ scores: UnsafePointer<Float>, first: Int, count: Int,
+    into pattern: UnsafeMutablePointer<Float>
+  ) {
+    pb_causal_softmax(scores, count, first, pattern)
+  }
+
+  /// z of one head: `count` rows of values weighed by the pattern [count, first + count].
+  public func mix(
+    head: Int, pattern: UnsafePointer<Float>, first: Int, count: Int, values: Rows,
+    into z: UnsafeMutablePointer<Float>
+  ) {
+    let (headWidth, column, length) = (config.headWidth, head * config.headWidth, first + count)
+    for row in 0..<count {
+      (z + row * stride + column).update(repeating: 0, count: headWidth)
+    }
+    if let prefix = values.prefix {
+      pb_attention_mix(
+        pattern, length, count, first, prefix + column, stride, 0, values.prefixCount, headWidth,
+        z + column, stride)
+    }
+    pb_attention_mix(
+      pattern, length, count, first, values.own + column, stride, values.prefixCount,
+      length - values.prefixCount, headWidth, z + column, stride)
+  }
+}

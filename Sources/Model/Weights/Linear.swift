@@ -1,0 +1,90 @@
+import CKernels
+
+/// A weight matrix [inner, columns] in the order in which products read it, and its bias: what takes
+/// x to x W + b.
+///
+/// The bits of a product's row depend on that row alone, whatever rows stand beside it, and are the
+/// same on every CPU (`matmul.h`).
+///
+/// Thread safety: immutable, and safe to use from any thread.
+public final class Linear: Sendable {
+  public let inner: Int
+  public let columns: Int
+  /// [1, columns]; nil stands for zeros.
+  public let bias: Matrix?
+  private let panels: Matrix
+
+  /// The name of the way in which products are summed, on which their bits depend: fused
+  /// multiply-adds, 768 at a time.
+  public static let arithmetic = "fused-768"
+
+  /// From a matrix [inner, columns].
+  public init(_ matrix: Matrix, bias: Matrix?) {
+    (inner, columns) = (matrix.rows, matrix.columns)
+    self.bias = bias
+    panels = Matrix(rows: 1, columns: pb_packed_count(inner, columns))
+    pb_pack_matrix(matrix.pointer, inner, columns, panels.pointer)
+  }
+
+  /// From the transpose [columns, inner] of a matrix.
+  public init(transposed matrix: Matrix, bias: Matrix?) {
+    (inner, columns) = (matrix.columns, matrix.rows)
+    self.bias = bias
+    panels = Matrix(rows: 1, columns: pb_packed_count(inner, columns))
+    pb_pack_transposed(matrix.pointer, inner, columns, panels.pointer)
+  }
+
+  /// y = x W + b.
+  ///
+  /// - Parameters:
+  ///   - x: [rows, inner], without gaps.
+  ///   - y: [rows, columns], without gaps.
+  public func apply(
+    _ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>,
+    scratch: MultiplyScratch
+  ) {
+    multiply(
+      x, rows: rows, stride: inner, inner: 0..<inner, columns: 0..<columns, bias: bias, into: y,
+      stride: columns, scratch: scratch)
+  }
+
+  /// The part of the product that some rows and columns of W make.
+  ///
+  /// - Parameters:
+  ///   - x: `rows` rows of `innerRange.count` values, `xStride` apart.
+  ///   - bias: [1, columns], of which those in `columnRange` are added; nil for none.
+  ///   - y: `rows` rows of `columnRange.count` values, `yStride` apart.
+  /// - Precondition: the ranges lie within the matrix.
+  public func multiply(
+    _ x: UnsafePointer<Float>, rows: Int, stride xStride: Int, inner innerRange: Range<Int>,
+    columns columnRange: Range<Int>, bias: Matrix?, into y: UnsafeMutablePointer<Float>,
+    stride yStride: Int, scratch: MultiplyScratch
+  ) {
+    precondition(innerRange.upperBound <= inner && columnRange.upperBound <= columns)
+    var packed = pb_packed_matrix(panels: panels.pointer, inner: inner, columns: columns)
+    pb_multiply(
+      x, xStride, rows, &packed, innerRange.lowerBound, innerRange.count, columnRange.lowerBound,
+      columnRange.count, bias.map { UnsafePointer($0.pointer + columnRange.lowerBound) }, y,
+      yStride, scratch.pointer)
+  }
+
+  /// x · W[:, column] + b[column], summed in double precision.
+  ///
+  /// - Precondition: `column` is one of the matrix.
+  public func value(of x: UnsafePointer<Float>, column: Int) -> Float {
+    precondition(column >= 0 && column < columns)
+    let width = pb_packed_count(1, 1)  // of a panel
+    let panel = panels.pointer + column / width * width * inner + column % width
+    var sum = Double(bias?.pointer[column] ?? 0)
+    for row in 0..<inner { sum += Double(x[row]) * Double(panel[row * width]) }
+    return Float(sum)
+  }
+}
+
+/// Memory for products on one thread.
+public final class MultiplyScratch {
+  private let matrix = Matrix(rows: 1, columns: pb_multiply_scratch())
+  var pointer: UnsafeMutablePointer<Float> { matrix.pointer }
+
+  public init() {}
+}

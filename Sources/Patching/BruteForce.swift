@@ -1,0 +1,137 @@
+import CacheFormat
+import Model
+import Parallel
+
+/// What a sweep's cells are when whole forward passes are run for them.
+public struct BruteForceCheck: Sendable {
+  /// The number of patched runs that were run again.
+  public let runs: Int
+  /// The largest difference of a metric, absolute for metrics up to 1 and relative above, by metric.
+  public let largestDifference: [Float]
+
+  /// What rounding may make of it.
+  public static let tolerance: Float = 1e-4
+
+  public var isWithinTolerance: Bool {
+    largestDifference.allSatisfy { $0 <= BruteForceCheck.tolerance }
+  }
+}
+
+extension PatchEngine {
+  /// Runs patched cells again by brute force: both runs of the pair from their tokens, the receiving
+  /// one changed at the hook, all positions, layers and logits computed, and nothing read from the
+  /// cache but means.
+  ///
+  /// - Parameters:
+  ///   - results: what `run` returned, a result a metric.
+  ///   - count: how many patched runs are checked, drawn at random with `seed`; all if there are no more.
+  /// - Throws: `PassError`.
+  /// - Precondition: `results` is not empty, and belongs to the task and its prompts.
+  public func check(
+    _ results: [SweepResult], _ task: any PatchingTask, prompts: [Prompt], count: Int, seed: UInt64
+  ) throws -> BruteForceCheck {
+    let result = results[0]
+    var all = result.cells.indices.flatMap { cell in
+      result.pairs(of: cell).map { (cell: cell, pair: $0) }
+    }
+    if count < all.count {
+      var generator = SplitMix64(state: seed)
+      all.shuffle(using: &generator)
+      all.removeSubrange(count...)
+    }
+    let chosen = Dictionary(grouping: all, by: \.pair).sorted { $0.key < $1.key }
+    let reader = MetricReader(model: model, metrics: task.metrics)
+    let values = try sourceValues(
+      result.source, result.sweep, task.pairs, result.direction, prompts: prompts)
+    let worst = try parallelMap(
+      chosen.count, threads: threads, with: { ForwardPass(model) },
+      { number, pass in
+        let (pair, places) = chosen[number]
+        let found = try bruteForce(
+          task.pairs[pair], places.map { result.cells[$0.cell] }, result.sweep, result.direction,
+          values, prompts: prompts, reader, pass)
+        return task.metrics.indices.map { metric in
+          zip(places, found).reduce(Float(0)) { worst, place in
+            let ours = results[metric].patched[place.0.cell][pair] ?? .nan
+            return larger(worst, difference(ours, place.1[metric]))
+          }
+        }
+      })
+    return BruteForceCheck(
+      runs: all.count,
+      largestDifference: task.metrics.indices.map { metric in
+        worst.reduce(Float(0)) { larger($0, $1[metric]) }
+      })
+  }
+
+  /// The metrics of some cells of a pair, by cell and metric.
+  private func bruteForce(
+    _ pair: PatchingPair, _ cells: [Cell], _ sweep: Sweep, _ direction: Direction,
+    _ values: SourceValues, prompts: [Prompt], _ reader: MetricReader, _ pass: ForwardPass
+  ) throws -> [[Float]] {
+    let (clean, corrupted) = (prompts[pair.clean].tokens, prompts[pair.corrupted].tokens)
+    let (source, receiving) = direction == .denoise ? (clean, corrupted) : (corrupted, clean)
+    let length = receiving.count
+    // From the tokens too, so that nothing rests on the cache.
+    var sourceArrays: [HookPoint: Matrix] = [:]
+    try pass.run(
+      tokens: [source],
+      hooks: PassHooks(reading: Set(sweep.hooks(layerCount: model.config.layers))) { activation in
+        let array = activation.sequence(0)
+        let copy = Matrix(rows: 1, columns: array.count)
+        if let base = array.baseAddress { copy.pointer.update(from: base, count: array.count) }
+        sourceArrays[activation.hook] = copy
+      })
+    let cleanRow = try lastRow(clean, pass)
+    return try cells.map { cell in
+      let sites = sites(sweep, cell, length: length, first: 0) ?? []
+      var edits: [HookPoint: Edit] = [:]
+      for site in sites {
+        let array =
+          switch values {
+          case .otherRun: sourceArrays[site.hook]
+          case .zero:
+            Matrix(
+              rows: 1, columns: model.config.valueCount(of: site.hook.kind, positions: length))
+          case .means(let means): means.array(site.hook, length: length)
+          }
+        edits[site.hook] = array.map { Edit(site: site, values: $0, isOfSource: false) }
+      }
+      try pass.run(
+        tokens: [receiving],
+        hooks: PassHooks(editing: Set(edits.keys)) { activation in
+          guard let base = activation.sequence(0).baseAddress else { return }
+          edits[activation.hook]?.apply(toWhole: base, length: length, config: model.config)
+        })
+      let row = Array(
+        UnsafeBufferPointer(start: pass.lastRow(sequence: 0), count: model.config.width))
+      return reader.values(of: pair, rows: row, clean: cleanRow)[0]
+    }
+  }
+
+  private func lastRow(_ tokens: [Int32], _ pass: ForwardPass) throws -> [Float] {
+    try pass.run(tokens: [tokens])
+    return Array(UnsafeBufferPointer(start: pass.lastRow(sequence: 0), count: model.config.width))
+  }
+
+  private func difference(_ a: Float, _ b: Float) -> Float {
+    if a == b || (a.isNaN && b.isNaN) { return 0 }
+    return abs(a - b) / max(1, abs(b))
+  }
+
+  /// A NaN is larger than any number.
+  private func larger(_ a: Float, _ b: Float) -> Float { a.isNaN || a > b ? a : b }
+}
+
+/// Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
+struct SplitMix64: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}

@@ -1,0 +1,74 @@
+import CacheFormat
+import Model
+
+/// The two runs of a pair, whose arrays are read from the cache when they are first asked for.
+///
+/// Used by one thread at a time.
+final class PairRuns {
+  enum Run { case source, receiving }
+
+  let config: ModelConfig
+  /// T, the same for both runs.
+  let length: Int
+  /// The first position at which the runs' tokens differ; T if they do not. Before it, causal
+  /// attention makes every activation of the two runs the same.
+  let firstDifference: Int
+  private let cache: CacheReader
+  private let prompts: (source: Int, receiving: Int)
+  private var zeroArrays: [HookKind: Matrix] = [:]
+  private var arrays: (source: [HookPoint: Matrix], receiving: [HookPoint: Matrix]) = ([:], [:])
+
+  init(
+    cache: CacheReader, config: ModelConfig, source: (prompt: Int, tokens: [Int32]),
+    receiving: (prompt: Int, tokens: [Int32])
+  ) {
+    self.cache = cache
+    self.config = config
+    prompts = (source.prompt, receiving.prompt)
+    length = receiving.tokens.count
+    firstDifference = PairRuns.firstDifference(source.tokens, receiving.tokens)
+  }
+
+  static func firstDifference(_ first: [Int32], _ second: [Int32]) -> Int {
+    zip(first, second).enumerated().first { $1.0 != $1.1 }?.offset ?? second.count
+  }
+
+  /// Whether the cache holds a hook.
+  func holds(_ hook: HookPoint) -> Bool { cache.hookIndex(hook.name) != nil }
+
+  /// The array of a hook, in the hook's shape for T positions.
+  ///
+  /// - Throws: `CacheError`, or `PatchingError.hooksNotCached`.
+  func array(_ run: Run, _ hook: HookPoint) throws -> Matrix {
+    let known = run == .source ? arrays.source[hook] : arrays.receiving[hook]
+    if let known { return known }
+    guard let index = cache.hookIndex(hook.name) else {
+      throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
+    }
+    let matrix = Matrix(rows: 1, columns: config.valueCount(of: hook.kind, positions: length))
+    try cache.read(
+      hook: index, prompt: run == .source ? prompts.source : prompts.receiving,
+      into: UnsafeMutableBufferPointer(start: matrix.pointer, count: matrix.count))
+    switch run {
+    case .source: arrays.source[hook] = matrix
+    case .receiving: arrays.receiving[hook] = matrix
+    }
+    return matrix
+  }
+
+  /// Zeros in the shape of a hook.
+  func zeros(_ hook: HookPoint) -> Matrix {
+    if let known = zeroArrays[hook.kind] { return known }
+    let matrix = Matrix(rows: 1, columns: config.valueCount(of: hook.kind, positions: length))
+    zeroArrays[hook.kind] = matrix
+    return matrix
+  }
+
+  /// Whether queries, keys and values of the blocks from `layer` on are cached, so that rows which a
+  /// patch leaves alone need not be computed.
+  func holdsKeysAndValues(from layer: Int) -> Bool {
+    (layer..<max(layer, config.layers)).allSatisfy { layer in
+      [HookKind.q, .k, .v].allSatisfy { holds(HookPoint($0, layer: layer)) }
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import Glibc
+import Model
+
+/// A number that is read from the logits at the last position of a run.
+public protocol PatchMetric: Sendable {
+  var name: String { get }
+  /// The tokens whose logits it reads, at least one; nil for the whole vocabulary.
+  func tokensRead(of pair: PatchingPair) -> [Int32]?
+  /// - Parameters:
+  ///   - logits: those of `tokensRead(of: pair)` in their order, or of the vocabulary [V].
+  ///   - clean: the same of the pair's clean run.
+  func value(of pair: PatchingPair, logits: [Float], clean: [Float]) -> Float
+}
+
+/// The metrics of a pair that has a right and a wrong answer.
+public enum AnswerMetric: String, PatchMetric, CaseIterable {
+  /// logit[answer] − logit[wrong answer] (Wang et al. 2022, section 2).
+  case logitDiff = "logit-diff"
+  /// p[answer], p the softmax of the logits (Meng et al. 2022, section 2.1).
+  case probability = "prob"
+  /// log p[answer], natural logarithm.
+  case logProbability = "logprob"
+  /// The cross-entropy of the answer, −log p[answer].
+  case loss
+  /// KL(clean ‖ run) = Σ p_clean · (log p_clean − log p) over the vocabulary, in nats; 0 for the clean
+  /// run.
+  case klDivergence = "kl"
+  /// The number of tokens with a larger logit than the answer; 0 if it is the model's own answer.
+  case rank
+
+  public var name: String { rawValue }
+
+  public func tokensRead(of pair: PatchingPair) -> [Int32]? {
+    self == .logitDiff ? [pair.answer, pair.wrongAnswer] : nil
+  }
+
+  public func value(of pair: PatchingPair, logits: [Float], clean: [Float]) -> Float {
+    switch self {
+    case .logitDiff: logits[0] - logits[1]
+    case .probability: Float(exp(AnswerMetric.logProbability(pair.answer, logits)))
+    case .logProbability: Float(AnswerMetric.logProbability(pair.answer, logits))
+    case .loss: Float(-AnswerMetric.logProbability(pair.answer, logits))
+    case .klDivergence: Float(AnswerMetric.divergence(of: logits, from: clean))
+    case .rank: AnswerMetric.rank(of: pair.answer, logits)
+    }
+  }
+
+  private static func logProbability(_ token: Int32, _ logits: [Float]) -> Double {
+    Double(logits[Int(token)]) - logSumExp(logits)
+  }
+
+  private static func divergence(of logits: [Float], from clean: [Float]) -> Double {
+    let (total, cleanTotal) = (logSumExp(logits), logSumExp(clean))
+    var sum = 0.0
+    for (value, cleanValue) in zip(logits, clean) {
+      let logClean = Double(cleanValue) - cleanTotal
+      sum += exp(logClean) * (logClean - (Double(value) - total))
+    }
+    return sum
+  }
+
+  private static func rank(of token: Int32, _ logits: [Float]) -> Float {
+    let own = logits[Int(token)]
+    guard !own.isNaN else { return .nan }
+    return Float(logits.count { $0 > own })
+  }
+
+  private static func logSumExp(_ values: [Float]) -> Double {
+    let top = Double(values.max() ?? 0)
+    return top + log(values.reduce(0) { $0 + exp(Double($1) - top) })
+  }
+}
+
+/// Reads metrics from rows of ln_final.hook_normalized.
+struct MetricReader: Sendable {
+  let model: GPT2
+  let metrics: [any PatchMetric]
+
+  /// Rows whose logits are held at a time.
+  private static let rowsAtATime = 64
+
+  /// The metrics of some runs of a pair.
+  ///
+  /// - Parameters:
+  ///   - rows: [count, D], the last position of each run.
+  ///   - clean: [D], of the pair's clean run.
+  /// - Returns: by run and metric.
+  func values(of pair: PatchingPair, rows: [Float], clean: [Float]) -> [[Float]] {
+    let width = model.config.width
+    let count = rows.count / width
+    let tokens = metrics.map { $0.tokensRead(of: pair) }
+    var values = [[Float]](repeating: Array(repeating: 0, count: metrics.count), count: count)
+    for (number, metric) in metrics.enumerated() {
+      guard let tokens = tokens[number] else { continue }
+      let cleanLogits = model.logits(ofNormalized: clean, tokens: tokens)
+      for row in 0..<count {
+        let logits = rows.withUnsafeBufferPointer {
+          // `row` is one of the rows, so that there is a base address.
+          model.logits(ofNormalized: $0.baseAddress! + row * width, tokens: tokens)
+        }
+        values[row][number] = metric.value(of: pair, logits: logits, clean: cleanLogits)
+      }
+    }
+    guard tokens.contains(where: { $0 == nil }) else { return values }
+    let scratch = MultiplyScratch()
+    let cleanLogits = logits(clean, scratch)[0]
+    for first in stride(from: 0, to: count, by: MetricReader.rowsAtATime) {
+      let some = first..<min(count, first + MetricReader.rowsAtATime)
+      let block = Array(rows[some.lowerBound * width..<some.upperBound * width])
+      for (row, logits) in zip(some, logits(block, scratch)) {
+        for (number, metric) in metrics.enumerated() where tokens[number] == nil {
+          values[row][number] = metric.value(of: pair, logits: logits, clean: cleanLogits)
+        }
+      }
+    }
+    return values
+  }
+
+  /// The logits [V] of each of some rows [count, D].
+  private func logits(_ rows: [Float], _ scratch: MultiplyScratch) -> [[Float]] {
+    let (width, vocabulary) = (model.config.width, model.config.vocabulary)
+    let count = rows.count / width
+    let all = [Float](unsafeUninitializedCapacity: count * vocabulary) { buffer, initialized in
+      if let base = buffer.baseAddress {
+        model.unembedding.apply(rows, rows: count, into: base, scratch: scratch)
+      }
+      initialized = count * vocabulary
+    }
+    return (0..<count).map { Array(all[$0 * vocabulary..<($0 + 1) * vocabulary]) }
+  }
+}

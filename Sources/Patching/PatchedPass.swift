@@ -1,0 +1,384 @@
+import CKernels
+import Model
+
+/// A run of a pair with some of its activations replaced.
+struct PatchedRun {
+  let runs: PairRuns
+  /// Not empty; in the order in which a pass reaches their hooks.
+  let edits: [Edit]
+}
+
+/// Runs many patched runs at once, computing only what their patches change.
+///
+/// Each run joins at the half block where its first edit is, with rows of the residual stream from the
+/// cache, and goes on as rows of the products of all. What it holds at a time are the rows that differ
+/// from the receiving run: behind an attention, all from the first changed position on; before it,
+/// those that were changed. Queries, keys and values of other rows come from the cache. In the last
+/// block only the last position goes beyond keys and values.
+///
+/// Letters as in `ForwardPass`; R rows of all runs. Used by one thread at a time.
+final class PatchedPass {
+  private let model: GPT2
+  let config: ModelConfig
+  private let scratch = MultiplyScratch()
+  private let attention: CausalAttention
+
+  var items: [PatchedRun] = []
+  var edits: [HookPoint: [(item: Int, edit: Edit)]] = [:]
+  var joining: [Entry: [Int]] = [:]
+  /// The runs that have joined, in the order of their rows.
+  var slots: [Slot] = []
+  var slotOfItem: [Int?] = []
+
+  var stream = PassBuffer()  // [R, D]
+  var nextStream = PassBuffer()  // [R, D]
+  private let gathered = PassBuffer()  // [changed R, D]
+  private let normalized = PassBuffer()  // [changed R, D]
+  private let scale = PassBuffer()  // [changed R]
+  private let projected = PassBuffer()  // [changed R, H·K]
+  private let q = PassBuffer()  // [R, H·K]
+  private let k = PassBuffer()  // [R, H·K]
+  private let v = PassBuffer()  // [R, H·K]
+  private let z = PassBuffer()  // [R, H·K]
+  private let scores = PassBuffer()  // one head of one run: [rows, T]
+  private let branch = PassBuffer()  // [R, D]
+  private let hidden = PassBuffer()  // [R, M]
+  let row = PassBuffer()  // [D]
+
+  /// What a run holds.
+  struct Slot {
+    let item: Int
+    /// The first position that can differ from the receiving run.
+    let start: Int
+    /// Whether the positions before `start` are the source run's rather than the receiving one's.
+    let followsSource: Bool
+    /// Whether unchanged rows come from the cache; else all are computed, from the first on.
+    let reusesRows: Bool
+    /// The positions in the stream, and the first one's row.
+    var rows: Range<Int>
+    var offset: Int
+  }
+
+  /// What the attention of a run computes.
+  struct AttentionWork {
+    /// Positions in the stream whose q, k and v are computed; those of other rows are cached.
+    let changed: Range<Int>
+    /// The heads that are run; the z of others is cached.
+    let heads: Range<Int>
+  }
+
+  init(_ model: GPT2) {
+    self.model = model
+    config = model.config
+    attention = CausalAttention(model.config)
+  }
+
+  /// Runs all, and calls `finish` with the number of each run whose last position is changed, and
+  /// that position's row [D] of ln_final.hook_normalized.
+  ///
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
+  func run(_ items: [PatchedRun], finish: (Int, UnsafePointer<Float>) -> Void) throws {
+    self.items = items
+    slots = []
+    slotOfItem = Array(repeating: nil, count: items.count)
+    edits = [:]
+    joining = [:]
+    for (number, item) in items.enumerated() {
+      for edit in item.edits { edits[edit.hook, default: []].append((number, edit)) }
+      joining[Entry(item.edits[0].hook), default: []].append(number)
+    }
+    for layer in 0..<config.layers {
+      try attentionHalf(layer)
+      try mlpHalf(layer)
+    }
+    try finalNorm(finish)
+  }
+
+  // The halves of a block.
+
+  private func attentionHalf(_ layer: Int) throws {
+    let work = try enterAttention(layer)
+    guard !slots.isEmpty else { return }
+    let block = model.blocks[layer]
+    let isLast = layer == config.layers - 1
+    let inner = config.heads * config.headWidth
+    apply(.residPre, layer, to: stream.pointer)
+
+    try projectChanged(layer, work)
+
+    // z of the rows that go on: in the last block those at the last position.
+    var after: [Slot] = []
+    var count = 0
+    for slot in slots {
+      let length = items[slot.item].runs.length
+      var next = slot
+      next.rows = isLast ? slot.rows.clamped(to: (length - 1)..<length) : slot.rows
+      next.offset = count
+      count += next.rows.count
+      after.append(next)
+    }
+    let mixed = z.need(count * inner)
+    for index in slots.indices where !after[index].rows.isEmpty {
+      try attend(
+        layer, slots[index], rows: after[index].rows, heads: work[index].heads,
+        into: mixed + after[index].offset * inner)
+    }
+    let target = nextStream.need(count * config.width)
+    for (slot, next) in zip(slots, after) {
+      let first = slot.offset + (next.rows.lowerBound - slot.rows.lowerBound)
+      (target + next.offset * config.width).update(
+        from: stream.pointer + first * config.width, count: next.rows.count * config.width)
+    }
+    slots = after.filter { !$0.rows.isEmpty }
+    indexSlots()
+    swap(&stream, &nextStream)
+
+    apply(.z, layer, to: mixed)
+    let output = branch.need(count * config.width)
+    block.output.apply(mixed, rows: count, into: output, scratch: scratch)
+    replaceResults(layer, z: mixed, output: output)
+    apply(.attnOut, layer, to: output)
+    pb_add(stream.pointer, output, stream.pointer, count * config.width)
+  }
+
+  private func mlpHalf(_ layer: Int) throws {
+    try enter(.mlp(layer), layer)
+    let count = slots.reduce(0) { $0 + $1.rows.count }
+    if count > 0 {
+      let block = model.blocks[layer]
+      let values = stream.pointer
+      apply(.residMid, layer, to: values)
+      var input = values
+      if edits[HookPoint(.mlpIn, layer: layer)] != nil {
+        input = gathered.need(count * config.width)
+        input.update(from: values, count: count * config.width)
+        apply(.mlpIn, layer, to: input)
+      }
+      let normal = layerNorm(
+        input, rows: count, block.ln2, scale: .ln2Scale, normalized: .ln2Normalized, layer
+      ) { $0.offset }
+      let hidden = hidden.need(count * config.mlpWidth)
+      block.mlpIn.apply(normal, rows: count, into: hidden, scratch: scratch)
+      apply(.mlpPre, layer, to: hidden)
+      pb_gelu_new(hidden, hidden, count * config.mlpWidth)
+      apply(.mlpPost, layer, to: hidden)
+      let output = branch.need(count * config.width)
+      block.mlpOut.apply(hidden, rows: count, into: output, scratch: scratch)
+      apply(.mlpOut, layer, to: output)
+      pb_add(values, output, values, count * config.width)
+    }
+    try enter(.after(layer), layer)
+    apply(.residPost, layer, to: stream.pointer)
+  }
+
+  private func finalNorm(_ finish: (Int, UnsafePointer<Float>) -> Void) throws {
+    try enter(.final, config.layers - 1)
+    let count = slots.reduce(0) { $0 + $1.rows.count }
+    let normal = layerNorm(
+      stream.pointer, rows: count, model.lnFinal, scale: .finalScale,
+      normalized: .finalNormalized, nil
+    ) { $0.offset }
+    for slot in slots where slot.rows.upperBound == items[slot.item].runs.length {
+      finish(slot.item, normal + (slot.offset + slot.rows.count - 1) * config.width)
+    }
+  }
+
+  // The parts of the halves.
+
+  /// q, k and v of all rows: computed where the stream has changed, from the cache elsewhere.
+  private func projectChanged(_ layer: Int, _ work: [AttentionWork]) throws {
+    let block = model.blocks[layer]
+    let isLast = layer == config.layers - 1
+    let (width, inner) = (config.width, config.heads * config.headWidth)
+    let count = work.reduce(0) { $0 + $1.changed.count }
+    var offsets: [Int] = []
+    let input = gathered.need(count * width)
+    var place = 0
+    for (slot, work) in zip(slots, work) {
+      offsets.append(place)
+      let first = slot.offset + work.changed.lowerBound - slot.rows.lowerBound
+      (input + place * width).update(
+        from: stream.pointer + first * width, count: work.changed.count * width)
+      place += work.changed.count
+    }
+    let normal = layerNorm(
+      input, rows: count, block.ln1, scale: .ln1Scale, normalized: .ln1Normalized, layer,
+      rowsOf: { work[$0].changed }, offset: { offsets[$0] })
+
+    let total = slots.reduce(0) { $0 + $1.rows.count }
+    let targets: [(HookKind, Linear, PassBuffer)] = [
+      (.q, block.query, q), (.k, block.key, k), (.v, block.value, v),
+    ]
+    for (kind, weight, buffer) in targets {
+      let target = buffer.need(total * inner)
+      let output = projected.need(count * inner)
+      // In the last block, nothing asks for queries of other positions than the last.
+      let lastOnly = isLast && kind == .q
+      if lastOnly {
+        for (index, slot) in slots.enumerated() {
+          let last = items[slot.item].runs.length - 1
+          guard work[index].changed.contains(last) else { continue }
+          let place = offsets[index] + last - work[index].changed.lowerBound
+          weight.apply(
+            normal + place * width, rows: 1, into: output + place * inner, scratch: scratch)
+        }
+      } else {
+        weight.apply(normal, rows: count, into: output, scratch: scratch)
+      }
+      for (index, slot) in slots.enumerated() {
+        let rows = target + slot.offset * inner
+        let changed = work[index].changed
+        if changed != slot.rows {
+          let cached = try items[slot.item].runs.array(.receiving, HookPoint(kind, layer: layer))
+          rows.update(
+            from: cached.pointer + slot.rows.lowerBound * inner, count: slot.rows.count * inner)
+        }
+        (rows + (changed.lowerBound - slot.rows.lowerBound) * inner).update(
+          from: output + offsets[index] * inner, count: changed.count * inner)
+      }
+      replaceInputs(kind, weight, layer, block.ln1, into: target)
+      apply(kind, layer, to: target)
+    }
+  }
+
+  /// z of some positions of a run.
+  private func attend(
+    _ layer: Int, _ slot: Slot, rows: Range<Int>, heads: Range<Int>,
+    into mixed: UnsafeMutablePointer<Float>
+  ) throws {
+    let runs = items[slot.item].runs
+    let inner = config.heads * config.headWidth
+    if heads.count < config.heads {
+      let cached = try runs.array(.receiving, HookPoint(.z, layer: layer))
+      mixed.update(from: cached.pointer + rows.lowerBound * inner, count: rows.count * inner)
+      if heads.isEmpty { return }
+    }
+    func pieces(_ buffer: PassBuffer, _ kind: HookKind) throws -> CausalAttention.Rows {
+      let own = UnsafePointer(buffer.pointer + slot.offset * inner)
+      guard slot.rows.lowerBound > 0 else { return .init(own: own, ownCount: slot.rows.count) }
+      let before = try runs.array(
+        slot.followsSource ? .source : .receiving, HookPoint(kind, layer: layer))
+      return .init(
+        prefix: before.pointer, prefixCount: slot.rows.lowerBound, own: own,
+        ownCount: slot.rows.count)
+    }
+    let (keys, values) = (try pieces(k, .k), try pieces(v, .v))
+    let queries = q.pointer + (slot.offset + rows.lowerBound - slot.rows.lowerBound) * inner
+    let scores = scores.need(rows.count * rows.upperBound)
+    let item = items[slot.item]
+    for head in heads {
+      attention.scores(
+        head: head, layer: layer, q: queries, first: rows.lowerBound, count: rows.count, keys: keys,
+        into: scores)
+      for edit in item.edits where edit.hook == HookPoint(.attnScores, layer: layer) {
+        edit.apply(toAttention: scores, of: head, rows: rows, length: runs.length)
+      }
+      attention.softmax(scores, first: rows.lowerBound, count: rows.count, into: scores)
+      for edit in item.edits where edit.hook == HookPoint(.pattern, layer: layer) {
+        edit.apply(toAttention: scores, of: head, rows: rows, length: runs.length)
+      }
+      attention.mix(
+        head: head, pattern: scores, first: rows.lowerBound, count: rows.count, values: values,
+        into: mixed)
+    }
+  }
+
+  /// (x - mean) / scale, and then w and b where they are not folded away.
+  ///
+  /// - Parameters:
+  ///   - rowsOf: the positions of a slot among the rows; all of the slot's by default.
+  ///   - offset: the first row of a slot, by its number or itself.
+  private func layerNorm(
+    _ x: UnsafePointer<Float>, rows: Int, _ weights: LayerNormWeights?, scale scaleKind: HookKind,
+    normalized normalizedKind: HookKind, _ layer: Int?, rowsOf: (Int) -> Range<Int>,
+    offset: (Int) -> Int
+  ) -> UnsafeMutablePointer<Float> {
+    let out = normalized.need(rows * config.width)
+    let divisors = scale.need(rows)
+    pb_layernorm_centre(x, rows, config.width, config.layerNormEpsilon, divisors, out)
+    apply(scaleKind, layer, to: divisors, rowsOf: rowsOf, offset: offset)
+    pb_divide_rows(out, divisors, rows, config.width)
+    if let weights {
+      pb_scale_shift(out, weights.weight.pointer, weights.bias.pointer, rows, config.width, out)
+    }
+    apply(normalizedKind, layer, to: out, rowsOf: rowsOf, offset: offset)
+    return out
+  }
+
+  private func layerNorm(
+    _ x: UnsafePointer<Float>, rows: Int, _ weights: LayerNormWeights?, scale scaleKind: HookKind,
+    normalized normalizedKind: HookKind, _ layer: Int?, offset: (Slot) -> Int
+  ) -> UnsafeMutablePointer<Float> {
+    layerNorm(
+      x, rows: rows, weights, scale: scaleKind, normalized: normalizedKind, layer,
+      rowsOf: { slots[$0].rows }, offset: { offset(slots[$0]) })
+  }
+
+  /// Replaces what edits ask for in a buffer that holds all rows.
+  private func apply(_ kind: HookKind, _ layer: Int?, to values: UnsafeMutablePointer<Float>) {
+    apply(kind, layer, to: values, rowsOf: { slots[$0].rows }, offset: { slots[$0].offset })
+  }
+
+  private func apply(
+    _ kind: HookKind, _ layer: Int?, to values: UnsafeMutablePointer<Float>,
+    rowsOf: (Int) -> Range<Int>, offset: (Int) -> Int
+  ) {
+    guard let edits = edits[HookPoint(kind, layer: layer)] else { return }
+    let unit = config.valueCount(of: kind, positions: 1)
+    for (item, edit) in edits {
+      guard let index = slotOfItem[item] else { continue }
+      edit.apply(to: values + offset(index) * unit, rows: rowsOf(index), config: config)
+    }
+  }
+
+  /// Projects the inputs that heads were given of their own: hook_attn_in and hook_{q,k,v}_input.
+  private func replaceInputs(
+    _ kind: HookKind, _ weight: Linear, _ layer: Int, _ ln1: LayerNormWeights?,
+    into target: UnsafeMutablePointer<Float>
+  ) {
+    let own: HookKind = kind == .q ? .qInput : kind == .k ? .kInput : .vInput
+    let (width, inner) = (config.width, config.heads * config.headWidth)
+    let normal = row.need(width)
+    for hook in [HookKind.attnIn, own] {
+      for (item, edit) in edits[HookPoint(hook, layer: layer)] ?? [] {
+        guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
+        for position in edit.positions.clamped(to: slot.rows) {
+          for head in edit.site.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
+            let input = edit.values.pointer + (position * config.heads + head) * width
+            pb_layernorm(input, 1, width, config.layerNormEpsilon, scale.need(1), normal)
+            if let ln1 {
+              pb_scale_shift(normal, ln1.weight.pointer, ln1.bias.pointer, 1, width, normal)
+            }
+            let columns = head * config.headWidth..<(head + 1) * config.headWidth
+            let place = slot.offset + position - slot.rows.lowerBound
+            weight.multiply(
+              normal, rows: 1, stride: width, inner: 0..<width, columns: columns, bias: weight.bias,
+              into: target + place * inner + columns.lowerBound, stride: inner, scratch: scratch)
+          }
+        }
+      }
+    }
+  }
+
+  /// Puts other results z_h W_O[h] in the place of a head's in attn_out.
+  private func replaceResults(
+    _ layer: Int, z: UnsafePointer<Float>, output: UnsafeMutablePointer<Float>
+  ) {
+    let (width, headWidth) = (config.width, config.headWidth)
+    let own = row.need(width)
+    for (item, edit) in edits[HookPoint(.result, layer: layer)] ?? [] {
+      guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
+      for position in edit.positions.clamped(to: slot.rows) {
+        let place = slot.offset + position - slot.rows.lowerBound
+        for head in edit.site.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
+          let range = head * headWidth..<(head + 1) * headWidth
+          model.blocks[layer].output.multiply(
+            z + place * config.heads * headWidth + range.lowerBound, rows: 1, stride: headWidth,
+            inner: range, columns: 0..<width, bias: nil, into: own, stride: width, scratch: scratch)
+          let other = edit.values.pointer + (position * config.heads + head) * width
+          for d in 0..<width { output[place * width + d] += other[d] - own[d] }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,355 @@
+"""Caches that are damaged, or that lie with checksums that fit: an error or the right numbers."""
+
+import json
+import os
+import struct
+import unittest
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import support
+from patchbay import CacheError
+from support import GOLDEN, CacheCopy, OpenSegment
+
+import patchbay
+
+
+def read_everything(path: Path):
+    """All arrays that can be read, by hook and prompt, and the errors of the others."""
+    arrays, errors = {}, []
+    try:
+        cache = patchbay.open(path)
+    except CacheError as error:
+        return arrays, [error]
+    for texts in ("prompts", "pairs"):
+        try:
+            getattr(cache, texts)
+        except CacheError as error:
+            errors.append(error)
+    for number, prompt in enumerate(cache):
+        for hook in prompt:
+            try:
+                arrays[hook, number] = prompt[hook]
+            except CacheError as error:
+                errors.append(error)
+    return arrays, errors
+
+
+class DamageTest(unittest.TestCase):
+    def setUp(self):
+        # A warning would be a place where numpy met numbers that nobody thought of.
+        warnings.simplefilter("error")
+        self.addCleanup(warnings.resetwarnings)
+
+    def refused(self, copy: CacheCopy, what: str = "") -> None:
+        """Something of the cache is refused, and what is not has the right bits."""
+        arrays, errors = read_everything(copy.path)
+        self.assertTrue(errors, what)
+        self.right(arrays, what)
+
+    def right(self, arrays, what: str) -> None:
+        for key, array in arrays.items():
+            self.assertEqual(support.bits(array), self.expected[key], f"{key}: {what}")
+
+    def sound(self, name: str) -> CacheCopy:
+        arrays, errors = read_everything(GOLDEN / name)
+        self.assertEqual(errors, [])
+        self.expected = {key: support.bits(array) for key, array in arrays.items()}
+        return CacheCopy(self, name)
+
+    def test_every_flipped_bit_is_found(self):
+        random = support.seeded(self)
+        for name in support.FORMATS:
+            copy = self.sound(name)
+            for file in sorted(os.listdir(copy.path)):
+                path = copy.path / file
+                data = path.read_bytes()
+                for _ in range(8):
+                    place = random.randrange(8 * len(data))
+                    damaged = bytearray(data)
+                    damaged[place // 8] ^= 1 << place % 8
+                    path.write_bytes(damaged)
+                    self.refused(copy, f"{name}/{file}, bit {place}")
+                path.write_bytes(data)
+
+    def test_files_that_were_cut_or_grew(self):
+        random = support.seeded(self)
+        copy = self.sound("format-2-f32")
+        for file in sorted(os.listdir(copy.path)):
+            path = copy.path / file
+            data = path.read_bytes()
+            for length in (0, 1, 64, len(data) - 64, len(data) - 1, random.randrange(len(data))):
+                path.write_bytes(data[: max(0, length)])
+                self.refused(copy, f"{file} of {length} bytes")
+            for more in (1, 64):
+                path.write_bytes(data + bytes(more))
+                self.refused(copy, f"{file} and {more} bytes")
+            path.write_bytes(data)
+
+    def test_headers_that_lie_with_checksums_that_fit(self):
+        copy = self.sound("format-2-f32")
+        path = copy.path / "segment-000000.pbs"
+        segment, manifest = path.read_bytes(), (copy.path / "manifest").read_bytes()
+        fields = {
+            "magic": (0, "B"),
+            "plan": (8, "Q"),
+            "segment": (16, "I"),
+            "hook": (20, "I"),
+            "prompt": (24, "I"),
+            "T": (28, "I"),
+            "codec": (32, "B"),
+            "filter": (33, "B"),
+            "packing": (34, "B"),
+            "element type": (35, "B"),
+            "raw length": (36, "I"),
+            "stored length": (40, "I"),
+            "fill": (52, "I"),
+            "exponent offset": (56, "B"),
+            "zero": (57, "B"),
+        }
+        tried = 0
+        for number, (_, _, offset) in enumerate(OpenSegment(copy).blocks()):
+            for name, (place, kind) in fields.items():
+                most = (1 << 8 * struct.calcsize(kind)) - 1
+                for change in (1, -1, 64, most // 2):
+                    opened = OpenSegment(copy)
+                    place_in_file = offset + place
+                    old = struct.unpack_from("<" + kind, opened.data, place_in_file)[0]
+                    new = (old + change) & most
+                    struct.pack_into("<" + kind, opened.data, place_in_file, new)
+                    opened.close()
+                    arrays, errors = read_everything(copy.path)
+                    # What is a sound encoding of other numbers cannot be told from the right ones;
+                    # everything else is refused.
+                    if name not in ("filter", "fill", "exponent offset"):
+                        self.assertTrue(errors, f"block {number}: {name} {old} to {new}")
+                    path.write_bytes(segment)
+                    (copy.path / "manifest").write_bytes(manifest)
+                    tried += 1
+            if number == 2:
+                break
+        self.assertGreater(tried, 150)
+
+    def test_flipped_bits_under_checksums_that_fit_end_in_nothing_but_an_error(self):
+        random = support.seeded(self)
+        for name in support.FORMATS:
+            copy = self.sound(name)
+            path = copy.path / "segment-000001.pbs"
+            segment, manifest = path.read_bytes(), (copy.path / "manifest").read_bytes()
+            shapes = {key: len(data) for key, data in self.expected.items()}
+            for _ in range(25):
+                opened = OpenSegment(copy, 1)
+                for _ in range(random.choice([1, 1, 2, 8])):
+                    place = random.randrange(8 * (len(opened.data) - 64))
+                    opened.data[place // 8] ^= 1 << place % 8
+                try:
+                    opened.close()
+                except struct.error:
+                    pass  # The index lies outside of the file; the checksums stay as they were.
+                arrays, _ = read_everything(copy.path)
+                for key, array in arrays.items():
+                    self.assertEqual(array.nbytes, shapes[key])
+                path.write_bytes(segment)
+                (copy.path / "manifest").write_bytes(manifest)
+
+    def test_an_index_with_holes_overlaps_or_lengths_that_lie(self):
+        copy = self.sound("format-2-f32")
+        path = copy.path / "segment-000000.pbs"
+        segment, manifest = path.read_bytes(), (copy.path / "manifest").read_bytes()
+
+        def changes(opened: OpenSegment):
+            first, derived = opened.entry(0, 0), None
+            for hook in range(opened.hooks):
+                place = opened.entry(hook, 0)
+                if struct.unpack_from("<Q", opened.data, place)[0] == 0:
+                    derived = place
+            tokens = opened.entry(opened.hooks, 0)
+            end = len(opened.data) - 64
+            yield "offset", first, "Q", 128
+            yield "offset beyond the file", first, "Q", 1 << 63
+            yield "offset of another", opened.entry(0, 1), "Q", 64
+            yield "length", first + 8, "I", 0xFFFFFFFF
+            yield "absent without a recipe", first, "Q", 0
+            yield "length of a derived array", derived + 8, "I", 5
+            yield "offset of a derived array", derived, "Q", 64
+            yield "T", tokens, "I", 1 << 31
+            yield "T of the next", tokens + 4, "I", 2
+            yield "index offset", end + 8, "Q", opened.index - 64
+            yield "index offset", end + 8, "Q", (1 << 64) - 64
+            yield "index length", end + 16, "Q", 1 << 62
+            yield "size", end + 24, "Q", len(opened.data) + 64
+            yield "zero", end + 48, "B", 1
+            yield "P", 20, "I", 0xFFFFFFFF
+            yield "H", 24, "I", 0xFFFFFFFF
+            yield "first prompt", 16, "I", 1
+            yield "version", 8, "I", 1
+
+        for name, place, kind, value in changes(OpenSegment(copy)):
+            opened = OpenSegment(copy)
+            struct.pack_into("<" + kind, opened.data, place, value)
+            opened.prompts = struct.unpack_from("<I", segment, 20)[0]
+            opened.close()
+            self.refused(copy, name)
+            path.write_bytes(segment)
+            (copy.path / "manifest").write_bytes(manifest)
+
+    def test_a_derived_array_that_comes_out_otherwise_is_refused(self):
+        copy = self.sound("format-2-f32")
+        opened = OpenSegment(copy)
+        for hook in range(opened.hooks):
+            place = opened.entry(hook, 0)
+            if struct.unpack_from("<Q", opened.data, place)[0] == 0:
+                opened.data[place + 12] ^= 1
+        opened.close()
+        self.refused(copy)
+        _, errors = read_everything(copy.path)
+        self.assertTrue(all("not what was captured" in str(error) for error in errors))
+        patchbay.open(copy.path, check=False)[0].arrays()
+
+    def test_links_and_what_is_not_a_plain_file_are_refused(self):
+        for file in sorted(os.listdir(GOLDEN / "format-2-f32")):
+            copy = self.sound("format-2-f32")
+            (copy.path / file).rename(copy.path / "moved")
+            (copy.path / file).symlink_to("moved")
+            self.refused(copy, f"{file}, a link")
+            (copy.path / file).unlink()
+            os.mkfifo(copy.path / file)
+            self.refused(copy, f"{file}, a pipe")
+            (copy.path / file).unlink()
+            (copy.path / file).mkdir()
+            self.refused(copy, f"{file}, a directory")
+
+
+class ManifestAndPlanTest(unittest.TestCase):
+    def refuses(self, pattern: str, manifest=None, plan=None) -> None:
+        copy = CacheCopy(self)
+        if plan is not None:
+            copy.change_plan(plan)
+        if manifest is not None:
+            copy.change_manifest(manifest)
+        with self.assertRaisesRegex(CacheError, pattern):
+            patchbay.open(copy.path)
+
+    def test_a_newer_cache_is_told_from_a_damaged_one(self):
+        self.refuses("format version 3", manifest=lambda m: (m.clear(), m.update(format=3)))
+        self.refuses("'format'", manifest=lambda m: m.update(format=0))
+        self.refuses("formatVersion", plan=lambda p: p.update(formatVersion=1))
+
+    def test_manifests(self):
+        def segment(**values):
+            return lambda m: m["segments"][1].update(values)
+
+        for values in (
+            {"name": "../segment-000001.pbs"},
+            {"name": "/etc/passwd"},
+            {"name": "segment-000000.pbs"},
+            {"name": "segment-1.pbs"},
+            {"prompts": 0},
+            {"prompts": -1},
+            {"prompts": True},
+            {"prompts": 1 << 70},
+            {"tokens": 1.0},
+            {"tokens": 1},
+            {"size": None},
+            {"index": "XYZ"},
+            {"index": "ABCDEF01"},
+        ):
+            with self.subTest(values):
+                self.refuses("segment 1|sum over the segments", manifest=segment(**values))
+        for key in ("plan", "generation", "complete", "prompts", "tokens", "hooks", "segments"):
+            self.refuses(f"'{key}' is missing", manifest=lambda m: m.pop(key))
+        self.refuses("prompts of a plan", plan=lambda p: p.update(promptCount=2))
+        self.refuses("prompts of a plan", plan=lambda p: p.update(promptCount=4))
+        self.refuses("hooks of the plan", manifest=lambda m: m["hooks"].pop())
+
+    def test_json_that_other_readers_might_read_otherwise(self):
+        copy = CacheCopy(self)
+        for text in (b'{"format":2,"format":1}\n', b'{"format":NaN}\n', b"[2]\n", b"\xff\n"):
+            line = b"crc32c %08x\n" % support.crc32c.crc32c(text)
+            (copy.path / "manifest").write_bytes(text + line)
+            with self.assertRaises(CacheError):
+                patchbay.open(copy.path)
+        deep = b"[" * 200_000
+        (copy.path / "manifest").write_bytes(deep + b"crc32c %08x\n" % support.crc32c.crc32c(deep))
+        with self.assertRaises(CacheError):
+            patchbay.open(copy.path)
+
+    def test_plans(self):
+        text = (GOLDEN / "format-2-f32/plan.json").read_bytes()
+        for key in json.loads(text):
+            self.refuses(f"'{key}'", plan=lambda p: p.pop(key))
+        for key in json.loads(text)["model"]:
+            self.refuses(f"'{key}'", plan=lambda p: p["model"].pop(key))
+
+        def hook(**values):
+            return lambda p: p["hooks"][1].update(values)
+
+        self.refuses("twice", plan=hook(name="hook_embed"))
+        for name in ("", ".hidden", "a/b", "..", "a" * 201, "é", "name\n"):
+            self.refuses("'name'", plan=hook(name=name))
+        for shape in ([1] * 9, ["t"], [-1], [1.5], [True], "T", None, [[1]]):
+            self.refuses("'shape'", plan=hook(shape=shape))
+
+    def test_recipes(self):
+        def last(shape, **recipe):
+            row = {"name": "last", "shape": shape, "recipe": recipe}
+            before = {"name": "square", "shape": ["T", "T"]}
+            after = {"name": "later", "shape": ["T", 300]}
+            return lambda p: p["hooks"].extend([before, row, after])
+
+        wide, square = ["T", 300], [4, "T", "T"]
+        embed, pattern = "hook_embed", "blocks.0.attn.hook_pattern"
+        for shape, recipe in (
+            (wide, {"op": "product", "of": [embed]}),
+            (wide, {"op": "sum", "of": []}),
+            (wide, {"op": "sum", "of": ["later"]}),
+            (wide, {"op": "sum", "of": ["last"]}),
+            (wide, {"op": "sum", "of": "hook_embed"}),
+            (wide, {"op": "sum", "of": [embed, pattern]}),
+            (["T", 301], {"op": "sum", "of": [embed]}),
+            (wide, {"op": "gelu_new", "of": [embed, embed]}),
+            (wide, {"op": "layernorm", "of": [embed]}),
+            (wide, {"op": "layernorm", "of": [embed], "epsilon": "1"}),
+            (wide, {"op": "layernorm_scale", "of": [embed], "epsilon": 1}),
+            (square, {"op": "layernorm", "of": [pattern], "epsilon": 1}),
+            (square, {"op": "attention_scores", "of": [embed, embed], "divisor": 1}),
+            (wide, {"op": "causal_softmax", "of": [embed]}),
+            (["T", 4, 300], {"op": "attention_mix", "of": [pattern, embed]}),
+            (["T", 4, 300], {"op": "repeat_heads", "of": [embed], "heads": 5}),
+            (["T", 4, 300], {"op": "repeat_heads", "of": [embed]}),
+            (["T", 0, 300], {"op": "repeat_heads", "of": [embed], "heads": 0}),
+            (wide, {"op": "layernorm", "of": [embed], "epsilon": 1e300}),
+            (["T", "T"], {"op": "layernorm", "of": ["square"], "epsilon": 1}),
+            (["T", 2, "T"], {"op": "repeat_heads", "of": ["square"], "heads": 2}),
+        ):
+            with self.subTest(recipe):
+                self.refuses("hook \\d+ \\(last\\)", plan=last(shape, **recipe))
+
+    def test_a_recipe_of_too_many_steps(self):
+        def doubled(plan):
+            source = "hook_embed"
+            for number in range(64):
+                name = f"double{number}"
+                recipe = {"op": "sum", "of": [source, source]}
+                plan["hooks"].append({"name": name, "shape": ["T", 300], "recipe": recipe})
+                source = name
+
+        self.refuses("4096 steps", plan=doubled)
+
+    def test_arrays_above_the_limit_are_refused_unread(self):
+        copy = CacheCopy(self)
+
+        def change(plan):
+            plan["hooks"][0]["shape"] = ["T", 1 << 29]
+
+        copy.change_plan(change)
+        hook = patchbay.open(copy.path).hooks["hook_embed"]
+        self.assertEqual(hook.shape_for(1), (1, 1 << 29))
+        with self.assertRaisesRegex(CacheError, "2 GiB"):
+            hook.shape_for(2)
+
+
+if __name__ == "__main__":
+    unittest.main()
