@@ -2,7 +2,6 @@ import ArgumentParser
 import CacheFormat
 import Dispatch
 import FileIO
-import Glibc
 import Model
 import Patching
 import Terminal
@@ -130,17 +129,12 @@ struct PatchCommand: ParsableCommand {
   @Flag(name: .long, help: "Leave out pairs of unequal length.")
   var skipUnaligned = false
 
-  @Option(name: .long, help: "Threads to use; by default one a core.")
-  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-
-  @Flag(name: .long, help: "Show no progress.")
-  var quiet = false
+  @OptionGroup var work: WorkOptions
 
   @OptionGroup var io: AccessOption
 
   func validate() throws {
     guard top >= 0 else { throw ValidationError("--top must not be negative.") }
-    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
     guard permutations <= 10_000_000 else {
       throw ValidationError("--permutations takes 10 million at the most.")
     }
@@ -171,11 +165,11 @@ struct PatchCommand: ParsableCommand {
     let selection = try TaskSelection(
       try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,
       skipUnaligned: skipUnaligned)
-    let gpt2 = try loadModel(for: reader, name: model, threads: threads)
+    let gpt2 = try loadModel(for: reader, name: model, threads: work.threads)
     try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
     if let pos { try selection.checkPosition(pos, prompts: prompts) }
     let sweeps = try sweeps(for: gpt2.config)
-    let engine = PatchEngine(cache: reader, model: gpt2, threads: threads)
+    let engine = PatchEngine(cache: reader, model: gpt2, threads: work.threads)
     // What could stop the run comes before the work, not after it.
     try engine.requireHooks(of: sweeps)
     if let out { try PatchReport.makeDirectory(out) }
@@ -189,7 +183,7 @@ struct PatchCommand: ParsableCommand {
     }
     var progress = Progress(
       "patching", unit: "cells", total: cellCount,
-      quiet: quiet || json)
+      quiet: work.quiet || json)
     var results: [[SweepResult]] = []
     var before = 0
     for sweep in sweeps {
@@ -213,7 +207,7 @@ struct PatchCommand: ParsableCommand {
       command: CommandLine.arguments, cache: reader, direction: direction,
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
       resampling: Resampling(seed: seed, permutations: permutations), checks: checks,
-      timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: threads))
+      timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: work.threads))
     if let out { try report.write(to: out) }
     if json {
       print(try report.json())
@@ -259,7 +253,7 @@ struct PatchCommand: ParsableCommand {
         for line in Heatmap(result, labels: labels).lines(style: style) { print(line) }
         if top > 0 {
           print()
-          let statistics = report.statistics(of: result, threads: threads)
+          let statistics = report.statistics(of: result, threads: work.threads)
           for line in topCells(of: result, statistics, count: top, labels: labels) { print(line) }
         }
       }

@@ -118,7 +118,9 @@ import Testing
     }
     #expect(
       rows.first
-        == "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron".split(separator: ",")
+        == "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron".split(
+          separator: ","
+        )
         .map(String.init))
     #expect(rows.count - 1 == cells * 4)
     #expect(rows.allSatisfy { $0.count == 12 })
