@@ -14,11 +14,15 @@ struct HeatmapSVG {
   private enum Tokens { case none, level, turned, upright }
   private let tokens: Tokens
 
+  /// What the tokens above the columns take.
+  private let tokenWidth: Int
+
   /// What a character is expected to take of the 11 px font.
   private static let advance = 6.4
   private static let gap = 6
 
-  init(_ grid: EffectGrid, title: String, description: String) {
+  /// - Parameter labels: texts that may stand above the columns in place of the grid's.
+  init(_ grid: EffectGrid, title: String, description: String, labels: [String] = []) {
     self.grid = grid
     self.title = title
     self.description = description
@@ -32,7 +36,9 @@ struct HeatmapSVG {
       }
     cellHeight = grid.rows.count <= 60 ? 24 : grid.rows.count <= 200 ? 16 : 10
     hasNumbers = cellWidth >= 40 && cellHeight >= 16
-    let longest = HeatmapSVG.width(of: (grid.tokens?.texts ?? []).map { shortened($0) })
+    let longest =
+      grid.tokens.map { HeatmapSVG.width(of: ($0.texts + labels).map { shortened($0) }) } ?? 0
+    tokenWidth = longest
     tokens =
       switch cellWidth {
       case _ where longest == 0: .none
@@ -158,20 +164,19 @@ struct HeatmapSVG {
 
   /// The height that the tokens take above the grid, and the width to the right of it.
   private var tokenRoom: (height: Int, overhang: Int) {
-    let texts = (grid.tokens?.texts ?? []).map { shortened($0) }
-    let longest = HeatmapSVG.width(of: texts)
     return switch tokens {
     case .none: (4, 0)
     case .level: (20, 0)
-    case .turned: (longest * 71 / 100 + 18, longest * 71 / 100 - cellWidth / 2)
-    case .upright: (longest + 12, 0)
+    case .turned: (tokenWidth * 71 / 100 + 18, tokenWidth * 71 / 100 - cellWidth / 2)
+    case .upright: (tokenWidth + 12, 0)
     }
   }
 
   private func tokenMarkup() -> String {
     guard let labels = grid.tokens, tokens != .none else { return "" }
     var text = "<g class=\"tokens\">\n"
-    for column in grid.columns.indices where labels.texts.indices.contains(column) {
+    for column in grid.columns.indices {
+      let isKnown = labels.texts.indices.contains(column)
       let middle = column * cellWidth + cellWidth / 2
       let place =
         switch tokens {
@@ -180,8 +185,9 @@ struct HeatmapSVG {
         default: "text-anchor=\"middle\" x=\"\(middle)\" y=\"-7\""
         }
       let classes =
-        (labels.differs[column] ? ["differs"] : []) + (labels.varies[column] ? ["varies"] : [])
-      let whole = labels.texts[column]
+        (isKnown && labels.differs[column] ? ["differs"] : [])
+        + (isKnown && labels.varies[column] ? ["varies"] : [])
+      let whole = isKnown ? labels.texts[column] : ""
       let label = shortened(whole)
       text += "<text class=\"\(classes.joined(separator: " "))\" \(place)>\(escaped(label))"
       if label != whole { text += "<title>\(escaped(whole))</title>" }

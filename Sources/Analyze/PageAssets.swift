@@ -13,6 +13,9 @@ enum PageAssets {
       color:var(--ink);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}
     h1{font-size:22px;line-height:1.25;margin:0 0 6px}
     h2{font-size:18px;margin:28px 0 10px;white-space:pre-wrap}
+    h2 span{font-weight:400;color:var(--faint)}
+    section[data-pair] .mean,section[data-pair] th:nth-child(n+3),
+      section[data-pair] td:nth-child(n+3){display:none}
     .facts{margin:0;color:var(--faint)}
     .facts span+span::before{content:" · "}
     .warnings{margin:14px 0 0;padding:8px 14px;border-left:4px solid var(--caution);
@@ -37,11 +40,12 @@ enum PageAssets {
     figure{margin:0}
     .scroll{overflow-x:auto}
     .map{display:block}
+    .map:focus-visible{outline-offset:-2px}
     .notes{margin:8px 0;padding-left:18px;color:var(--faint);font-size:13px}
     table{border-collapse:collapse;margin:14px 0;font-variant-numeric:tabular-nums}
     caption{text-align:left;font-weight:600;padding-bottom:4px}
     th,td{text-align:right;padding:3px 12px;border-bottom:1px solid var(--line);font-weight:400}
-    th:first-child{text-align:left;padding-left:0;white-space:pre-wrap;overflow-wrap:anywhere}
+    th:first-child{text-align:left;padding-left:0;white-space:pre}
     thead th{color:var(--faint);font-size:12px}
     tbody tr:hover{background:var(--panel)}
     footer{margin-top:36px;padding-top:10px;border-top:1px solid var(--line);font-size:13px}
@@ -53,7 +57,7 @@ enum PageAssets {
     #tip{position:fixed;z-index:2;pointer-events:none;max-width:min(340px,92vw);padding:6px 10px;
       background:var(--ink);color:var(--paper);border-radius:4px;font-size:13px;line-height:1.4;
       white-space:pre-line;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
-    @media (max-width:600px){body{padding:16px 12px 32px}h1{font-size:19px}th,td{padding:3px 6px}
+    @media (max-width:600px){body{padding:16px 12px 32px}h1{font-size:19px}th,td{padding:3px 6px;font-size:13px}
       .origin div{grid-template-columns:1fr}}
     @media print{
       body{max-width:none;padding:0;font-size:11pt}
@@ -162,7 +166,8 @@ enum PageAssets {
         figure.svg.querySelector('.high').textContent = '+' + limit;
       }
 
-      const clip = text => [...text].length > 18 ? [...text].slice(0, 17).join('') + '…' : text;
+      const clip = (text, most = 18) =>
+        [...text].length > most ? [...text].slice(0, most - 1).join('') + '…' : text;
 
       function label(figure) {
         const pair = figure.pair === null ? null : data.pairs[figure.pair];
@@ -176,6 +181,7 @@ enum PageAssets {
         });
         const prompts = figure.section.querySelector('.prompts');
         prompts.hidden = !pair;
+        figure.section.toggleAttribute('data-pair', Boolean(pair));
         if (!pair) return;
         if (figure.byPosition && figure.heads.length)
           figure.svg.querySelectorAll('.rows text').forEach((node, row) => {
@@ -208,13 +214,11 @@ enum PageAssets {
         figure.body.replaceChildren(...rows.map(cell => {
           const row = document.createElement('tr'), title = document.createElement('th');
           title.scope = 'row';
-          title.textContent = name(figure, cell);
+          title.textContent = clip(name(figure, cell), 44);
           row.dataset.cell = cell;
-          row.append(title, ...[signed(all[cell]), '', '', ''].map(text => {
-            const field = document.createElement('td');
-            field.textContent = text;
-            return field;
-          }));
+          const field = document.createElement('td');
+          field.textContent = signed(all[cell]);
+          row.append(title, field);
           return row;
         }));
       }

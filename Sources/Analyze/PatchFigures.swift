@@ -67,7 +67,8 @@ struct PatchFigures {
     return report.metrics.count > 1 ? title : "\(title)  \(figure.result.metric)"
   }
 
-  func svg(of figure: Figure) -> HeatmapSVG {
+  /// - Parameter labels: texts that may stand above the columns in place of the tokens.
+  func svg(of figure: Figure, labels: [String] = []) -> HeatmapSVG {
     let grid = figure.grid
     var description = "A heatmap of \(counted(grid.effects.count, "effect")): "
     description +=
@@ -76,7 +77,10 @@ struct PatchFigures {
       figure.largest(3).map { "\(grid.names[$0]): \(signed(grid.effects[$0] ?? .nan, 4))" }
       .joined(separator: "; ")
     description += ". Cache plan \(report.cache.planDigest)."
-    return HeatmapSVG(grid, title: title(of: figure), description: description)
+    let pairs = counted(report.selection.pairs.count, "pair")
+    return HeatmapSVG(
+      grid, title: "\(title(of: figure)), \(report.direction.rawValue), \(pairs)",
+      description: description, labels: labels)
   }
 
   private func heading(of figure: Figure) -> [String] {

@@ -17,7 +17,7 @@ struct PatchPage {
   init(_ figures: PatchFigures) { all = figures }
 
   func html() throws -> String {
-    let data = try data()
+    let data = data()
     return """
       <!DOCTYPE html>
       <html lang="en">
@@ -33,7 +33,7 @@ struct PatchPage {
       </head>
       <body>
       \(header)<main>
-      \(controls(data))\(all.figures.indices.map(section).joined())</main>
+      \(controls(data))\(sections(data))</main>
       \(footer(data))<div id="tip" role="status" hidden></div>
       <script type="application/json" id="data">\(try embedded(data))</script>
       <script>
@@ -45,7 +45,7 @@ struct PatchPage {
   }
 
   private var pageTitle: String {
-    "Activation patching: \(report.metrics.joined(separator: ", ")), \(report.direction.rawValue)"
+    "Activation patching, \(report.direction.rawValue): \(report.metrics.joined(separator: ", "))"
   }
 
   // The parts.
@@ -84,9 +84,17 @@ struct PatchPage {
       + "</form>\n"
   }
 
-  private func section(_ number: Int) -> String {
+  private func sections(_ data: Content) -> String {
+    let labels = data.pairs.flatMap { $0.tokens?.texts ?? [] }
+    return all.figures.indices.map { section($0, labels: labels) }.joined()
+  }
+
+  /// - Parameter labels: the texts of every pair's tokens.
+  private func section(_ number: Int, labels: [String]) -> String {
     let figure = all.figures[number]
-    let title = escaped(all.title(of: figure))
+    let title = all.title(of: figure)
+    let hook = figure.result.sweep.kind.shortName
+    let formula = report.formula.split(separator: ",", maxSplits: 1).map { escaped(String($0)) }
     let baselines = report.baselines[figure.metric]
     let (clean, corrupted) = (
       report.mean(baselines, \.clean), report.mean(baselines, \.corrupted)
@@ -94,20 +102,25 @@ struct PatchPage {
     func tile(_ name: String, _ value: Double) -> String {
       "<div><dt>\(name)</dt><dd class=\"\(name)\">\(signed(value, 4))</dd></div>\n"
     }
-    var notes = report.notes(onSweep: figure.sweep)
-    if figure.grid.tokens != nil, let note = all.tokenNote { notes.append(note) }
-    let noteLines = notes.map { "<li>\(escaped($0))</li>\n" }.joined()
+    var notes = report.notes(onSweep: figure.sweep).map { "<li>\(escaped($0))</li>\n" }
+    if figure.grid.tokens != nil, let note = all.tokenNote {
+      notes.append("<li class=\"mean\">\(escaped(note))</li>\n")
+    }
+    let noteLines = notes.joined()
     return """
       <section data-figure="\(number)" aria-labelledby="h\(number)">
-      <h2 id="h\(number)">\(title)</h2>
+      <h2 id="h\(number)">\(escaped(hook))<span>\(escaped(String(title.dropFirst(hook.count)))), \
+      \(report.direction.rawValue)<span class="mean">, \
+      \(counted(report.selection.pairs.count, "pair"))</span></span></h2>
       <dl class="baselines">
       \(tile("clean", clean))\(tile("corrupted", corrupted))\(tile("gap", clean - corrupted))\
-      <div class="formula"><dt>effect</dt><dd>\(escaped(report.formula))</dd></div>
+      <div class="formula"><dt>effect</dt><dd>\(formula[0])<span class="mean">,\
+      \(formula.dropFirst().joined())</span></dd></div>
       </dl>
       <div class="prompts" hidden></div>
       <figure>
       <div class="scroll">
-      \(all.svg(of: figure).element(id: "f\(number)"))</div>
+      \(all.svg(of: figure, labels: labels).element(id: "f\(number)"))</div>
       </figure>
       \(noteLines.isEmpty ? "" : "<ul class=\"notes\">\n\(noteLines)</ul>\n")\
       \(table(figure))</section>
@@ -126,18 +139,19 @@ struct PatchPage {
         figure.statistics.cells[cell].standardError.map { fixed($0, 4) } ?? "",
         figure.statistics.q[cell].map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? "",
       ]
-      return "<tr data-cell=\"\(cell)\"><th scope=\"row\">\(escaped(figure.grid.names[cell]))</th>"
+      return
+        "<tr data-cell=\"\(cell)\"><th scope=\"row\">\(escaped(shortened(figure.grid.names[cell], to: 44)))</th>"
         + numbers.map { "<td>\(escaped($0))</td>" }.joined() + "</tr>\n"
     }
     return """
-      <table>
+      <div class="scroll"><table>
       <caption>The largest effects</caption>
       <thead><tr><th scope="col">cell</th><th scope="col">effect</th>\
       <th scope="col">patched \(escaped(figure.result.metric))</th>\
       <th scope="col">± s.e.</th><th scope="col">q</th></tr></thead>
       <tbody>
       \(rows.joined())</tbody>
-      </table>
+      </table></div>
 
       """
   }
@@ -200,7 +214,7 @@ struct PatchPage {
     let tokens: TokenLabels?
   }
 
-  private func data() throws -> Content {
+  private func data() -> Content {
     let selection = report.selection
     var budget = PatchPage.mostPairValues
     budget -= selection.pairs.reduce(0) { $0 + all.prompts[$1.clean].tokens.count }
@@ -218,7 +232,7 @@ struct PatchPage {
         name: "\(selection.numbers[number])"
           + (pair.id.map { "  \(printable(visible($0)))" } ?? ""),
         baselines: report.baselines.map {
-          [rounded(Double($0[number].clean)), rounded(Double($0[number].corrupted))]
+          [finite(Double($0[number].clean)), finite(Double($0[number].corrupted))]
         },
         clean: hasPairs ? printable(all.prompts[pair.clean].text) : nil,
         corrupted: hasPairs ? printable(all.prompts[pair.corrupted].text) : nil,
@@ -243,10 +257,10 @@ struct PatchPage {
       heads: (0..<heads).map { "H\($0)" },
       place: axes["pos"] != nil
         ? "" : result.sweep.position.map { "pos \($0)" } ?? "all positions",
-      effect: figure.grid.effects.map(rounded),
-      patched: cells.map { rounded(result.meanPatched(cell: $0)) },
-      error: figure.statistics.cells.map { rounded($0.standardError) },
-      q: figure.statistics.q.map(rounded), count: cells.map { result.pairs(of: $0).count },
+      effect: figure.grid.effects.map(finite),
+      patched: cells.map { finite(result.meanPatched(cell: $0)) },
+      error: figure.statistics.cells.map { finite($0.standardError) },
+      q: figure.statistics.q.map(finite), count: cells.map { result.pairs(of: $0).count },
       own: withPairs
         ? report.selection.pairs.indices.map { pair in
           cells.map { rounded(result.effect(cell: $0, pair: pair)) }
@@ -264,9 +278,12 @@ struct PatchPage {
     return texts
   }
 
-  /// To six digits; JSON has no word for NaN and infinity.
+  /// JSON has no word for NaN and infinity.
+  private func finite(_ value: Double?) -> Double? { value.flatMap { $0.isFinite ? $0 : nil } }
+
+  /// Nine digits of what there is much of.
   private func rounded(_ value: Double?) -> Double? {
-    value.flatMap { $0.isFinite ? Double(significant($0, 6)) : nil }
+    finite(value).flatMap { Double(significant($0, 9)) }
   }
 
   /// The data as JSON that cannot end the element that it stands in.
