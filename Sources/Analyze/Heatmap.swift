@@ -146,11 +146,8 @@ struct Heatmap {
 func topCells(
   of result: SweepResult, _ statistics: SweepStatistics, count: Int, labels: ColumnLabels
 ) -> [String] {
-  let ranked = result.cells.indices
-    .compactMap { index in result.ratioOfMeans(cell: index).map { (index, $0) } }
-    .filter { $0.1 != 0 }
-    .sorted { abs($0.1) > abs($1.1) }
-    .prefix(count)
+  let effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
+  let ranked = rankedCells(effects, count: count).map { ($0, effects[$0] ?? 0) }
   guard !ranked.isEmpty else { return ["no cell has any effect"] }
   var table = Table([.left, .right, .right, .right, .right, .left])
   table.add(["top cells", "effect", "patched", "± s.e.", "q", ""])
@@ -165,4 +162,12 @@ func topCells(
     ])
   }
   return table.lines()
+}
+
+/// The cells with the largest finite effects of either sign, without those of 0.
+func rankedCells(_ effects: [Double?], count: Int) -> [Int] {
+  func size(_ cell: Int) -> Double { abs(effects[cell] ?? 0) }
+  return Array(
+    effects.indices.filter { size($0).isFinite && size($0) > 0 }
+      .sorted { size($0) > size($1) }.prefix(count))
 }

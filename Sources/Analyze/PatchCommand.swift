@@ -117,7 +117,8 @@ struct PatchCommand: ParsableCommand {
 
   @Option(
     name: .long,
-    help: ArgumentHelp("Write cells.csv and patch.json into this directory.", valueName: "dir"))
+    help: ArgumentHelp(
+      "Write cells.csv, patch.json, patch.html and SVGs into this directory.", valueName: "dir"))
   var out: String?
 
   @Flag(name: .long, help: "Print the result as JSON.")
@@ -208,7 +209,10 @@ struct PatchCommand: ParsableCommand {
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
       resampling: Resampling(seed: seed, permutations: permutations), checks: checks,
       timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: work.threads))
-    if let out { try report.write(to: out) }
+    if let out {
+      try report.write(to: out)
+      try PatchFigures(report, prompts: prompts, top: top).write(to: out)
+    }
     if json {
       print(try report.json())
     } else {
@@ -261,7 +265,7 @@ struct PatchCommand: ParsableCommand {
     }
     print()
     print(style.faint(report.caution))
-    if let out { printError("wrote \(out)/cells.csv and \(out)/patch.json") }
+    if let out { printError("wrote \(out)/cells.csv, patch.json, patch.html and an SVG a sweep") }
   }
 }
 

@@ -91,7 +91,7 @@ struct PatchReport {
     SweepStatistics(result, resampling: resampling, threads: threads)
   }
 
-  private var formula: String {
+  var formula: String {
     switch direction {
     case .denoise: "(patched - corrupted) / (clean - corrupted), ratio of means"
     case .noise: "(patched - clean) / (clean - corrupted), ratio of means"
@@ -150,7 +150,7 @@ struct PatchReport {
     return lines
   }
 
-  private func mean(_ baselines: [Baseline], _ value: KeyPath<Baseline, Float>) -> Double {
+  func mean(_ baselines: [Baseline], _ value: KeyPath<Baseline, Float>) -> Double {
     baselines.reduce(0) { $0 + Double($1[keyPath: value]) } / Double(max(1, baselines.count))
   }
 

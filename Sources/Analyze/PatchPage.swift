@@ -1,0 +1,296 @@
+import CacheFormat
+import FoundationEssentials
+import Model
+import Patching
+import Terminal
+
+/// All figures of a report on one page that needs nothing else: no network, and no script for all
+/// pairs together. The script shows one figure at a time, the values under the pointer, and pairs by
+/// themselves.
+struct PatchPage {
+  private let all: PatchFigures
+  private var report: PatchReport { all.report }
+
+  /// The most effects and tokens of single pairs that a page carries.
+  static let mostPairValues = 200_000
+
+  init(_ figures: PatchFigures) { all = figures }
+
+  func html() throws -> String {
+    let data = data()
+    return """
+      <!DOCTYPE html>
+      <html lang="en">
+      <head>
+      <meta charset="utf-8">
+      <meta name="viewport" content="width=device-width, initial-scale=1">
+      <meta name="color-scheme" content="light dark">
+      <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
+      style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+      <title>\(escaped(pageTitle))</title>
+      <style>
+      \(PageAssets.style)</style>
+      </head>
+      <body>
+      \(header)<main>
+      \(controls(data))\(sections(data))</main>
+      \(footer(data))<div id="tip" role="status" hidden></div>
+      <script type="application/json" id="data">\(try embedded(data))</script>
+      <script>
+      \(PageAssets.script)</script>
+      </body>
+      </html>
+
+      """
+  }
+
+  private var pageTitle: String {
+    "Activation patching, \(report.direction.rawValue): \(report.metrics.joined(separator: ", "))"
+  }
+
+  // The parts.
+
+  private var header: String {
+    let plan = report.cache.plan
+    let facts = [
+      plan.model.name, counted(report.selection.pairs.count, "pair"), report.direction.rawValue,
+      "weights \(plan.weights)", "\(Linear.arithmetic) kernels",
+    ]
+    var text = "<header>\n<h1>\(escaped(pageTitle))</h1>\n"
+    text += "<p class=\"facts\">\(facts.map { "<span>\(escaped($0))</span>" }.joined())</p>\n"
+    if !report.warnings.isEmpty {
+      let items = report.warnings.map { "<li>\(escaped($0))</li>\n" }.joined()
+      text += "<aside class=\"warnings\" aria-label=\"Warnings\"><ul>\n\(items)</ul></aside>\n"
+    }
+    return text + "</header>\n"
+  }
+
+  private func controls(_ data: Content) -> String {
+    func chooser(_ id: String, _ label: String, _ options: [String]) -> String {
+      let items = options.enumerated().map { "<option value=\"\($0)\">\(escaped($1))</option>" }
+      return "<label\(options.count > 1 ? "" : " hidden")>\(label) "
+        + "<select id=\"\(id)\">\(items.joined())</select></label>\n"
+    }
+    let sweeps = report.results.compactMap(\.first).map { result in
+      let axes = result.sweep.axisNames.joined(separator: " × ")
+      return result.sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)")
+    }
+    return "<form id=\"controls\" hidden>\n" + chooser("sweep", "Sweep", sweeps)
+      + chooser("metric", "Metric", report.metrics)
+      + "<label>Pairs <select id=\"pair\"><option value=\"\">"
+      + "all \(data.pairs.count), ratio of means</option></select></label>\n"
+      + "<span id=\"steps\"><button type=\"button\" id=\"previous\" aria-label=\"Previous pair\">"
+      + "‹</button><button type=\"button\" id=\"next\" aria-label=\"Next pair\">›</button></span>\n"
+      + "</form>\n"
+  }
+
+  private func sections(_ data: Content) -> String {
+    let labels = data.pairs.flatMap { $0.tokens?.texts ?? [] }
+    return all.figures.indices.map { section($0, labels: labels) }.joined()
+  }
+
+  /// - Parameter labels: the texts of every pair's tokens.
+  private func section(_ number: Int, labels: [String]) -> String {
+    let figure = all.figures[number]
+    let title = all.title(of: figure)
+    let hook = figure.result.sweep.kind.shortName
+    let formula = report.formula.split(separator: ",", maxSplits: 1).map { escaped(String($0)) }
+    let baselines = report.baselines[figure.metric]
+    let (clean, corrupted) = (
+      report.mean(baselines, \.clean), report.mean(baselines, \.corrupted)
+    )
+    func tile(_ name: String, _ value: Double) -> String {
+      "<div><dt>\(name)</dt><dd class=\"\(name)\">\(signed(value, 4))</dd></div>\n"
+    }
+    var notes = report.notes(onSweep: figure.sweep).map { "<li>\(escaped($0))</li>\n" }
+    if figure.grid.tokens != nil, let note = all.tokenNote {
+      notes.append("<li class=\"mean\">\(escaped(note))</li>\n")
+    }
+    let noteLines = notes.joined()
+    return """
+      <section data-figure="\(number)" aria-labelledby="h\(number)">
+      <h2 id="h\(number)">\(escaped(hook))<span>\(escaped(String(title.dropFirst(hook.count)))), \
+      \(report.direction.rawValue)<span class="mean">, \
+      \(counted(report.selection.pairs.count, "pair"))</span></span></h2>
+      <dl class="baselines">
+      \(tile("clean", clean))\(tile("corrupted", corrupted))\(tile("gap", clean - corrupted))\
+      <div class="formula"><dt>effect</dt><dd>\(formula[0])<span class="mean">,\
+      \(formula.dropFirst().joined())</span></dd></div>
+      </dl>
+      <div class="prompts" hidden></div>
+      <figure>
+      <div class="scroll">
+      \(all.svg(of: figure, labels: labels).element(id: "f\(number)"))</div>
+      </figure>
+      \(noteLines.isEmpty ? "" : "<ul class=\"notes\">\n\(noteLines)</ul>\n")\
+      \(table(figure))</section>
+
+      """
+  }
+
+  private func table(_ figure: PatchFigures.Figure) -> String {
+    guard all.top > 0 else { return "" }
+    let cells = figure.largest(all.top)
+    guard !cells.isEmpty else { return "<p>No cell has any effect.</p>\n" }
+    let rows = cells.map { cell in
+      let numbers = [
+        signed(figure.grid.effects[cell] ?? .nan, 4),
+        figure.result.meanPatched(cell: cell).map { signed($0, 4) } ?? "",
+        figure.statistics.cells[cell].standardError.map { fixed($0, 4) } ?? "",
+        figure.statistics.q[cell].map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? "",
+      ]
+      return
+        "<tr data-cell=\"\(cell)\"><th scope=\"row\">\(escaped(shortened(figure.grid.names[cell], to: 44)))</th>"
+        + numbers.map { "<td>\(escaped($0))</td>" }.joined() + "</tr>\n"
+    }
+    return """
+      <div class="scroll"><table>
+      <caption>The largest effects</caption>
+      <thead><tr><th scope="col">cell</th><th scope="col">effect</th>\
+      <th scope="col">patched \(escaped(figure.result.metric))</th>\
+      <th scope="col">± s.e.</th><th scope="col">q</th></tr></thead>
+      <tbody>
+      \(rows.joined())</tbody>
+      </table></div>
+
+      """
+  }
+
+  private func footer(_ data: Content) -> String {
+    let plan = report.cache.plan
+    let facts = [
+      ("command", report.command.map(shellWord).joined(separator: " ")),
+      ("tool", "\(toolVersion), \(Linear.arithmetic) kernels"),
+      ("cache", "\(report.cache.directory), captured with \(plan.kernel) kernels"),
+      ("cache plan", report.cache.planDigest), ("weights", plan.model.weightsDigest),
+      ("tokenizer", plan.model.tokenizerDigest), ("prompt file", plan.promptFileDigest),
+    ]
+    let rows = facts.map { "<div><dt>\($0)</dt><dd>\(escaped($1))</dd></div>\n" }.joined()
+    var lines = [report.caution]
+    lines.append(
+      "± s.e. is the standard error of the mean difference between the patched metric and the one of "
+        + "the receiving run; q is the share of false discoveries to expect among cells that are as "
+        + "clear.")
+    if data.sweeps.contains(where: { $0.own == nil }) {
+      lines.append(
+        "Single pairs are left out of sweeps of more than \(grouped(PatchPage.mostPairValues)) "
+          + "values in all; they stand in cells.csv.")
+    }
+    let words = lines.map { "<p>\(escaped($0))</p>\n" }.joined()
+    return "<footer>\n\(words)<dl class=\"origin\">\n\(rows)</dl>\n</footer>\n"
+  }
+
+  // What the script reads.
+
+  private struct Content: Encodable {
+    let strongFrom: Double
+    let smallestScale: Double
+    let top: Int
+    let tokens: [String]
+    let sweeps: [Sweep]
+    let pairs: [Pair]
+  }
+
+  /// Of a figure.
+  private struct Sweep: Encodable {
+    let sweep, metric: Int
+    /// Row-major: layers, positions and heads, 1 for those that the sweep has not.
+    let shape: [Int]
+    /// The parts of a cell's name, empty for axes that the sweep has not.
+    let layers, heads: [String]
+    let place: String
+    let effect, patched, error, q: [Double?]
+    let count: [Int]
+    /// The effects on each pair by itself, or nil if they are too many.
+    let own: [[Double?]]?
+  }
+
+  private struct Pair: Encodable {
+    let name: String
+    /// By metric, clean and corrupted.
+    let baselines: [[Double?]]
+    /// nil for all if no sweep has effects on single pairs.
+    let clean, corrupted, answer, wrong: String?
+    let tokens: TokenLabels?
+  }
+
+  private func data() -> Content {
+    let selection = report.selection
+    var budget = PatchPage.mostPairValues
+    budget -= selection.pairs.reduce(0) { $0 + all.prompts[$1.clean].tokens.count }
+    var sweeps: [Sweep] = []
+    for figure in all.figures {
+      let count = figure.result.cells.count * selection.pairs.count
+      let fits = count <= budget
+      if fits { budget -= count }
+      sweeps.append(sweep(figure, withPairs: fits))
+    }
+    let hasPairs = sweeps.contains { $0.own != nil }
+    let pieces = hasPairs ? tokenTexts() : [:]
+    let pairs = selection.pairs.enumerated().map { number, pair in
+      Pair(
+        name: "\(selection.numbers[number])"
+          + (pair.id.map { "  \(printable(visible($0)))" } ?? ""),
+        baselines: report.baselines.map {
+          [finite(Double($0[number].clean)), finite(Double($0[number].corrupted))]
+        },
+        clean: hasPairs ? printable(all.prompts[pair.clean].text) : nil,
+        corrupted: hasPairs ? printable(all.prompts[pair.corrupted].text) : nil,
+        answer: hasPairs ? pieces[pair.answer] ?? "token \(pair.answer)" : nil,
+        wrong: hasPairs ? pieces[pair.wrongAnswer] ?? "token \(pair.wrongAnswer)" : nil,
+        tokens: hasPairs ? TokenLabels(pair, prompts: all.prompts) : nil)
+    }
+    return Content(
+      strongFrom: Palette.strongFrom, smallestScale: EffectGrid.smallestScale, top: all.top,
+      tokens: all.tokens.texts, sweeps: sweeps, pairs: hasPairs ? pairs : [])
+  }
+
+  private func sweep(_ figure: PatchFigures.Figure, withPairs: Bool) -> Sweep {
+    let result = figure.result
+    let axes = Dictionary(uniqueKeysWithValues: zip(result.sweep.axisNames, result.shape))
+    let cells = result.cells.indices
+    let heads = axes["head"] ?? 0
+    return Sweep(
+      sweep: figure.sweep, metric: figure.metric,
+      shape: ["layer", "pos", "head"].map { axes[$0] ?? 1 },
+      layers: axes["layer"] == nil ? [] : result.sweep.layers.map { "L\($0)" },
+      heads: (0..<heads).map { "H\($0)" },
+      place: axes["pos"] != nil
+        ? "" : result.sweep.position.map { "pos \($0)" } ?? "all positions",
+      effect: figure.grid.effects.map(finite),
+      patched: cells.map { finite(result.meanPatched(cell: $0)) },
+      error: figure.statistics.cells.map { finite($0.standardError) },
+      q: figure.statistics.q.map(finite), count: cells.map { result.pairs(of: $0).count },
+      own: withPairs
+        ? report.selection.pairs.indices.map { pair in
+          cells.map { rounded(result.effect(cell: $0, pair: pair)) }
+        } : nil)
+  }
+
+  /// The texts of the tokens that occur in the prompts, as answers mostly do.
+  private func tokenTexts() -> [Int32: String] {
+    var texts: [Int32: String] = [:]
+    for prompt in all.prompts {
+      for (token, piece) in zip(prompt.tokens, prompt.pieces) where texts[token] == nil {
+        texts[token] = tokenText(piece)
+      }
+    }
+    return texts
+  }
+
+  /// JSON has no word for NaN and infinity.
+  private func finite(_ value: Double?) -> Double? { value.flatMap { $0.isFinite ? $0 : nil } }
+
+  /// Nine digits of what there is much of.
+  private func rounded(_ value: Double?) -> Double? {
+    finite(value).flatMap { Double(significant($0, 9)) }
+  }
+
+  /// The data as JSON that cannot end the element that it stands in.
+  private func embedded(_ data: Content) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    let text = String(decoding: try encoder.encode(data), as: UTF8.self)
+    return text.split(separator: "<", omittingEmptySubsequences: false).joined(separator: "\\u003c")
+  }
+}
