@@ -27,11 +27,11 @@ struct AuditCommand: ParsableCommand {
     abstract: "Runs the model again and compares every activation with the cache.",
     discussion: """
       Checksums say that a cache is what was written; an audit says that what was written is what the \
-      model computes. The last bits of an activation depend on the batch, so whole segments are run \
-      again, each one batch as at capture, and their arrays compared bit for bit; in a cache of f16 or \
+      model computes. Whole segments are run again and their arrays compared bit for bit; in a cache of f16 or \
       bf16 after rounding, and arrays that are derived from rounded ones within the largest error that \
-      was recorded at capture. With other OpenBLAS kernels than at capture, values may differ by a \
-      thousandth of their array's root mean square. The exit status is 65 when an array differs.
+      was recorded at capture. In a cache that was captured with another arithmetic, that of an earlier \
+      version, values may differ by a thousandth of their array's root mean square. The exit status is \
+      65 when an array differs.
       """)
 
   @Option(name: .long, help: "The cache that capture wrote.")

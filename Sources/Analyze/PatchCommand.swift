@@ -185,11 +185,17 @@ struct PatchCommand: ParsableCommand {
     var progress = Progress(
       "patching", unit: "cells", total: cellCount,
       quiet: work.quiet || json)
+    let unfinished = try out.map { out in
+      try UnfinishedSweeps(
+        in: out, identity: identity(of: sweeps, reader, selection), metrics: metrics.count)
+    }
     var results: [[SweepResult]] = []
     var before = 0
-    for sweep in sweeps {
+    for (number, sweep) in sweeps.enumerated() {
       let result = try engine.run(
-        sweep, task, direction: direction, source: source, prompts: prompts, baselines: baselines
+        sweep, task, direction: direction, source: source, prompts: prompts, baselines: baselines,
+        known: unfinished?.known(ofSweep: number) ?? [],
+        note: { try unfinished?.note($0, ofSweep: number) }
       ) { done in
         progress.update(done: before + done)
       }
@@ -212,6 +218,7 @@ struct PatchCommand: ParsableCommand {
     if let out {
       try report.write(to: out)
       try PatchFigures(report, prompts: prompts, top: top).write(to: out)
+      unfinished?.remove()
     }
     if json {
       print(try report.json())
@@ -222,6 +229,19 @@ struct PatchCommand: ParsableCommand {
       throw PatchingError.notReproduced(
         largest: checks.flatMap(\.largestDifference).reduce(0) { $0.isNaN || $0 > $1 ? $0 : $1 })
     }
+  }
+
+  /// All that the metrics of the sweeps depend on.
+  private func identity(
+    of sweeps: [Sweep], _ cache: CacheReader, _ selection: TaskSelection
+  ) -> String {
+    let plan = cache.plan
+    let parts =
+      [
+        toolVersion, Linear.arithmetic, cache.planDigest, plan.model.weightsDigest,
+        direction.rawValue, source.rawValue, "\(metric)",
+      ] + sweeps.map { "\($0)" } + selection.pairs.map { "\($0)" }
+    return parts.joined(separator: "\n")
   }
 
   private func sweeps(for config: ModelConfig) throws -> [Sweep] {

@@ -84,12 +84,15 @@ public struct PatchEngine: Sendable {
   /// - Parameters:
   ///   - prompts: the prompts of the cache.
   ///   - baselines: from `baselines(_:prompts:)`, by metric and pair.
+  ///   - known: runs of this very sweep that are not to be computed again.
+  ///   - note: called with runs as they are computed, in any order; one call at a time.
   ///   - progress: called with the number of cells done, over all pairs; one call at a time.
-  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, what `note` throws.
   /// - Precondition: the two prompts of each pair have equal length.
   public func run(
     _ sweep: Sweep, _ task: any PatchingTask, direction: Direction,
     source: PatchSource = .otherRun, prompts: [Prompt], baselines: [[Baseline]],
+    known: [CellValues] = [], note: ([CellValues]) throws -> Void = { _ in },
     progress: (Int) -> Void = { _ in }
   ) throws -> [SweepResult] {
     let start = DispatchTime.now().uptimeNanoseconds
@@ -102,8 +105,27 @@ public struct PatchEngine: Sendable {
     }
     var unchanged = 0
     let values = try sourceValues(source, sweep, pairs, direction, prompts: prompts)
-    let batches = batches(of: cells, sweep, pairs, source, prompts: prompts)
+    var isKnown = [Bool](repeating: false, count: cells.count * pairs.count)
     var done = 0
+    func take(_ results: [CellValues]) {
+      for result in results {
+        for metric in metrics.indices {
+          patched[metric][result.cell][result.pair] = result.values[metric]
+        }
+        if result.isUnchanged { unchanged += 1 }
+      }
+      done += results.count
+    }
+    for run in known
+    where cells.indices.contains(run.cell) && pairs.indices.contains(run.pair)
+      && run.values.count == metrics.count && !isKnown[run.cell * pairs.count + run.pair]
+    {
+      isKnown[run.cell * pairs.count + run.pair] = true
+      take([run])
+    }
+    let batches = batches(of: cells, sweep, pairs, source, prompts: prompts) {
+      isKnown[$0 * pairs.count + $1]
+    }
     try parallelForEach(
       batches.count, threads: threads, with: { PatchedPass(model) },
       { number, pass in
@@ -112,13 +134,8 @@ public struct PatchEngine: Sendable {
           baselines: baselines, pass)
       },
       then: { results in
-        for result in results {
-          for metric in metrics.indices {
-            patched[metric][result.cell][result.pair] = result.values[metric]
-          }
-          if result.isUnchanged { unchanged += 1 }
-        }
-        done += results.count
+        take(results)
+        try note(results)
         progress(done)
       })
     let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
@@ -145,15 +162,6 @@ public struct PatchEngine: Sendable {
   private struct PairCells: Sendable {
     let pair: Int
     var cells: [Int]
-  }
-
-  private struct CellValues: Sendable {
-    let cell: Int
-    let pair: Int
-    /// By metric.
-    let values: [Float]
-    /// Whether the patch put in what was there.
-    let isUnchanged: Bool
   }
 
   /// Runs a batch as one pass.
@@ -296,7 +304,7 @@ public struct PatchEngine: Sendable {
   /// thread, so that none is idle for long.
   private func batches(
     of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
-    prompts: [Prompt]
+    prompts: [Prompt], isKnown: (Int, Int) -> Bool
   ) -> [[PairCells]] {
     let firsts = pairs.map { pair in
       source == .otherRun
@@ -318,7 +326,7 @@ public struct PatchEngine: Sendable {
     for pair in pairs.indices {
       var part = PairCells(pair: pair, cells: [])
       for (number, cell) in cells.enumerated() {
-        guard let rows = rows(cell, pair) else { continue }
+        guard !isKnown(number, pair), let rows = rows(cell, pair) else { continue }
         if size > 0, size + rows > limit {
           batches[batches.count - 1].append(part)
           batches.append([])

@@ -20,6 +20,8 @@ public enum PatchingError: ReportableError, Equatable {
   /// No pair is long enough to have a position.
   case noSuchPosition(Int, longest: Int)
   case unknownToken(pair: String, token: Int32, vocabulary: Int)
+  /// A directory holds what was computed of other sweeps.
+  case otherSweeps(directory: String)
   /// Whole forward passes gave other metrics than the sweep.
   case notReproduced(largest: Float)
 
@@ -67,6 +69,9 @@ public enum PatchingError: ReportableError, Equatable {
         + "to \(longest - 1), or -\(longest) to -1 from the end"
     case .unknownToken(let pair, let token, let vocabulary):
       "the answers of pair \(pair) name token \(token), and the vocabulary has \(vocabulary)"
+    case .otherSweeps(let directory):
+      "\(directory) holds the beginning of other sweeps, or of another cache or version; finish them "
+        + "with their own command, remove it, or give another --out"
     case .notReproduced(let largest):
       "whole forward passes differ from the sweep by up to \(largest), more than rounding explains; "
         + "do not use this result: check the cache with `analyze audit`, and report the case"
@@ -78,7 +83,7 @@ public enum PatchingError: ReportableError, Equatable {
     case .cannotPatch, .noHeads, .noAttendedPositions, .noNeurons, .noWindow,
       .noMeanOverPositions, .positionGivenTwice, .noSuchPosition:
       .usage
-    case .hooksNotCached: .configuration
+    case .hooksNotCached, .otherSweeps: .configuration
     case .unaligned, .noPairs, .unknownToken: .badData
     case .notReproduced: .software
     }

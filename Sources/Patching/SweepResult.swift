@@ -90,3 +90,22 @@ public struct SweepResult: Sendable {
     values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
   }
 }
+
+/// The metrics of one patched run.
+public struct CellValues: Sendable, Equatable {
+  /// The cell's number in its sweep.
+  public let cell: Int
+  /// The pair's number in its task.
+  public let pair: Int
+  /// By metric.
+  public let values: [Float]
+  /// Whether the patch put in what was there.
+  public let isUnchanged: Bool
+
+  public init(cell: Int, pair: Int, values: [Float], isUnchanged: Bool) {
+    self.cell = cell
+    self.pair = pair
+    self.values = values
+    self.isUnchanged = isUnchanged
+  }
+}
