@@ -86,6 +86,9 @@ let package = Package(
       resources: [.copy("Fixtures")]),
     tests(
       "CommandTests",
-      ["Capture", "Analyze", "CacheDump", "Model", "CacheFormat", "FileIO", "TestSupport"]),
+      [
+        "Capture", "Analyze", "CacheDump", "Model", "CacheFormat", "FileIO", "Terminal",
+        "TestSupport",
+      ]),
   ]
 )

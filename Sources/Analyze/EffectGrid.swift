@@ -12,6 +12,8 @@ struct TokenLabels: Encodable, Equatable {
   /// Where a clean prompt has another token than its corrupted one.
   var differs: [Bool] = []
 
+  init() {}
+
   /// The labels of several pairs, from the first clean prompt; none if lengths differ.
   init(_ pairs: [PatchingPair], prompts: [Prompt]) {
     guard let first = pairs.first, Set(pairs.map { prompts[$0.clean].tokens.count }).count == 1

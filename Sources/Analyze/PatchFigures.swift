@@ -61,10 +61,17 @@ struct PatchFigures {
     return (report.metrics.count > 1 ? "\(name)-\(figure.result.metric)" : name) + ".svg"
   }
 
-  /// The hook, the axes and the metric.
-  func title(of figure: Figure) -> String {
-    let title = report.title(of: figure.result)
-    return report.metrics.count > 1 ? title : "\(title)  \(figure.result.metric)"
+  /// The hook, what is swept, the metric and the direction.
+  func title(of figure: Figure) -> [String] {
+    let sweep = figure.result.sweep
+    let axes = sweep.axisNames.joined(separator: " × ")
+    let place: String? =
+      switch sweep.axis {
+      case .position, .headPosition: nil
+      case .head, .all: sweep.position.map { "position \($0)" } ?? "all positions"
+      }
+    return [sweep.kind.shortName] + [axes, place ?? ""].filter { !$0.isEmpty }
+      + [figure.result.metric, report.direction.rawValue]
   }
 
   /// - Parameter labels: texts that may stand above the columns in place of the tokens.
@@ -79,15 +86,15 @@ struct PatchFigures {
     description += ". Cache plan \(report.cache.planDigest)."
     let pairs = counted(report.selection.pairs.count, "pair")
     return HeatmapSVG(
-      grid, title: "\(title(of: figure)), \(report.direction.rawValue), \(pairs)",
+      grid, title: (title(of: figure) + [pairs]).joined(separator: ", "),
       description: description, labels: labels)
   }
 
   private func heading(of figure: Figure) -> [String] {
     let baselines = report.baselines[figure.metric]
     var lines = [
-      title(of: figure),
-      "\(report.direction.rawValue), \(counted(baselines.count, "pair")), "
+      title(of: figure).joined(separator: ", "),
+      "\(counted(baselines.count, "pair")), "
         + "\(report.cache.plan.model.name), weights \(report.cache.plan.weights)",
       "clean \(signed(report.mean(baselines, \.clean), 4))   "
         + "corrupted \(signed(report.mean(baselines, \.corrupted), 4))",

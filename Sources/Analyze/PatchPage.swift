@@ -93,7 +93,6 @@ struct PatchPage {
   private func section(_ number: Int, labels: [String]) -> String {
     let figure = all.figures[number]
     let title = all.title(of: figure)
-    let hook = figure.result.sweep.kind.shortName
     let formula = report.formula.split(separator: ",", maxSplits: 1).map { escaped(String($0)) }
     let baselines = report.baselines[figure.metric]
     let (clean, corrupted) = (
@@ -109,8 +108,8 @@ struct PatchPage {
     let noteLines = notes.joined()
     return """
       <section data-figure="\(number)" aria-labelledby="h\(number)">
-      <h2 id="h\(number)">\(escaped(hook))<span>\(escaped(String(title.dropFirst(hook.count)))), \
-      \(report.direction.rawValue)<span class="mean">, \
+      <h2 id="h\(number)">\(escaped(title[0])) <span>\
+      \(escaped(title.dropFirst().joined(separator: ", ")))<span class="mean">, \
       \(counted(report.selection.pairs.count, "pair"))</span></span></h2>
       <dl class="baselines">
       \(tile("clean", clean))\(tile("corrupted", corrupted))\(tile("gap", clean - corrupted))\

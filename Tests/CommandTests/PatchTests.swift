@@ -171,7 +171,8 @@ import Testing
         "patch", "--cache", shared.path, "--hooks", hooks, "--out", out, "--json")
       #expect(
         try String(contentsOfFile: "\(out)/patch.json", encoding: .utf8) + "\n" == answer.output)
-      #expect(try names(in: out) == ["cells.csv", "patch.json"])
+      let figures = hooks == "z" ? ["z.svg"] : ["resid_pre.svg", "z.svg"]
+      #expect(try names(in: out) == ["cells.csv", "patch.html", "patch.json"] + figures)
       let csv = try String(contentsOfFile: "\(out)/cells.csv", encoding: .utf8)
       #expect(csv.contains("hook_resid_pre") == (hooks != "z"))
     }
