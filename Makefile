@@ -61,6 +61,7 @@ BENCH := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 bench: build
 	$(BIN)/patchbay-bench store
 	$(BIN)/patchbay-bench disk --directory .build
+	$(BENCH) $(BIN)/patchbay-bench products
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
 	$(BENCH) $(BIN)/capture --quiet --model $(MODEL) --prompts examples/ioi.txt --out $(DEMO)/cache

@@ -69,7 +69,8 @@ let package = Package(
     .executableTarget(
       name: "Benchmark",
       dependencies: [
-        "Model", "CacheFormat", "CKernels", "CLZ4", "FileIO", "Terminal", argumentParser,
+        "Model", "CacheFormat", "CKernels", "CLZ4", "COpenBLAS", "FileIO", "Terminal",
+        argumentParser,
       ],
       swiftSettings: swiftSettings),
 

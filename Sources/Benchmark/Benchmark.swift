@@ -7,7 +7,8 @@ struct BenchmarkCommand: ParsableCommand {
     abstract: "Measures Patchbay's own parts beside what the machine could do at most.",
     version: toolVersion,
     subcommands: [
-      StoreCommand.self, ArraysCommand.self, HooksCommand.self, PassCommand.self, DiskCommand.self,
+      StoreCommand.self, ArraysCommand.self, HooksCommand.self, PassCommand.self,
+      ProductsCommand.self, DiskCommand.self,
     ])
 }
 
