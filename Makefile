@@ -72,12 +72,17 @@ bench: build
 bench-transformerlens: build
 	$(BENCH) python3 tools/compare_transformerlens.py --size gpt2-small --part times --part sweeps
 
-# Reads changed caches under libFuzzer: `make fuzz FUZZ_SECONDS=3600`. Inputs that found something are
-# in Fuzz/Finds, and run first; Fuzz/Corpus is where it begins.
+# Reads changed caches under libFuzzer and AddressSanitizer: `make fuzz FUZZ_SECONDS=3600`. Inputs that
+# found something are in Fuzz/Finds, and run first; Fuzz/Corpus is where it begins. Of two sanitizers
+# the Swift compiler would forget the fuzzer's coverage, so that it is asked for by name. Objects that
+# live as long as the process are no leaks.
 FUZZ_SECONDS := 60
-FUZZ := PATCHBAY_FUZZ_CACHE=Tests/CacheFormatTests/Golden/format-2-f32 .build-fuzz/release/FuzzReader
+FUZZ := PATCHBAY_FUZZ_CACHE=Tests/CacheFormatTests/Golden/format-2-f32 \
+  .build-fuzz/release/FuzzReader -detect_leaks=0
+FUZZ_COVERAGE := edge,indirect-calls,trace-cmp,inline-8bit-counters,pc-table
 fuzz:
-	swift build --package-path Fuzz --scratch-path .build-fuzz -c release --sanitize fuzzer
+	swift build --package-path Fuzz --scratch-path .build-fuzz -c release \
+	  --sanitize fuzzer --sanitize address -Xswiftc -sanitize-coverage=$(FUZZ_COVERAGE)
 	@for find in $$(ls Fuzz/Finds 2>/dev/null); do $(FUZZ) Fuzz/Finds/$$find || exit 1; done
 	mkdir -p .build-fuzz/corpus
 	$(FUZZ) -max_len=64 -rss_limit_mb=2048 -max_total_time=$(FUZZ_SECONDS) \

@@ -1,7 +1,7 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-// Built with --sanitize fuzzer, and so apart from the programs. See `make fuzz`.
+// Built with the sanitizers fuzzer and address, and so apart from the programs. See `make fuzz`.
 let package = Package(
   name: "fuzz",
   dependencies: [.package(name: "patchbay", path: "..")],

@@ -1,7 +1,6 @@
 import ArgumentParser
 import CacheFormat
 import FileIO
-import Glibc
 import Model
 import Parallel
 import Terminal
@@ -28,11 +27,11 @@ struct AuditCommand: ParsableCommand {
     abstract: "Runs the model again and compares every activation with the cache.",
     discussion: """
       Checksums say that a cache is what was written; an audit says that what was written is what the \
-      model computes. The last bits of an activation depend on the batch, so whole segments are run \
-      again, each one batch as at capture, and their arrays compared bit for bit; in a cache of f16 or \
+      model computes. Whole segments are run again and their arrays compared bit for bit; in a cache of f16 or \
       bf16 after rounding, and arrays that are derived from rounded ones within the largest error that \
-      was recorded at capture. With other OpenBLAS kernels than at capture, values may differ by a \
-      thousandth of their array's root mean square. The exit status is 65 when an array differs.
+      was recorded at capture. In a cache that was captured with another arithmetic, that of an earlier \
+      version, values may differ by a thousandth of their array's root mean square. The exit status is \
+      65 when an array differs.
       """)
 
   @Option(name: .long, help: "The cache that capture wrote.")
@@ -56,17 +55,9 @@ struct AuditCommand: ParsableCommand {
   @Flag(name: .long, help: "Print the result as JSON.")
   var json = false
 
-  @Option(name: .long, help: "Threads to use; by default one a core.")
-  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-
-  @Flag(name: .long, help: "Show no progress.")
-  var quiet = false
+  @OptionGroup var work: WorkOptions
 
   @OptionGroup var io: AccessOption
-
-  func validate() throws {
-    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
-  }
 
   func run() throws {
     let reader = try CacheReader(directory: cache, access: io.access)
@@ -79,15 +70,15 @@ struct AuditCommand: ParsableCommand {
     }
     let seed = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
     let chosen = sample.choose(from: segments, seed: seed)
-    let gpt2 = try loadModel(for: reader, name: model, threads: threads)
+    let gpt2 = try loadModel(for: reader, name: model, threads: work.threads)
     try checkTokenizer(of: reader)
     let rerun = try SegmentRerun(reader: reader, model: gpt2, prompts: prompts)
 
     let audited = chosen.reduce(0) { $0 + $1.count }
-    var progress = Progress("auditing", unit: "prompts", total: audited, quiet: quiet || json)
+    var progress = Progress("auditing", unit: "prompts", total: audited, quiet: work.quiet || json)
     var audit = CacheAudit(of: reader, hasSameKernels: rerun.hasSameKernels)
     var done = 0
-    try parallelForEach(chosen.count, threads: threads) { (index) throws(any Error) in
+    try parallelForEach(chosen.count, threads: work.threads) { (index) throws(any Error) in
       try rerun.run(chosen[index])
     } then: { (arrays: [AuditedArray]) throws(any Error) in
       for array in arrays { audit.add(array) }

@@ -117,8 +117,7 @@ struct AuditFailed: ReportableError {
     return "\(report.cache) does not hold what the model computes: "
       + "\(counted(audit.failedArrays, "array")) of \(grouped(audit.arrays)), the first \(first); "
       + (isRounding
-        ? "the differences are as small as those of another version or setting of OpenBLAS; audit "
-          + "where the cache was captured, or capture again"
+        ? "the differences are as small as those of another version; capture again"
         : "capture again")
   }
 

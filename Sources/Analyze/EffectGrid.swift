@@ -79,13 +79,16 @@ extension EffectGrid {
     let inner = sweep.axis == .all ? 1 : result.shape.last ?? 1
     effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
     names = result.cells.map { cell in
-      var parts = [cell.layer.map { "L\($0)" }, cell.head.map { "H\($0)" }].compactMap { $0 }
+      var parts = [
+        cell.layer.map { "L\($0)" }, cell.head.map { "H\($0)" }, cell.neuron.map { "N\($0)" },
+      ].compactMap { $0 }
       parts.append(cell.position.map { "pos \($0)" } ?? "all positions")
       if let position = cell.position, sweep.position == nil,
         tokens.texts.indices.contains(position)
       {
         parts.append(tokens.texts[position])
       }
+      if let key = cell.key { parts.append("← pos \(key)") }
       return parts.joined(separator: " ")
     }
     let starts = stride(from: 0, to: result.cells.count, by: max(1, inner))
@@ -101,13 +104,19 @@ extension EffectGrid {
     case .head:
       columns = (0..<inner).map { "H\($0)" }
       columnAxis = "head, \(fixed)"
-    case .headPosition:
-      columns = (0..<inner).map { "H\($0)" }
-      columnAxis = "head"
-      rowAxis = "layer, position"
+    case .neuron:
+      columns = (0..<inner).map(String.init)
+      columnAxis = "neuron, \(fixed)"
+    case .headPosition, .headEdge:
+      let isEdge = sweep.axis == .headEdge
+      columns = (0..<inner).map { isEdge ? "\($0)" : "H\($0)" }
+      columnAxis = isEdge ? "attended position" : "head"
+      rowAxis = isEdge ? "layer, head, position" : "layer, position"
+      if isEdge { self.tokens = tokens }
       rowsInGroup = result.shape.dropLast().last ?? 1
       for (row, cell) in outer.enumerated() {
         guard let position = cell.position else { continue }
+        if let head = cell.head, isEdge { rows[row] += " H\(head)" }
         rows[row] += " pos \(position)"
         if tokens.texts.indices.contains(position) {
           rows[row] += " " + shortened(tokens.texts[position])

@@ -26,11 +26,13 @@ struct ColumnLabels {
     var parts: [String] = []
     if let layer = cell.layer { parts.append("L\(layer)") }
     if let head = cell.head { parts.append("H\(head)") }
+    if let neuron = cell.neuron { parts.append("N\(neuron)") }
     if let position = cell.position {
       parts.append("pos \(position)")
-      if axis == .position || axis == .headPosition, let piece = piece(position) {
+      if [.position, .headPosition, .headEdge].contains(axis), let piece = piece(position) {
         parts.append(piece)
       }
+      if let key = cell.key { parts.append("← \(key) \(piece(key) ?? "")") }
     } else {
       parts.append("all positions")
     }
@@ -51,15 +53,19 @@ struct Heatmap {
     rows = stride(from: 0, to: effects.count, by: max(1, columns)).map { first in
       let cell = result.cells[first]
       var label = cell.layer.map { "L\($0)" } ?? result.sweep.kind.rawValue
-      if result.sweep.axis == .headPosition { label += " pos \(cell.position ?? 0)" }
+      if result.sweep.axis == .headEdge { label += " H\(cell.head ?? 0)" }
+      if [.headPosition, .headEdge].contains(result.sweep.axis) {
+        label += " pos \(cell.position ?? 0)"
+      }
       return (label, Array(effects[first..<min(first + columns, effects.count)]))
     }
     switch result.sweep.axis {
-    case .position:
+    case .position, .headEdge:
       let numbers = (0..<columns).map(String.init)
       let pieces = (0..<columns).map { labels.piece($0) ?? "" }
       header = pieces.contains { !$0.isEmpty } ? [numbers, pieces] : [numbers]
     case .head, .headPosition: header = [(0..<columns).map { "H\($0)" }]
+    case .neuron: header = [(0..<columns).map(String.init)]
     case .all: header = [["effect"]]
     }
   }

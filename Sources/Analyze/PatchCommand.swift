@@ -2,13 +2,13 @@ import ArgumentParser
 import CacheFormat
 import Dispatch
 import FileIO
-import Glibc
 import Model
 import Patching
 import Terminal
 
 extension Direction: ExpressibleByArgument {}
 extension SweepAxis: ExpressibleByArgument {}
+extension PatchSource: ExpressibleByArgument {}
 
 extension Resampling.Statistic: ExpressibleByArgument {}
 
@@ -63,9 +63,9 @@ struct PatchCommand: ParsableCommand {
   @Option(
     name: .long,
     help: """
-      One cell for each layer and position (pos), head (head), position and head (head-pos), or one \
-      a layer (all); by default pos for the residual stream and its writers, head inside attention, \
-      all elsewhere.
+      One cell for each layer and position (pos), head (head), position and head (head-pos), head \
+      and two positions of a pattern (head-dest-src), single value (neuron), or one a layer (all); \
+      by default pos for the residual stream and its writers, head inside attention, all elsewhere.
       """)
   var by: SweepAxis?
 
@@ -78,6 +78,20 @@ struct PatchCommand: ParsableCommand {
     name: .long, help: "Which run is patched: the corrupted one (denoise) or the clean one (noise)."
   )
   var direction: Direction = .denoise
+
+  @Option(
+    name: .long,
+    help: """
+      What is put in: the other run's activations (other), zeros (zero), or the mean of that \
+      direction's source prompts over all positions (mean) or at each position (mean-pos). With \
+      --direction noise, the last three are ablations of the clean run.
+      """)
+  var source: PatchSource = .otherRun
+
+  @Option(
+    name: .long,
+    help: "How many neighbouring layers a cell patches at once, from layer - window/2 on.")
+  var window = 1
 
   @Option(
     name: .long, parsing: .singleValue,
@@ -116,17 +130,12 @@ struct PatchCommand: ParsableCommand {
   @Flag(name: .long, help: "Leave out pairs of unequal length.")
   var skipUnaligned = false
 
-  @Option(name: .long, help: "Threads to use; by default one a core.")
-  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-
-  @Flag(name: .long, help: "Show no progress.")
-  var quiet = false
+  @OptionGroup var work: WorkOptions
 
   @OptionGroup var io: AccessOption
 
   func validate() throws {
     guard top >= 0 else { throw ValidationError("--top must not be negative.") }
-    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
     guard permutations <= 10_000_000 else {
       throw ValidationError("--permutations takes 10 million at the most.")
     }
@@ -157,11 +166,11 @@ struct PatchCommand: ParsableCommand {
     let selection = try TaskSelection(
       try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,
       skipUnaligned: skipUnaligned)
-    let gpt2 = try loadModel(for: reader, name: model, threads: threads)
+    let gpt2 = try loadModel(for: reader, name: model, threads: work.threads)
     try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
     if let pos { try selection.checkPosition(pos, prompts: prompts) }
     let sweeps = try sweeps(for: gpt2.config)
-    let engine = PatchEngine(cache: reader, model: gpt2, threads: threads)
+    let engine = PatchEngine(cache: reader, model: gpt2, threads: work.threads)
     // What could stop the run comes before the work, not after it.
     try engine.requireHooks(of: sweeps)
     if let out { try PatchReport.makeDirectory(out) }
@@ -175,12 +184,18 @@ struct PatchCommand: ParsableCommand {
     }
     var progress = Progress(
       "patching", unit: "cells", total: cellCount,
-      quiet: quiet || json)
+      quiet: work.quiet || json)
+    let unfinished = try out.map { out in
+      try UnfinishedSweeps(
+        in: out, identity: identity(of: sweeps, reader, selection), metrics: metrics.count)
+    }
     var results: [[SweepResult]] = []
     var before = 0
-    for sweep in sweeps {
+    for (number, sweep) in sweeps.enumerated() {
       let result = try engine.run(
-        sweep, task, direction: direction, prompts: prompts, baselines: baselines
+        sweep, task, direction: direction, source: source, prompts: prompts, baselines: baselines,
+        known: unfinished?.known(ofSweep: number) ?? [],
+        note: { try unfinished?.note($0, ofSweep: number) }
       ) { done in
         progress.update(done: before + done)
       }
@@ -199,10 +214,11 @@ struct PatchCommand: ParsableCommand {
       command: CommandLine.arguments, cache: reader, direction: direction,
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
       resampling: Resampling(seed: seed, permutations: permutations), checks: checks,
-      timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: threads))
+      timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: work.threads))
     if let out {
       try report.write(to: out)
       try PatchFigures(report, prompts: prompts, top: top).write(to: out)
+      unfinished?.remove()
     }
     if json {
       print(try report.json())
@@ -213,6 +229,19 @@ struct PatchCommand: ParsableCommand {
       throw PatchingError.notReproduced(
         largest: checks.flatMap(\.largestDifference).reduce(0) { $0.isNaN || $0 > $1 ? $0 : $1 })
     }
+  }
+
+  /// All that the metrics of the sweeps depend on.
+  private func identity(
+    of sweeps: [Sweep], _ cache: CacheReader, _ selection: TaskSelection
+  ) -> String {
+    let plan = cache.plan
+    let parts =
+      [
+        toolVersion, Linear.arithmetic, cache.planDigest, plan.model.weightsDigest,
+        direction.rawValue, source.rawValue, "\(metric)",
+      ] + sweeps.map { "\($0)" } + selection.pairs.map { "\($0)" }
+    return parts.joined(separator: "\n")
   }
 
   private func sweeps(for config: ModelConfig) throws -> [Sweep] {
@@ -233,7 +262,7 @@ struct PatchCommand: ParsableCommand {
       layers[point.kind, default: []].formUnion(point.layer.map { [$0] } ?? [])
     }
     return try order.map { kind in
-      try Sweep(kind, layers: (layers[kind] ?? []).sorted(), by: by, position: pos)
+      try Sweep(kind, layers: (layers[kind] ?? []).sorted(), by: by, position: pos, window: window)
     }
   }
 
@@ -248,7 +277,7 @@ struct PatchCommand: ParsableCommand {
         for line in Heatmap(result, labels: labels).lines(style: style) { print(line) }
         if top > 0 {
           print()
-          let statistics = report.statistics(of: result, threads: threads)
+          let statistics = report.statistics(of: result, threads: work.threads)
           for line in topCells(of: result, statistics, count: top, labels: labels) { print(line) }
         }
       }

@@ -67,10 +67,12 @@ struct PatchFigures {
     let axes = sweep.axisNames.joined(separator: " × ")
     let place: String? =
       switch sweep.axis {
-      case .position, .headPosition: nil
-      case .head, .all: sweep.position.map { "position \($0)" } ?? "all positions"
+      case .position, .headPosition, .headEdge: nil
+      case .head, .neuron, .all: sweep.position.map { "position \($0)" } ?? "all positions"
       }
-    return [sweep.kind.shortName] + [axes, place ?? ""].filter { !$0.isEmpty }
+    let source = figure.result.source == .otherRun ? "" : "source \(figure.result.source.rawValue)"
+    let window = sweep.window == 1 ? "" : "windows of \(sweep.window) layers"
+    return [sweep.kind.shortName] + [axes, place ?? "", source, window].filter { !$0.isEmpty }
       + [figure.result.metric, report.direction.rawValue]
   }
 

@@ -56,11 +56,13 @@ struct PatchReport {
     let axes = sweep.axisNames.joined(separator: " × ")
     let place =
       switch (sweep.axis, sweep.position) {
-      case (.position, _), (.headPosition, _): ""
+      case (.position, _), (.headPosition, _), (.headEdge, _): ""
       case (_, let position?): ", position \(position)"
       default: ", all positions"
       }
-    return sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)") + place
+    let source = result.source == .otherRun ? "" : ", source \(result.source.rawValue)"
+    let window = sweep.window == 1 ? "" : ", windows of \(sweep.window) layers"
+    return sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)") + place + source + window
       + (metrics.count > 1 ? "  \(result.metric)" : "")
   }
 
@@ -176,7 +178,7 @@ struct PatchReport {
 
   /// One row a cell and pair.
   private func csv() -> String {
-    var text = "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric\n"
+    var text = "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron\n"
     for result in results.joined() {
       for (number, cell) in result.cells.enumerated() {
         let site = [
@@ -187,7 +189,8 @@ struct PatchReport {
           guard let patched, let effect = result.effect(cell: number, pair: pair) else { continue }
           let baseline = result.baselines[pair]
           text += "\(site),\(selection.numbers[pair]),\(baseline.clean),\(baseline.corrupted),"
-          text += "\(patched),\(effect),\(result.metric)\n"
+          text += "\(patched),\(effect),\(result.metric),"
+          text += "\(field(cell.key)),\(field(cell.neuron))\n"
         }
       }
     }
@@ -239,7 +242,8 @@ struct PatchReport {
     let cells = result.cells.indices
     let statistics = statistics(of: result, threads: timing.threads)
     return SweepArrays(
-      hook: result.sweep.kind.shortName, metricName: result.metric, layers: result.sweep.layers,
+      hook: result.sweep.kind.shortName, metricName: result.metric, source: result.source.rawValue,
+      window: result.sweep.window, layers: result.sweep.layers,
       position: result.sweep.position, axes: result.sweep.axisNames, shape: result.shape,
       metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
       effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
@@ -288,6 +292,8 @@ struct PatchReport {
   private struct SweepArrays: Encodable {
     let hook: String
     let metricName: String
+    let source: String
+    let window: Int
     let layers: [Int]
     let position: Int?
     let axes: [String]

@@ -4,11 +4,7 @@
 #include "storage.h"
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define CLONES
-#endif
+#include "clones.h"
 
 static inline uint32_t bits_of(float value) {
   uint32_t bits;
@@ -55,18 +51,18 @@ static inline uint16_t to_bf16(float value) {
   return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
 }
 
-CLONES void narrow_to_f16(const float *source, uint16_t *destination, size_t count) {
+PB_CLONES void narrow_to_f16(const float *source, uint16_t *destination, size_t count) {
   for (size_t i = 0; i < count; i++) destination[i] = to_f16(source[i]);
 }
 
-CLONES void narrow_to_bf16(const float *source, uint16_t *destination, size_t count) {
+PB_CLONES void narrow_to_bf16(const float *source, uint16_t *destination, size_t count) {
   for (size_t i = 0; i < count; i++) destination[i] = to_bf16(source[i]);
 }
 
-CLONES void widen_f16(const uint16_t *source, float *destination, size_t count) {
+PB_CLONES void widen_f16(const uint16_t *source, float *destination, size_t count) {
   for (size_t i = 0; i < count; i++) destination[i] = from_f16(source[i]);
 }
 
-CLONES void widen_bf16(const uint16_t *source, float *destination, size_t count) {
+PB_CLONES void widen_bf16(const uint16_t *source, float *destination, size_t count) {
   for (size_t i = 0; i < count; i++) destination[i] = float_of((uint32_t)source[i] << 16);
 }

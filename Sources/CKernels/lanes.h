@@ -5,14 +5,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#pragma clang fp contract(off)
+#include "clones.h"
 
-#if defined(__x86_64__) && defined(__linux__)
-#define PB_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define PB_CLONES
-#endif
-#define PB_INLINE static inline __attribute__((always_inline))
+#pragma clang fp contract(off)
 
 enum { PB_LANES = 16 };
 typedef float pb_lanes __attribute__((vector_size(64), aligned(4)));
@@ -36,21 +31,23 @@ PB_INLINE void pb_store_part(float *p, const pb_lanes *v, size_t count) {
   memcpy(p, v, count * sizeof(float));
 }
 
-PB_INLINE float pb_sum(const pb_lanes *v) {
-  float t[PB_LANES];
-  memcpy(t, v, sizeof t);
-  for (int half = PB_LANES / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) t[i] = t[i] + t[i + half];
-  return t[0];
-}
+// Defines a function that makes one number of sixteen, a half of them joined to the other until one
+// is left; `joined` is what becomes of `a` and `b`.
+#define PB_REDUCTION(name, vector, number, joined)        \
+  PB_INLINE number name(const vector *v) {                \
+    number t[PB_LANES];                                   \
+    memcpy(t, v, sizeof t);                               \
+    for (int half = PB_LANES / 2; half > 0; half /= 2) {  \
+      for (int i = 0; i < half; i++) {                    \
+        number a = t[i], b = t[i + half];                 \
+        t[i] = joined;                                    \
+      }                                                   \
+    }                                                     \
+    return t[0];                                          \
+  }
 
-PB_INLINE float pb_max(const pb_lanes *v) {
-  float t[PB_LANES];
-  memcpy(t, v, sizeof t);
-  for (int half = PB_LANES / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
-  return t[0];
-}
+PB_REDUCTION(pb_sum, pb_lanes, float, a + b)
+PB_REDUCTION(pb_max, pb_lanes, float, a > b ? a : b)
 
 // exp(x) within about one unit in the last place: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's
 // polynomial of degree 7 in r, n added to the exponent. Below -87.3, where float32 runs out of

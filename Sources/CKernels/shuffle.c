@@ -10,12 +10,7 @@
 #include "storage.h"
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define CLONES
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "clones.h"
 
 typedef uint8_t Vector __attribute__((vector_size(64)));
 typedef uint64_t Words __attribute__((vector_size(64)));
@@ -75,21 +70,21 @@ typedef struct {
 } Exponent;
 
 // Lowers, or raises, the exponents of all elements of a vector, modulo their range.
-INLINE void lower4(Vector *vector, Exponent e) {
+PB_INLINE void lower4(Vector *vector, Exponent e) {
   typedef uint32_t Elements __attribute__((vector_size(64)));
   Elements u = (Elements)*vector;
   *vector = (Vector)((u & ~e.field) | ((u - e.offset) & e.field));
 }
-INLINE void lower2(Vector *vector, Exponent e) {
+PB_INLINE void lower2(Vector *vector, Exponent e) {
   typedef uint16_t Elements __attribute__((vector_size(64)));
   Elements u = (Elements)*vector;
   uint16_t field = (uint16_t)e.field, offset = (uint16_t)e.offset, rest = (uint16_t)~field;
   *vector = (Vector)((u & rest) | ((u - offset) & field));
 }
-INLINE Exponent raising(Exponent e) { return (Exponent){e.field, 0 - e.offset}; }
+PB_INLINE Exponent raising(Exponent e) { return (Exponent){e.field, 0 - e.offset}; }
 
 // The same for `count` elements of `size` bytes, one after the other.
-INLINE void lower(const uint8_t *source, uint8_t *destination, size_t count, size_t size,
+PB_INLINE void lower(const uint8_t *source, uint8_t *destination, size_t count, size_t size,
                   Exponent e) {
   for (size_t i = 0; i < count; i++) {
     uint32_t u = 0;
@@ -99,28 +94,28 @@ INLINE void lower(const uint8_t *source, uint8_t *destination, size_t count, siz
   }
 }
 
-INLINE void load(Vector *vector, const uint8_t *bytes) { memcpy(vector, bytes, 64); }
-INLINE void store(uint8_t *bytes, const Vector *vector) { memcpy(bytes, vector, 64); }
+PB_INLINE void load(Vector *vector, const uint8_t *bytes) { memcpy(vector, bytes, 64); }
+PB_INLINE void store(uint8_t *bytes, const Vector *vector) { memcpy(bytes, vector, 64); }
 
 // Four lanes that lie `stride` bytes apart in memory.
-INLINE void load_lanes(Vector *vector, const uint8_t *bytes, size_t stride) {
+PB_INLINE void load_lanes(Vector *vector, const uint8_t *bytes, size_t stride) {
   for (int q = 0; q < lanes; q++)
     memcpy((uint8_t *)vector + q * lane_bytes, bytes + q * stride, lane_bytes);
 }
-INLINE void store_lanes(uint8_t *bytes, size_t stride, const Vector *vector) {
+PB_INLINE void store_lanes(uint8_t *bytes, size_t stride, const Vector *vector) {
   for (int q = 0; q < lanes; q++)
     memcpy(bytes + q * stride, (const uint8_t *)vector + q * lane_bytes, lane_bytes);
 }
 
 // Exchanges the bits of a with place value `shift` higher and the bits of b under `mask`.
-INLINE void exchange_bits(Words *a, Words *b, int shift, uint64_t mask) {
+PB_INLINE void exchange_bits(Words *a, Words *b, int shift, uint64_t mask) {
   Words difference = ((*a >> shift) ^ *b) & mask;
   *b ^= difference;
   *a ^= difference << shift;
 }
 
 // Bit b of row i ↔ bit i of row b, for every byte of the eight rows. Its own inverse.
-INLINE void transpose_bits(Vector rows[8]) {
+PB_INLINE void transpose_bits(Vector rows[8]) {
   Words *r = (Words *)rows;
   for (int i = 0; i < 4; i++) exchange_bits(&r[i], &r[i + 4], 4, 0x0F0F0F0F0F0F0F0F);
   for (int i = 0; i < 8; i += 4)
@@ -129,7 +124,7 @@ INLINE void transpose_bits(Vector rows[8]) {
 }
 
 // A 4 × 4 matrix of 4-byte units in every lane. Its own inverse.
-INLINE void transpose4(Vector *a, Vector *b, Vector *c, Vector *d) {
+PB_INLINE void transpose4(Vector *a, Vector *b, Vector *c, Vector *d) {
   INTERLEAVE(4, *a, *c);
   INTERLEAVE(4, *b, *d);
   INTERLEAVE(4, *a, *b);
@@ -138,7 +133,7 @@ INLINE void transpose4(Vector *a, Vector *b, Vector *c, Vector *d) {
 }
 
 // An 8 × 8 matrix of 2-byte units in every lane. Its own inverse.
-INLINE void transpose2(Vector rows[8]) {
+PB_INLINE void transpose2(Vector rows[8]) {
   for (int step = 0; step < 3; step++) {
     Vector next[8];
     for (int i = 0; i < 4; i++) {
@@ -151,7 +146,7 @@ INLINE void transpose2(Vector rows[8]) {
 }
 
 // 512 elements of 4 bytes from `elements` to 64 bytes of each of the 32 planes, `stride` apart.
-INLINE void shuffle_tile4(const uint8_t *elements, uint8_t *planes, size_t stride, Exponent e) {
+PB_INLINE void shuffle_tile4(const uint8_t *elements, uint8_t *planes, size_t stride, Exponent e) {
   Vector rows[4][8];  // [k][i], first [m][i]: elements 8j + i of j = 4m … 4m + 3
   for (int m = 0; m < 4; m++)
     for (int half = 0; half < 8; half += 4) {
@@ -178,7 +173,7 @@ INLINE void shuffle_tile4(const uint8_t *elements, uint8_t *planes, size_t strid
   }
 }
 
-INLINE void unshuffle_tile4(const uint8_t *planes, size_t stride, uint8_t *elements,
+PB_INLINE void unshuffle_tile4(const uint8_t *planes, size_t stride, uint8_t *elements,
                             Exponent e) {
   Vector rows[4][8];
   for (int k = 0; k < 4; k++) {
@@ -207,7 +202,7 @@ INLINE void unshuffle_tile4(const uint8_t *planes, size_t stride, uint8_t *eleme
 }
 
 // The same for elements of 2 bytes and 16 planes.
-INLINE void shuffle_tile2(const uint8_t *elements, uint8_t *planes, size_t stride, Exponent e) {
+PB_INLINE void shuffle_tile2(const uint8_t *elements, uint8_t *planes, size_t stride, Exponent e) {
   Vector rows[2][8];  // [k][i], first [m][i]: elements 8j + i of j = 8m … 8m + 7
   for (int m = 0; m < 2; m++) {
     for (int r = 0; r < 8; r++) {
@@ -223,7 +218,7 @@ INLINE void shuffle_tile2(const uint8_t *elements, uint8_t *planes, size_t strid
   }
 }
 
-INLINE void unshuffle_tile2(const uint8_t *planes, size_t stride, uint8_t *elements,
+PB_INLINE void unshuffle_tile2(const uint8_t *planes, size_t stride, uint8_t *elements,
                             Exponent e) {
   Vector rows[2][8];
   for (int k = 0; k < 2; k++) {
@@ -241,7 +236,7 @@ INLINE void unshuffle_tile2(const uint8_t *planes, size_t stride, uint8_t *eleme
 }
 
 // Bit b of byte i ↔ bit i of byte b. Its own inverse.
-INLINE uint64_t transpose_word(uint64_t x) {
+PB_INLINE uint64_t transpose_word(uint64_t x) {
   uint64_t t = (x ^ x >> 28) & 0x00000000F0F0F0F0;
   x ^= t ^ t << 28;
   t = (x ^ x >> 14) & 0x0000CCCC0000CCCC;
@@ -251,7 +246,7 @@ INLINE uint64_t transpose_word(uint64_t x) {
 }
 
 // Eight elements, one byte of every plane.
-INLINE void shuffle_group(const uint8_t *elements, uint8_t *planes, size_t stride, size_t size) {
+PB_INLINE void shuffle_group(const uint8_t *elements, uint8_t *planes, size_t stride, size_t size) {
   for (size_t k = 0; k < size; k++) {
     uint64_t word = 0;
     for (size_t i = 0; i < 8; i++) word |= (uint64_t)elements[i * size + k] << 8 * i;
@@ -260,7 +255,7 @@ INLINE void shuffle_group(const uint8_t *elements, uint8_t *planes, size_t strid
   }
 }
 
-INLINE void unshuffle_group(const uint8_t *planes, size_t stride, uint8_t *elements, size_t size) {
+PB_INLINE void unshuffle_group(const uint8_t *planes, size_t stride, uint8_t *elements, size_t size) {
   for (size_t k = 0; k < size; k++) {
     uint64_t word = 0;
     for (size_t b = 0; b < 8; b++) word |= (uint64_t)planes[(8 * k + b) * stride] << 8 * b;
@@ -269,7 +264,7 @@ INLINE void unshuffle_group(const uint8_t *planes, size_t stride, uint8_t *eleme
   }
 }
 
-CLONES void bit_shuffle(const void *source, void *destination, size_t length, size_t size,
+PB_CLONES void bit_shuffle(const void *source, void *destination, size_t length, size_t size,
                         uint32_t field, uint32_t offset) {
   const uint8_t *elements = source;
   uint8_t *planes = destination;
@@ -289,7 +284,7 @@ CLONES void bit_shuffle(const void *source, void *destination, size_t length, si
   memcpy(planes + whole * size, elements + whole * size, length - whole * size);
 }
 
-CLONES void bit_unshuffle(const void *source, void *destination, size_t length, size_t size,
+PB_CLONES void bit_unshuffle(const void *source, void *destination, size_t length, size_t size,
                           uint32_t field, uint32_t offset) {
   const uint8_t *planes = source;
   uint8_t *elements = destination;
@@ -311,7 +306,7 @@ CLONES void bit_unshuffle(const void *source, void *destination, size_t length, 
   memcpy(elements + whole * size, planes + whole * size, length - whole * size);
 }
 
-CLONES void byte_shuffle(const void *source, void *destination, size_t length, size_t size) {
+PB_CLONES void byte_shuffle(const void *source, void *destination, size_t length, size_t size) {
   const uint8_t *from = source;
   uint8_t *to = destination;
   size_t count = size == 2 || size == 4 ? length / size : 0;
@@ -330,7 +325,7 @@ CLONES void byte_shuffle(const void *source, void *destination, size_t length, s
   memcpy(to + count * size, from + count * size, length - count * size);
 }
 
-CLONES void byte_unshuffle(const void *source, void *destination, size_t length, size_t size) {
+PB_CLONES void byte_unshuffle(const void *source, void *destination, size_t length, size_t size) {
   const uint8_t *from = source;
   uint8_t *to = destination;
   size_t count = size == 2 || size == 4 ? length / size : 0;

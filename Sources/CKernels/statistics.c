@@ -8,13 +8,7 @@
 typedef double pb_doubles __attribute__((vector_size(128)));
 typedef int32_t pb_ints __attribute__((vector_size(64)));
 
-PB_INLINE double pb_sum_doubles(const pb_doubles *v) {
-  double t[PB_LANES];
-  memcpy(t, v, sizeof t);
-  for (int half = PB_LANES / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) t[i] = t[i] + t[i + half];
-  return t[0];
-}
+PB_REDUCTION(pb_sum_doubles, pb_doubles, double, a + b)
 
 // Lanes of a comparison are -1 where it holds.
 PB_INLINE size_t pb_count(const pb_ints *held) {

@@ -3,44 +3,22 @@
 #include "storage.h"
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define CLONES
-#endif
+#include "clones.h"
 
-// Whether `count` elements all have the bits `fill`.
-static inline int all_equal4(const uint8_t *elements, size_t count, uint32_t fill) {
-  uint32_t difference = 0;
-  for (size_t i = 0; i < count; i++) {
-    uint32_t u;
-    memcpy(&u, elements + 4 * i, 4);
-    difference |= u ^ fill;
-  }
-  return difference == 0;
-}
-static inline int all_equal2(const uint8_t *elements, size_t count, uint16_t fill) {
-  uint16_t difference = 0;
-  for (size_t i = 0; i < count; i++) {
-    uint16_t u;
-    memcpy(&u, elements + 2 * i, 2);
-    difference |= u ^ fill;
-  }
-  return difference == 0;
+// Whether `count` elements all have the bits of `fill`: the first does, and each the next one's.
+static int all_equal(const uint8_t *elements, size_t count, size_t size, const void *fill) {
+  return count == 0 || (memcmp(elements, fill, size) == 0 &&
+                        memcmp(elements, elements + size, (count - 1) * size) == 0);
 }
 
-CLONES int triangle_fill(const void *source, size_t matrices, size_t side, size_t size,
-                         uint32_t *fill) {
+int triangle_fill(const void *source, size_t matrices, size_t side, size_t size, uint32_t *fill) {
   const uint8_t *rows = source;
   *fill = 0;
   if (side < 2 || matrices == 0) return 1;
   memcpy(fill, rows + size, size);
   for (size_t row = 0; row < matrices * side; row++, rows += side * size) {
     size_t kept = row % side + 1;
-    const uint8_t *above = rows + kept * size;
-    if (size == 4 ? !all_equal4(above, side - kept, *fill)
-                  : !all_equal2(above, side - kept, (uint16_t)*fill))
-      return 0;
+    if (!all_equal(rows + kept * size, side - kept, size, fill)) return 0;
   }
   return 1;
 }
@@ -56,8 +34,9 @@ void pack_triangle(const void *source, void *destination, size_t matrices, size_
   }
 }
 
-CLONES void unpack_triangle(const void *source, void *destination, size_t matrices, size_t side,
-                            size_t size, uint32_t fill) {
+PB_CLONES
+void unpack_triangle(const void *source, void *destination, size_t matrices, size_t side, size_t size,
+                     uint32_t fill) {
   const uint8_t *packed = source;
   uint8_t *rows = destination;
   for (size_t row = 0; row < matrices * side; row++, rows += side * size) {

@@ -1,6 +1,5 @@
 import ArgumentParser
 import CacheFormat
-import Glibc
 import Terminal
 
 /// `cachedump diff`
@@ -29,17 +28,9 @@ struct Diff: ParsableCommand {
   @Flag(help: "Print the same facts as JSON, of single hooks and of kinds.")
   var json = false
 
-  @Option(help: "Threads to use; by default one a core.")
-  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-
-  @Flag(help: "Show no progress.")
-  var quiet = false
+  @OptionGroup var work: WorkOptions
 
   @OptionGroup var io: AccessOption
-
-  func validate() throws {
-    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
-  }
 
   func run() throws {
     let (first, second) = (
@@ -48,10 +39,10 @@ struct Diff: ParsableCommand {
     )
     var progress: Progress?
     let difference = try first.difference(
-      to: second, hooks: try chosenHooks(of: first, second), threads: threads
+      to: second, hooks: try chosenHooks(of: first, second), threads: work.threads
     ) { done, all in
       progress =
-        progress ?? Progress("comparing", unit: "prompts", total: all, quiet: quiet || json)
+        progress ?? Progress("comparing", unit: "prompts", total: all, quiet: work.quiet || json)
       progress?.update(done: done)
     }
     if json {

@@ -1,6 +1,5 @@
 import ArgumentParser
 import CacheFormat
-import Glibc
 import Terminal
 
 /// `cachedump stats`
@@ -33,22 +32,15 @@ struct Stats: ParsableCommand {
   @Flag(help: "Print the same facts as JSON, of single hooks and of kinds.")
   var json = false
 
-  @Option(help: "Threads to use; by default one a core.")
-  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-
-  @Flag(help: "Show no progress.")
-  var quiet = false
-
-  func validate() throws {
-    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
-  }
+  @OptionGroup var work: WorkOptions
 
   func run() throws {
     let reader = try cache.open()
     let chosen = try reader.hooks(matching: hooks.map { [$0] } ?? [])
     let range = try prompts?.checked(in: reader) ?? 0..<reader.committedPrompts
-    var progress = Progress("reading", unit: "prompts", total: range.count, quiet: quiet || json)
-    let statistics = try reader.statistics(hooks: chosen, prompts: range, threads: threads) {
+    var progress = Progress(
+      "reading", unit: "prompts", total: range.count, quiet: work.quiet || json)
+    let statistics = try reader.statistics(hooks: chosen, prompts: range, threads: work.threads) {
       progress.update(done: $0)
     }
     if json { return try printJSON(statistics) }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import CacheFormat
 import FileIO
-import Glibc
 import Model
 import Terminal
 
@@ -131,14 +130,9 @@ struct CaptureCommand: ParsableCommand {
   @Flag(name: .long, help: "Show what would be captured and how large it is, and write nothing.")
   var dryRun = false
 
-  @Option(name: .long, help: "Threads to use; by default one a core.")
-  var threads = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-
-  @Flag(name: .long, help: "Show no progress.")
-  var quiet = false
+  @OptionGroup var work: WorkOptions
 
   func validate() throws {
-    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
     guard !refactor || weights == .transformerlens else {
       throw ValidationError("--refactor needs folded weights; leave out --weights raw.")
     }
@@ -177,7 +171,7 @@ struct CaptureCommand: ParsableCommand {
       printError("warning: \(tight)")
     }
     StopSignal.watch()
-    let gpt2 = try GPT2(directory: directory, processing: processing, threads: threads)
+    let gpt2 = try GPT2(directory: directory, processing: processing, threads: work.threads)
     let plan = CachePlan(
       tool: toolVersion,
       model: ModelIdentity(
@@ -193,16 +187,16 @@ struct CaptureCommand: ParsableCommand {
       print("\(out) is complete: \(grouped(set.prompts.count)) prompts")
       return
     }
-    if writer.committedPrompts > 0, !quiet {
+    if writer.committedPrompts > 0, !work.quiet {
       printError(
         "resuming: \(grouped(writer.committedPrompts)) of \(grouped(set.prompts.count)) prompts "
           + "are there")
     }
     let run = CaptureRun(
       model: gpt2, points: points, prompts: set.prompts, segments: writer.segmentRanges,
-      writer: writer, threads: threads, maxBytes: maxBytes?.count)
-    let summary = try run.run(quiet: quiet)
-    if summary.adopted > 0, !quiet {
+      writer: writer, threads: work.threads, maxBytes: maxBytes?.count)
+    let summary = try run.run(quiet: work.quiet)
+    if summary.adopted > 0, !work.quiet {
       printError("adopted \(counted(summary.adopted, "segment")), there already, whole and sound")
     }
     print(

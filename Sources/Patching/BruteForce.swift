@@ -20,7 +20,7 @@ public struct BruteForceCheck: Sendable {
 extension PatchEngine {
   /// Runs patched cells again by brute force: both runs of the pair from their tokens, the receiving
   /// one changed at the hook, all positions, layers and logits computed, and nothing read from the
-  /// cache.
+  /// cache but means.
   ///
   /// - Parameters:
   ///   - results: what `run` returned, a result a metric.
@@ -41,13 +41,15 @@ extension PatchEngine {
     }
     let chosen = Dictionary(grouping: all, by: \.pair).sorted { $0.key < $1.key }
     let reader = MetricReader(model: model, metrics: task.metrics)
+    let values = try sourceValues(
+      result.source, result.sweep, task.pairs, result.direction, prompts: prompts)
     let worst = try parallelMap(
       chosen.count, threads: threads, with: { ForwardPass(model) },
       { number, pass in
         let (pair, places) = chosen[number]
         let found = try bruteForce(
           task.pairs[pair], places.map { result.cells[$0.cell] }, result.sweep, result.direction,
-          prompts: prompts, reader, pass)
+          values, prompts: prompts, reader, pass)
         return task.metrics.indices.map { metric in
           zip(places, found).reduce(Float(0)) { worst, place in
             let ours = results[metric].patched[place.0.cell][pair] ?? .nan
@@ -65,43 +67,44 @@ extension PatchEngine {
   /// The metrics of some cells of a pair, by cell and metric.
   private func bruteForce(
     _ pair: PatchingPair, _ cells: [Cell], _ sweep: Sweep, _ direction: Direction,
-    prompts: [Prompt], _ reader: MetricReader, _ pass: ForwardPass
+    _ values: SourceValues, prompts: [Prompt], _ reader: MetricReader, _ pass: ForwardPass
   ) throws -> [[Float]] {
     let (clean, corrupted) = (prompts[pair.clean].tokens, prompts[pair.corrupted].tokens)
     let (source, receiving) = direction == .denoise ? (clean, corrupted) : (corrupted, clean)
-    let (config, length) = (model.config, receiving.count)
-    var values: [HookPoint: Matrix] = [:]
+    let length = receiving.count
+    // From the tokens too, so that nothing rests on the cache.
+    var sourceArrays: [HookPoint: Matrix] = [:]
     try pass.run(
       tokens: [source],
-      hooks: PassHooks(reading: Set(cells.map(sweep.hook(of:)))) { activation in
+      hooks: PassHooks(reading: Set(sweep.hooks(layerCount: model.config.layers))) { activation in
         let array = activation.sequence(0)
         let copy = Matrix(rows: 1, columns: array.count)
         if let base = array.baseAddress { copy.pointer.update(from: base, count: array.count) }
-        values[activation.hook] = copy
+        sourceArrays[activation.hook] = copy
       })
     let cleanRow = try lastRow(clean, pass)
     return try cells.map { cell in
-      let hook = sweep.hook(of: cell)
-      guard let values = values[hook], let positions = cell.rows(length: length, firstDifference: 0)
-      else { return reader.metrics.map { _ in .nan } }
-      let edit = Edit(
-        hook: hook, positions: positions, head: cell.head, values: values, isOfSource: true)
+      let sites = sites(sweep, cell, length: length, first: 0) ?? []
+      var edits: [HookPoint: Edit] = [:]
+      for site in sites {
+        let array =
+          switch values {
+          case .otherRun: sourceArrays[site.hook]
+          case .zero:
+            Matrix(
+              rows: 1, columns: model.config.valueCount(of: site.hook.kind, positions: length))
+          case .means(let means): means.array(site.hook, length: length)
+          }
+        edits[site.hook] = array.map { Edit(site: site, values: $0, isOfSource: false) }
+      }
       try pass.run(
         tokens: [receiving],
-        hooks: PassHooks(editing: [hook]) { activation in
+        hooks: PassHooks(editing: Set(edits.keys)) { activation in
           guard let base = activation.sequence(0).baseAddress else { return }
-          if hook.kind.isAttention {
-            for head in 0..<config.heads {
-              edit.apply(
-                toAttention: base + head * length * length, of: head, rows: 0..<length,
-                length: length)
-            }
-          } else {
-            edit.apply(to: base, rows: 0..<length, config: config)
-          }
+          edits[activation.hook]?.apply(toWhole: base, length: length, config: model.config)
         })
       let row = Array(
-        UnsafeBufferPointer(start: pass.lastRow(sequence: 0), count: config.width))
+        UnsafeBufferPointer(start: pass.lastRow(sequence: 0), count: model.config.width))
       return reader.values(of: pair, rows: row, clean: cleanRow)[0]
     }
   }

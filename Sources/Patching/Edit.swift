@@ -1,18 +1,36 @@
 import Model
 
-/// Values that take the place of a part of a run's activation.
-struct Edit {
+/// A part of a run's activation.
+struct Site: Sendable {
   let hook: HookPoint
-  /// The rows that are replaced.
+  /// Rows; for scores and patterns those of the position that attends.
   let positions: Range<Int>
   /// One head, or nil for all; nil for hooks without heads.
   var head: Int?
   /// For scores and patterns: one attended position, or nil for all.
   var key: Int?
+  /// One value of each row, such as a neuron of mlp.hook_post, or nil for all.
+  var neuron: Int?
+
+  /// The values of a row that belong to it, where a row has `unit` values.
+  func columns(unit: Int, config: ModelConfig) -> Range<Int> {
+    if let neuron { return neuron..<(neuron + 1) }
+    guard let head else { return 0..<unit }
+    let part = unit / config.heads
+    return head * part..<(head + 1) * part
+  }
+}
+
+/// Values that take the place of a part of a run's activation.
+struct Edit {
+  let site: Site
   /// What is put there: an array in the hook's shape for all T positions.
   let values: Matrix
   /// Whether these are the values that the source run has there.
   let isOfSource: Bool
+
+  var hook: HookPoint { site.hook }
+  var positions: Range<Int> { site.positions }
 
   /// Replaces the part of it that lies in some rows of the hook.
   ///
@@ -21,11 +39,10 @@ struct Edit {
   /// - Precondition: the hook is not one of scores or patterns.
   func apply(to target: UnsafeMutablePointer<Float>, rows: Range<Int>, config: ModelConfig) {
     let unit = config.valueCount(of: hook.kind, positions: 1)
-    let part = head == nil ? unit : unit / config.heads
-    let offset = (head ?? 0) * part
+    let columns = site.columns(unit: unit, config: config)
     for position in positions.clamped(to: rows) {
-      (target + (position - rows.lowerBound) * unit + offset).update(
-        from: values.pointer + position * unit + offset, count: part)
+      (target + (position - rows.lowerBound) * unit + columns.lowerBound).update(
+        from: values.pointer + position * unit + columns.lowerBound, count: columns.count)
     }
   }
 
@@ -37,13 +54,24 @@ struct Edit {
   func apply(
     toAttention target: UnsafeMutablePointer<Float>, of head: Int, rows: Range<Int>, length: Int
   ) {
-    guard self.head == nil || self.head == head else { return }
-    let keys = key.map { $0..<($0 + 1) } ?? 0..<rows.upperBound
+    guard site.head == nil || site.head == head else { return }
+    let keys = site.key.map { $0..<($0 + 1) } ?? 0..<rows.upperBound
     for position in positions.clamped(to: rows) {
       let known = keys.clamped(to: 0..<rows.upperBound)
       (target + (position - rows.lowerBound) * rows.upperBound + known.lowerBound).update(
         from: values.pointer + (head * length + position) * length + known.lowerBound,
         count: known.count)
+    }
+  }
+
+  /// Replaces it in a whole run's array of the hook.
+  func apply(toWhole target: UnsafeMutablePointer<Float>, length: Int, config: ModelConfig) {
+    guard hook.kind.isAttention else {
+      return apply(to: target, rows: 0..<length, config: config)
+    }
+    for head in 0..<config.heads {
+      apply(
+        toAttention: target + head * length * length, of: head, rows: 0..<length, length: length)
     }
   }
 
@@ -55,15 +83,15 @@ struct Edit {
       }
     }
     if hook.kind.isAttention {
-      let heads = head.map { $0..<($0 + 1) } ?? 0..<config.heads
-      let keys = key.map { $0..<($0 + 1) } ?? 0..<length
+      let heads = site.head.map { $0..<($0 + 1) } ?? 0..<config.heads
+      let keys = site.key.map { $0..<($0 + 1) } ?? 0..<length
       return heads.allSatisfy { head in
         positions.allSatisfy { same((head * length + $0) * length + keys.lowerBound, keys.count) }
       }
     }
     let unit = config.valueCount(of: hook.kind, positions: 1)
-    let part = head == nil ? unit : unit / config.heads
-    return positions.allSatisfy { same($0 * unit + (head ?? 0) * part, part) }
+    let columns = site.columns(unit: unit, config: config)
+    return positions.allSatisfy { same($0 * unit + columns.lowerBound, columns.count) }
   }
 }
 

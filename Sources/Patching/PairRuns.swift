@@ -15,6 +15,7 @@ final class PairRuns {
   let firstDifference: Int
   private let cache: CacheReader
   private let prompts: (source: Int, receiving: Int)
+  private var zeroArrays: [HookKind: Matrix] = [:]
   private var arrays: (source: [HookPoint: Matrix], receiving: [HookPoint: Matrix]) = ([:], [:])
 
   init(
@@ -52,6 +53,14 @@ final class PairRuns {
     case .source: arrays.source[hook] = matrix
     case .receiving: arrays.receiving[hook] = matrix
     }
+    return matrix
+  }
+
+  /// Zeros in the shape of a hook.
+  func zeros(_ hook: HookPoint) -> Matrix {
+    if let known = zeroArrays[hook.kind] { return known }
+    let matrix = Matrix(rows: 1, columns: config.valueCount(of: hook.kind, positions: length))
+    zeroArrays[hook.kind] = matrix
     return matrix
   }
 

@@ -33,8 +33,7 @@ public struct PatchEngine: Sendable {
   public func requireHooks(of sweeps: [Sweep]) throws(PatchingError) {
     var needed: Set = [HookPoint(.finalNormalized)]
     for sweep in sweeps {
-      for layer in sweep.kind.isInBlock ? sweep.layers.map(Optional.some) : [nil] {
-        let hook = HookPoint(sweep.kind, layer: layer)
+      for hook in sweep.hooks(layerCount: model.config.layers) {
         needed.formUnion([hook])
         needed.formUnion(Entry(hook).streams(behind: hook, layers: model.config.layers))
       }
@@ -85,46 +84,66 @@ public struct PatchEngine: Sendable {
   /// - Parameters:
   ///   - prompts: the prompts of the cache.
   ///   - baselines: from `baselines(_:prompts:)`, by metric and pair.
+  ///   - known: runs of this very sweep that are not to be computed again.
+  ///   - note: called with runs as they are computed, in any order; one call at a time.
   ///   - progress: called with the number of cells done, over all pairs; one call at a time.
-  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, what `note` throws.
   /// - Precondition: the two prompts of each pair have equal length.
   public func run(
-    _ sweep: Sweep, _ task: any PatchingTask, direction: Direction, prompts: [Prompt],
-    baselines: [[Baseline]], progress: (Int) -> Void = { _ in }
+    _ sweep: Sweep, _ task: any PatchingTask, direction: Direction,
+    source: PatchSource = .otherRun, prompts: [Prompt], baselines: [[Baseline]],
+    known: [CellValues] = [], note: ([CellValues]) throws -> Void = { _ in },
+    progress: (Int) -> Void = { _ in }
   ) throws -> [SweepResult] {
     let start = DispatchTime.now().uptimeNanoseconds
     let pairs = task.pairs
     let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0
-    let cells = sweep.cells(positions: longest, heads: model.config.heads)
+    let cells = sweep.cells(positions: longest, config: model.config)
     let metrics = task.metrics
     var patched = metrics.map { _ in
       [[Float?]](repeating: [Float?](repeating: nil, count: pairs.count), count: cells.count)
     }
     var unchanged = 0
-    let batches = batches(of: cells, pairs, prompts: prompts)
+    let values = try sourceValues(source, sweep, pairs, direction, prompts: prompts)
+    var isKnown = [Bool](repeating: false, count: cells.count * pairs.count)
     var done = 0
+    func take(_ results: [CellValues]) {
+      for result in results {
+        for metric in metrics.indices {
+          patched[metric][result.cell][result.pair] = result.values[metric]
+        }
+        if result.isUnchanged { unchanged += 1 }
+      }
+      done += results.count
+    }
+    for run in known
+    where cells.indices.contains(run.cell) && pairs.indices.contains(run.pair)
+      && run.values.count == metrics.count && !isKnown[run.cell * pairs.count + run.pair]
+    {
+      isKnown[run.cell * pairs.count + run.pair] = true
+      take([run])
+    }
+    let batches = batches(of: cells, sweep, pairs, source, prompts: prompts) {
+      isKnown[$0 * pairs.count + $1]
+    }
     try parallelForEach(
       batches.count, threads: threads, with: { PatchedPass(model) },
       { number, pass in
         try run(
-          batches[number], cells, sweep, task, direction: direction, prompts: prompts,
+          batches[number], cells, sweep, task, direction: direction, values, prompts: prompts,
           baselines: baselines, pass)
       },
       then: { results in
-        for result in results {
-          for metric in metrics.indices {
-            patched[metric][result.cell][result.pair] = result.values[metric]
-          }
-          if result.isUnchanged { unchanged += 1 }
-        }
-        done += results.count
+        take(results)
+        try note(results)
         progress(done)
       })
     let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
     return metrics.indices.map { metric in
       SweepResult(
-        sweep: sweep, direction: direction, metric: metrics[metric].name, cells: cells,
-        shape: sweep.shape(positions: longest, heads: model.config.heads),
+        sweep: sweep, direction: direction, source: source, metric: metrics[metric].name,
+        cells: cells,
+        shape: sweep.shape(positions: longest, config: model.config),
         patched: patched[metric], baselines: baselines[metric], unchanged: unchanged,
         seconds: seconds)
     }
@@ -133,9 +152,9 @@ public struct PatchEngine: Sendable {
   /// The number of cells that a sweep has, over all pairs.
   public func cellCount(of sweep: Sweep, _ pairs: [PatchingPair], prompts: [Prompt]) -> Int {
     let lengths = pairs.map { prompts[$0.clean].tokens.count }
-    let cells = sweep.cells(positions: lengths.max() ?? 0, heads: model.config.heads)
+    let cells = sweep.cells(positions: lengths.max() ?? 0, config: model.config)
     return lengths.reduce(0) { count, length in
-      count + cells.count { $0.rows(length: length, firstDifference: 0) != nil }
+      count + cells.count { sites(sweep, $0, length: length, first: 0) != nil }
     }
   }
 
@@ -145,19 +164,11 @@ public struct PatchEngine: Sendable {
     var cells: [Int]
   }
 
-  private struct CellValues: Sendable {
-    let cell: Int
-    let pair: Int
-    /// By metric.
-    let values: [Float]
-    /// Whether the patch put in what was there.
-    let isUnchanged: Bool
-  }
-
   /// Runs a batch as one pass.
   private func run(
     _ batch: [PairCells], _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
-    direction: Direction, prompts: [Prompt], baselines: [[Baseline]], _ pass: PatchedPass
+    direction: Direction, _ values: SourceValues, prompts: [Prompt], baselines: [[Baseline]],
+    _ pass: PatchedPass
   ) throws -> [CellValues] {
     var results: [CellValues] = []
     var items: [PatchedRun] = []
@@ -176,11 +187,11 @@ public struct PatchEngine: Sendable {
             isUnchanged: isUnchanged))
       }
       for number in part.cells {
-        switch try outcome(of: cells[number], sweep, runs) {
+        switch try outcome(of: cells[number], sweep, values, runs) {
         case .receiving: note(number, { $0.receiving(direction) }, isUnchanged: true)
         case .source: note(number, { $0.source(direction) }, isUnchanged: false)
-        case .computed(let edit):
-          items.append(PatchedRun(runs: runs, edits: [edit]))
+        case .computed(let edits):
+          items.append(PatchedRun(runs: runs, edits: edits))
           places.append((number, part.pair))
         }
       }
@@ -215,42 +226,94 @@ public struct PatchEngine: Sendable {
     case receiving
     /// It becomes the source run.
     case source
-    case computed(Edit)
+    case computed([Edit])
   }
 
-  private func outcome(of cell: Cell, _ sweep: Sweep, _ runs: PairRuns) throws -> Outcome {
-    guard let positions = cell.rows(length: runs.length, firstDifference: runs.firstDifference),
-      !positions.isEmpty
-    else { return .receiving }
-    let hook = sweep.hook(of: cell)
-    let source = try runs.array(.source, hook)
-    let edit = Edit(
-      hook: hook, positions: positions, head: cell.head, values: source, isOfSource: true)
-    let receiving = try runs.array(.receiving, hook)
-    if edit.equals(receiving, length: runs.length, config: model.config) { return .receiving }
-    if [.residPre, .residMid, .residPost].contains(hook.kind) {
+  private func outcome(
+    of cell: Cell, _ sweep: Sweep, _ values: SourceValues, _ runs: PairRuns
+  ) throws -> Outcome {
+    let first = values.isOtherRun ? runs.firstDifference : 0
+    let sites = sites(sweep, cell, length: runs.length, first: first) ?? []
+    let edits = try sites.map { site in
+      Edit(
+        site: site, values: try values.array(site.hook, runs), isOfSource: values.isOtherRun)
+    }
+    // Behind the first one that changes something, an edit that puts in what the receiving run has
+    // holds that value against what the first one did.
+    let changing = try edits.drop { edit in
+      let receiving = try runs.array(.receiving, edit.hook)
+      return edit.equals(receiving, length: runs.length, config: model.config)
+    }
+    guard let edit = changing.first else { return .receiving }
+    let isStream = [.residPre, .residMid, .residPost].contains(edit.hook.kind)
+    if changing.count == 1, edit.isOfSource, isStream, edit.site.neuron == nil {
+      let receiving = try runs.array(.receiving, edit.hook)
       let others = [
-        runs.firstDifference..<positions.lowerBound, positions.upperBound..<runs.length,
+        runs.firstDifference..<edit.positions.lowerBound, edit.positions.upperBound..<runs.length,
       ]
       let isSource = others.allSatisfy { rows in
-        Edit(hook: hook, positions: rows, values: source, isOfSource: true)
+        Edit(site: Site(hook: edit.hook, positions: rows), values: edit.values, isOfSource: true)
           .equals(receiving, length: runs.length, config: model.config)
       }
       if isSource { return .source }
     }
-    return .computed(edit)
+    return .computed(Array(changing))
+  }
+
+  func sites(_ sweep: Sweep, _ cell: Cell, length: Int, first: Int) -> [Site]? {
+    sweep.sites(of: cell, length: length, first: first, layerCount: model.config.layers)
+  }
+
+  /// Where the values of patches come from.
+  enum SourceValues: Sendable {
+    case otherRun
+    case zero
+    case means(MeanActivations)
+
+    var isOtherRun: Bool {
+      if case .otherRun = self { true } else { false }
+    }
+
+    func array(_ hook: HookPoint, _ runs: PairRuns) throws -> Matrix {
+      switch self {
+      case .otherRun: try runs.array(.source, hook)
+      case .zero: runs.zeros(hook)
+      case .means(let means): means.array(hook, length: runs.length)
+      }
+    }
+  }
+
+  func sourceValues(
+    _ source: PatchSource, _ sweep: Sweep, _ pairs: [PatchingPair], _ direction: Direction,
+    prompts: [Prompt]
+  ) throws -> SourceValues {
+    switch source {
+    case .otherRun: return .otherRun
+    case .zero: return .zero
+    case .mean, .meanByPosition:
+      let numbers = Set(pairs.map { direction == .denoise ? $0.clean : $0.corrupted })
+      return .means(
+        try MeanActivations(
+          of: sweep.hooks(layerCount: model.config.layers), cache: cache, config: model.config,
+          prompts: numbers.sorted().map { (number: $0, length: prompts[$0].tokens.count) },
+          byPosition: source == .meanByPosition, threads: threads))
+    }
   }
 
   /// Cells of neighbouring pairs in batches of about `rowsPerPass` rows, and at least two batches a
   /// thread, so that none is idle for long.
-  private func batches(of cells: [Cell], _ pairs: [PatchingPair], prompts: [Prompt])
-    -> [[PairCells]]
-  {
+  private func batches(
+    of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
+    prompts: [Prompt], isKnown: (Int, Int) -> Bool
+  ) -> [[PairCells]] {
+    let firsts = pairs.map { pair in
+      source == .otherRun
+        ? PairRuns.firstDifference(prompts[pair.clean].tokens, prompts[pair.corrupted].tokens) : 0
+    }
     func rows(_ cell: Cell, _ pair: Int) -> Int? {
-      let (clean, corrupted) = (prompts[pairs[pair].clean], prompts[pairs[pair].corrupted])
-      let first = PairRuns.firstDifference(clean.tokens, corrupted.tokens)
-      return cell.rows(length: clean.tokens.count, firstDifference: first).map {
-        $0.isEmpty ? 0 : clean.tokens.count - $0.lowerBound
+      let length = prompts[pairs[pair].clean].tokens.count
+      return sites(sweep, cell, length: length, first: firsts[pair]).map { sites in
+        sites.first.map { length - $0.positions.lowerBound } ?? 0
       }
     }
     var total = 0
@@ -263,7 +326,7 @@ public struct PatchEngine: Sendable {
     for pair in pairs.indices {
       var part = PairCells(pair: pair, cells: [])
       for (number, cell) in cells.enumerated() {
-        guard let rows = rows(cell, pair) else { continue }
+        guard !isKnown(number, pair), let rows = rows(cell, pair) else { continue }
         if size > 0, size + rows > limit {
           batches[batches.count - 1].append(part)
           batches.append([])

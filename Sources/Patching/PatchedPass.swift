@@ -343,7 +343,7 @@ final class PatchedPass {
       for (item, edit) in edits[HookPoint(hook, layer: layer)] ?? [] {
         guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
         for position in edit.positions.clamped(to: slot.rows) {
-          for head in edit.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
+          for head in edit.site.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
             let input = edit.values.pointer + (position * config.heads + head) * width
             pb_layernorm(input, 1, width, config.layerNormEpsilon, scale.need(1), normal)
             if let ln1 {
@@ -370,7 +370,7 @@ final class PatchedPass {
       guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
       for position in edit.positions.clamped(to: slot.rows) {
         let place = slot.offset + position - slot.rows.lowerBound
-        for head in edit.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
+        for head in edit.site.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
           let range = head * headWidth..<(head + 1) * headWidth
           model.blocks[layer].output.multiply(
             z + place * config.heads * headWidth + range.lowerBound, rows: 1, stride: headWidth,

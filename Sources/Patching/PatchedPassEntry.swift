@@ -96,7 +96,7 @@ extension PatchedPass {
     let reaches = here.contains { $0.hook.kind == .k || $0.hook.kind == .v }
     let hull = inBlock.map(\.positions).hull
     let attended = here.filter { $0.hook.kind != .z && $0.hook.kind != .result }
-    let heads = attended.map { edit in edit.head.map { $0..<($0 + 1) } ?? all }.hull
+    let heads = attended.map { edit in edit.site.head.map { $0..<($0 + 1) } ?? all }.hull
     let rows = hull.lowerBound..<(reaches ? length : hull.upperBound)
     return (
       slot(rows, start: start), .init(changed: hull.lowerBound..<hull.lowerBound, heads: heads)
@@ -113,7 +113,8 @@ extension PatchedPass {
   /// one of them; nil if there is none, or it is not known.
   private func rowsOfSource(_ item: PatchedRun) -> Int? {
     guard item.edits.count == 1, let edit = item.edits.first, edit.hook.kind == .residPre,
-      edit.head == nil, edit.positions.lowerBound == item.runs.firstDifference,
+      edit.site.head == nil, edit.site.neuron == nil,
+      edit.positions.lowerBound == item.runs.firstDifference,
       edit.positions.upperBound < item.runs.length, edit.isOfSource
     else { return nil }
     return edit.positions.upperBound

@@ -5,6 +5,11 @@ import Model
 public enum PatchingError: ReportableError, Equatable {
   case cannotPatch(HookKind)
   case noHeads(HookKind)
+  case noAttendedPositions(HookKind)
+  case noNeurons(HookKind)
+  case noWindow(HookKind)
+  /// A mean over positions has no sense for what has a value for every pair of positions.
+  case noMeanOverPositions(HookKind)
   case positionGivenTwice(SweepAxis)
   /// The cache lacks arrays that a sweep needs.
   case hooksNotCached([String], directory: String)
@@ -15,6 +20,8 @@ public enum PatchingError: ReportableError, Equatable {
   /// No pair is long enough to have a position.
   case noSuchPosition(Int, longest: Int)
   case unknownToken(pair: String, token: Int32, vocabulary: Int)
+  /// A directory holds what was computed of other sweeps.
+  case otherSweeps(directory: String)
   /// Whole forward passes gave other metrics than the sweep.
   case notReproduced(largest: Float)
 
@@ -24,6 +31,16 @@ public enum PatchingError: ReportableError, Equatable {
       "\(kind.rawValue) cannot be patched: nothing in the model comes after it"
     case .noHeads(let kind):
       "\(kind.rawValue) has no heads; sweep it with --by pos or --by all"
+    case .noAttendedPositions(let kind):
+      "\(kind.rawValue) has no attended positions; --by head-dest-src takes pattern and attn_scores"
+    case .noNeurons(let kind):
+      "\(kind.rawValue) has no single neurons; --by neuron takes mlp hooks and the residual stream"
+    case .noWindow(let kind):
+      "--window needs a hook of the blocks and at least one layer; \(kind.rawValue) with that window "
+        + "is no sweep"
+    case .noMeanOverPositions(let kind):
+      "\(kind.rawValue) has a value for each pair of positions, over which there is no mean; take "
+        + "--source mean-pos"
     case .positionGivenTwice(let axis):
       "--by \(axis.rawValue) already patches one position after the other; leave out --pos"
     case .hooksNotCached(let hooks, let directory):
@@ -52,6 +69,9 @@ public enum PatchingError: ReportableError, Equatable {
         + "to \(longest - 1), or -\(longest) to -1 from the end"
     case .unknownToken(let pair, let token, let vocabulary):
       "the answers of pair \(pair) name token \(token), and the vocabulary has \(vocabulary)"
+    case .otherSweeps(let directory):
+      "\(directory) holds the beginning of other sweeps, or of another cache or version; finish them "
+        + "with their own command, remove it, or give another --out"
     case .notReproduced(let largest):
       "whole forward passes differ from the sweep by up to \(largest), more than rounding explains; "
         + "do not use this result: check the cache with `analyze audit`, and report the case"
@@ -60,8 +80,10 @@ public enum PatchingError: ReportableError, Equatable {
 
   public var exitCode: SysExit {
     switch self {
-    case .cannotPatch, .noHeads, .positionGivenTwice, .noSuchPosition: .usage
-    case .hooksNotCached: .configuration
+    case .cannotPatch, .noHeads, .noAttendedPositions, .noNeurons, .noWindow,
+      .noMeanOverPositions, .positionGivenTwice, .noSuchPosition:
+      .usage
+    case .hooksNotCached, .otherSweeps: .configuration
     case .unaligned, .noPairs, .unknownToken: .badData
     case .notReproduced: .software
     }

@@ -34,6 +34,7 @@ public struct SweepResult: Sendable {
 
   public let sweep: Sweep
   public let direction: Direction
+  public let source: PatchSource
   /// The metric's name.
   public let metric: String
   public let cells: [Cell]
@@ -87,5 +88,24 @@ public struct SweepResult: Sendable {
 
   private func mean(_ values: [Double]) -> Double? {
     values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+  }
+}
+
+/// The metrics of one patched run.
+public struct CellValues: Sendable, Equatable {
+  /// The cell's number in its sweep.
+  public let cell: Int
+  /// The pair's number in its task.
+  public let pair: Int
+  /// By metric.
+  public let values: [Float]
+  /// Whether the patch put in what was there.
+  public let isUnchanged: Bool
+
+  public init(cell: Int, pair: Int, values: [Float], isUnchanged: Bool) {
+    self.cell = cell
+    self.pair = pair
+    self.values = values
+    self.isUnchanged = isUnchanged
   }
 }

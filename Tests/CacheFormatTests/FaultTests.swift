@@ -45,7 +45,7 @@ import Testing
   }
 
   /// A resumption fails too, at every call: of one that finds a segment to adopt and files to remove.
-  @Test(arguments: [FaultyFileSystem.Fault.inputOutput, .inputOutputForever])
+  @Test(arguments: [FaultyFileSystem.Fault.noSpace, .inputOutput, .inputOutputForever])
   func everyCallOfAResumptionFails(fault: FaultyFileSystem.Fault) throws {
     let reference = try TemporaryDirectory()
     try capture.write(to: reference.path("cache"))

@@ -125,6 +125,13 @@ struct Forger {
   }
 }
 
+extension String {
+  mutating func replaceFirst(_ old: String, with new: String) {
+    guard let range = firstRange(of: old) else { return }
+    replaceSubrange(range, with: new)
+  }
+}
+
 /// What a cache does when it is opened, verified and read, whatever is wrong with it.
 enum Outcome: Equatable {
   /// It could not be opened, or verification found something.

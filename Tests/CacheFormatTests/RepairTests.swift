@@ -243,7 +243,7 @@ import Testing
 
   @Test func aLaterFormatIsLeftAlone() throws {
     let forger = try Forger(Capture(), in: path)
-    try forger.forgeManifest { $0.replace("\"format\":2", with: "\"format\":9") }
+    try forger.forgeManifest { $0.replaceFirst("\"format\":2", with: "\"format\":9") }
     #expect(
       throws: RepairError.cache(.newerFormat(file: "\(path)/manifest", found: 9))
     ) { try repair() }
@@ -252,7 +252,7 @@ import Testing
   @Test func totalsThatLieAreMended() throws {
     let forger = try Forger(Capture(), in: path)
     let sound = try contents(forger.manifestPath)
-    try forger.forgeManifest { $0.replace("\"stored\":", with: "\"stored\":1") }
+    try forger.forgeManifest { $0.replaceFirst("\"stored\":", with: "\"stored\":1") }
     let repair = try repair()
     #expect(repair.manifest == .sound && repair.keptPrompts == 3)
     #expect(repair.problems.count == 1 && repair.problems[0].problem.contains("its totals"))
@@ -264,7 +264,7 @@ import Testing
   @Test func segmentsThatThePlanDoesNotHaveAreNotBelieved() throws {
     let forger = try Forger(Capture(lengths: [3, 3]), in: path)
     let sound = try contents(forger.manifestPath)
-    try forger.forgeManifest { $0.replace("\"tokens\":6", with: "\"tokens\":5") }
+    try forger.forgeManifest { $0.replaceFirst("\"tokens\":6", with: "\"tokens\":5") }
     let repair = try repair()
     #expect(repair.manifest == .damaged && repair.lost.isEmpty && repair.keptPrompts == 2)
     try repair.apply()
@@ -389,13 +389,5 @@ import Testing
     }
     #expect(error?.exitCode == .cannotCreate)
     withExtendedLifetime(writer) {}
-  }
-}
-
-extension String {
-  /// Replaces the first occurrence.
-  fileprivate mutating func replace(_ old: String, with new: String) {
-    guard let range = firstRange(of: old) else { return }
-    replaceSubrange(range, with: new)
   }
 }

@@ -77,6 +77,7 @@ import Testing
       var manifest = sound
       change(&manifest)
       try overwrite(path + "/manifest", manifest.encoded())
+      let before = try allContents(path)
       for attempt in [
         { try capture.write(to: path, start: .resume) },
         { _ = try CacheWriter.survey(path, start: .resume) },
@@ -85,6 +86,7 @@ import Testing
         let error = #expect(throws: CacheError.self) { try attempt() }
         #expect(error?.exitCode == .badData && error?.description.contains("impossible") == true)
       }
+      #expect(try allContents(path) == before)
     }
   }
 

@@ -21,6 +21,14 @@ struct DemoCapture {
     ["--model", model, "--prompts", folder.path("prompts.txt"), "--out", out, "--quiet"] + more
   }
 
+  /// The same of all 520 prompts, on one thread.
+  func longArguments(_ out: String) -> [String] {
+    [
+      "--model", model, "--prompts", repositoryPath("examples/ioi.txt"), "--out", out, "--quiet",
+      "--threads", "1",
+    ]
+  }
+
   /// - Parameter errors: a file to take standard error.
   func start(_ arguments: [String], errors: String? = nil) throws -> Process {
     let process = Process()
@@ -88,7 +96,7 @@ struct DemoCapture {
   struct Suspended {
     let process: Process
     let out: String
-    /// Of more prompts than `arguments` has.
+    /// Of all prompts, as `longArguments` has them.
     let arguments: [String]
     private let errorPath: String
 
@@ -122,10 +130,7 @@ struct DemoCapture {
   func suspendedCapture() throws -> Suspended {
     for attempt in 0..<50 {
       let out = folder.path("suspended-\(attempt)")
-      let arguments = [
-        "--model", model, "--prompts", repositoryPath("examples/ioi.txt"), "--out", out, "--quiet",
-        "--threads", "1",
-      ]
+      let arguments = longArguments(out)
       let errorPath = try folder.write("errors-\(attempt)", "")
       let process = try start(arguments, errors: errorPath)
       awaitCommit(out)

@@ -45,7 +45,8 @@ import Testing
     #expect(
       sweep.keys.sorted() == [
         "axes", "difference", "effect", "effect_mean_of_ratios", "hook", "layers", "metric",
-        "metric_name", "pairs", "seconds", "shape", "unchanged",
+        "metric_name", "pairs", "seconds", "shape", "source",
+        "unchanged", "window",
       ])
 
     let file = try answer.patchFile()
@@ -117,10 +118,12 @@ import Testing
     }
     #expect(
       rows.first
-        == "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric".split(separator: ",")
+        == "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron".split(
+          separator: ","
+        )
         .map(String.init))
     #expect(rows.count - 1 == cells * 4)
-    #expect(rows.allSatisfy { $0.count == 10 })
+    #expect(rows.allSatisfy { $0.count == 12 })
     // A cell's rows have its mean.
     let patched = rows.dropFirst().prefix(4).compactMap { Double($0[7]) }
     #expect(patched.count == 4)

@@ -1,4 +1,5 @@
 import CacheFormat
+import Glibc
 import Model
 import TestSupport
 import Testing
@@ -42,24 +43,23 @@ import Testing
     }
   }
 
-  /// The metric of a pair with a patch, by a full pass from the tokens that is changed at the hook.
+  /// The metric of a pair with a patch, by a full pass from the tokens that is changed at the hooks.
   func bruteForce(
-    _ runs: CachedRuns, _ task: AnswerTask, _ pair: Int, _ hook: HookPoint, _ cell: Cell,
-    _ direction: Direction
+    _ runs: CachedRuns, _ task: AnswerTask, _ pair: Int, _ hooks: [HookPoint], _ cell: Cell,
+    _ direction: Direction, values: @escaping (HookPoint, Int) throws -> [Float]
   ) throws -> Float {
     let (clean, corrupted) = (task.pairs[pair].clean, task.pairs[pair].corrupted)
     let (source, receiving) = direction == .denoise ? (clean, corrupted) : (corrupted, clean)
-    let column = try #require(runs.cache.hookIndex(hook.name))
-    let values = try runs.cache.read(hook: column, prompt: source)
     let config = runs.model.config
     let length = runs.prompts[receiving].tokens.count
     let position = cell.position.map { $0 < 0 ? length + $0 : $0 }
     let pass = ForwardPass(runs.model)
     try pass.run(
       tokens: [runs.prompts[receiving].tokens],
-      hooks: PassHooks(editing: [hook]) { activation in
+      hooks: PassHooks(editing: Set(hooks)) { activation in
+        let values = try values(activation.hook, source)
         let target = activation.sequence(0)
-        let axes = hook.kind.axes
+        let axes = activation.hook.kind.axes
         let shape = axes.map { $0.length(in: config) ?? length }
         for index in target.indices {
           var rest = index
@@ -71,6 +71,8 @@ import Testing
           let isPatched =
             (position == nil || place[.position] == position)
             && (cell.head == nil || place[.head] == cell.head)
+            && (cell.key == nil || place[.keyPosition] == cell.key)
+            && (cell.neuron == nil || place[axes.last ?? .one] == cell.neuron)
           if isPatched { target[index] = values[index] }
         }
       })
@@ -111,10 +113,168 @@ import Testing
             continue
           }
           let expected = try bruteForce(
-            runs, reference.task, pair, sweep.hook(of: cell), cell, direction)
+            runs, reference.task, pair, [sweep.hook(of: cell)], cell, direction
+          ) { hook, prompt in
+            try runs.cache.read(hook: try #require(runs.cache.hookIndex(hook.name)), prompt: prompt)
+          }
           #expect(abs(found - expected) < 5e-5, "\(sweep.axis) \(cell), pair \(pair), seed \(seed)")
         }
       }
+    }
+  }
+
+  struct Variant: Sendable, CustomTestStringConvertible {
+    let kind: HookKind
+    let axis: SweepAxis
+    var window = 1
+    var source = PatchSource.otherRun
+
+    var testDescription: String { "\(kind) by \(axis), window \(window), \(source)" }
+  }
+
+  static let variants = [
+    Variant(kind: .pattern, axis: .headEdge), Variant(kind: .attnScores, axis: .headEdge),
+    Variant(kind: .mlpPost, axis: .neuron), Variant(kind: .residMid, axis: .neuron),
+    Variant(kind: .mlpOut, axis: .position, window: 2),
+    Variant(kind: .attnOut, axis: .position, window: 3),
+    Variant(kind: .z, axis: .head, window: 2), Variant(kind: .k, axis: .headPosition, window: 3),
+    Variant(kind: .residPre, axis: .position, window: 2),
+    Variant(kind: .z, axis: .head, source: .zero),
+    Variant(kind: .pattern, axis: .headPosition, source: .zero),
+    Variant(kind: .residPre, axis: .position, source: .zero),
+    Variant(kind: .embed, axis: .position, source: .mean),
+    Variant(kind: .z, axis: .headPosition, source: .mean),
+    Variant(kind: .mlpPost, axis: .neuron, source: .mean),
+    Variant(kind: .pattern, axis: .head, source: .meanByPosition),
+    Variant(kind: .attnOut, axis: .position, window: 2, source: .meanByPosition),
+    Variant(kind: .ln2Scale, axis: .position, source: .mean),
+    Variant(kind: .finalNormalized, axis: .all, source: .mean),
+  ]
+
+  @Test(arguments: variants, Direction.allCases)
+  func everySourceAndWindowEqualsBruteForce(variant: Variant, direction: Direction) throws {
+    let (reference, runs) = try PatchEngineTests.everyHook.get()
+    let seed = UInt64.random(in: 0...UInt64.max)
+    var generator = SeededGenerator(seed: seed)
+    let layers = variant.kind.isInBlock ? [0, 1, 2] : []
+    let sweep = try Sweep(
+      variant.kind, layers: layers, by: variant.axis, window: variant.window)
+    let engine = runs.engine()
+    let result = try engine.run(
+      sweep, reference.task, direction: direction, source: variant.source, prompts: runs.prompts,
+      baselines: try engine.baselines(reference.task, prompts: runs.prompts))[0]
+    let sources = reference.task.pairs.map { direction == .denoise ? $0.clean : $0.corrupted }
+    for number in result.cells.indices.shuffled(using: &generator).prefix(15) {
+      let cell = result.cells[number]
+      let first = (cell.layer ?? 0) - variant.window / 2
+      let hooks =
+        cell.layer == nil
+        ? [HookPoint(variant.kind)]
+        : (first..<first + variant.window).filter { layers.contains($0) }
+          .map { HookPoint(variant.kind, layer: $0) }
+      for pair in 0..<3 {
+        guard let found = result.patched[number][pair] else { continue }
+        let expected = try bruteForce(
+          runs, reference.task, pair, hooks, cell, direction
+        ) { hook, prompt in
+          try naiveValues(variant.source, hook, of: prompt, among: Set(sources), runs)
+        }
+        #expect(abs(found - expected) < 5e-5, "\(cell), pair \(pair), seed \(seed)")
+      }
+    }
+    let check = try engine.check(
+      [result], reference.task, prompts: runs.prompts, count: 20, seed: seed)
+    #expect(check.isWithinTolerance && check.runs == min(20, result.cellCount))
+  }
+
+  private func naiveValues(
+    _ source: PatchSource, _ hook: HookPoint, of prompt: Int, among prompts: Set<Int>,
+    _ runs: CachedRuns
+  ) throws -> [Float] {
+    let index = try #require(runs.cache.hookIndex(hook.name))
+    let own = try runs.cache.read(hook: index, prompt: prompt)
+    let length = runs.prompts[prompt].tokens.count
+    switch source {
+    case .otherRun: return own
+    case .zero: return own.map { _ in 0 }
+    case .meanByPosition:
+      let others = try prompts.filter { runs.prompts[$0].tokens.count == length }
+        .map { try runs.cache.read(hook: index, prompt: $0) }
+      return own.indices.map { i in
+        Float(others.reduce(0.0) { $0 + Double($1[i]) } / Double(others.count))
+      }
+    case .mean:
+      let unit = own.count / length
+      let all = try prompts.sorted().flatMap { try runs.cache.read(hook: index, prompt: $0) }
+      let rows = all.count / unit
+      return own.indices.map { i in
+        Float((0..<rows).reduce(0.0) { $0 + Double(all[$1 * unit + i % unit]) } / Double(rows))
+      }
+    }
+  }
+
+  /// A result that is wrong in one place is found out.
+  @Test func theCheckSeesAWrongCell() throws {
+    let (reference, runs) = try PatchEngineTests.everyHook.get()
+    let engine = runs.engine()
+    let result = try engine.run(
+      try Sweep(.residPre, layers: [1]), reference.task, direction: .denoise, prompts: runs.prompts,
+      baselines: try engine.baselines(reference.task, prompts: runs.prompts))[0]
+    var patched = result.patched
+    patched[3][0] = patched[3][0].map { $0 + 0.01 }
+    let wrong = SweepResult(
+      sweep: result.sweep, direction: result.direction, source: result.source,
+      metric: result.metric, cells: result.cells, shape: result.shape, patched: patched,
+      baselines: result.baselines, unchanged: 0, seconds: 0)
+    let check = try engine.check(
+      [wrong], reference.task, prompts: runs.prompts, count: .max, seed: 0)
+    #expect(!check.isWithinTolerance)
+    let value = max(1, abs(result.patched[3][0] ?? .nan))
+    #expect(abs(check.largestDifference[0] - 0.01 / value) < 1e-3 / value)
+    let right = try engine.check(
+      [result], reference.task, prompts: runs.prompts, count: .max, seed: 0)
+    #expect(right.runs == result.cellCount && right.largestDifference == [0])
+  }
+
+  @Test func metricsEqualTheirDefinitions() throws {
+    let (reference, runs) = try PatchEngineTests.everyHook.get()
+    let pair = reference.task.pairs[0]
+    func logits(_ prompt: Int) throws -> [Double] {
+      let pass = ForwardPass(runs.model)
+      try pass.run(tokens: [runs.prompts[prompt].tokens])
+      return pass.allLogits(sequence: 0).suffix(runs.model.config.vocabulary).map(Double.init)
+    }
+    func probabilities(_ logits: [Double]) -> [Double] {
+      let exponentials = logits.map(exp)
+      let total = exponentials.reduce(0, +)
+      return exponentials.map { $0 / total }
+    }
+    let (clean, corrupted) = (try logits(pair.clean), try logits(pair.corrupted))
+    let (p, q) = (probabilities(clean), probabilities(corrupted))
+    let (right, wrong) = (Int(pair.answer), Int(pair.wrongAnswer))
+    let expected: [AnswerMetric: (Double, Double)] = [
+      .logitDiff: (clean[right] - clean[wrong], corrupted[right] - corrupted[wrong]),
+      .probability: (p[right], q[right]), .logProbability: (log(p[right]), log(q[right])),
+      .loss: (-log(p[right]), -log(q[right])),
+      .klDivergence: (0, zip(p, q).reduce(0) { $0 + $1.0 * log($1.0 / $1.1) }),
+      .rank: (
+        Double(clean.count { $0 > clean[right] }), Double(corrupted.count { $0 > corrupted[right] })
+      ),
+    ]
+    let task = AnswerTask(pairs: reference.task.pairs, metrics: AnswerMetric.allCases)
+    let engine = runs.engine()
+    let baselines = try engine.baselines(task, prompts: runs.prompts)
+    for (metric, baselines) in zip(AnswerMetric.allCases, baselines) {
+      let (cleanValue, corruptedValue) = try #require(expected[metric])
+      #expect(abs(Double(baselines[0].clean) - cleanValue) < 1e-4, "\(metric)")
+      #expect(abs(Double(baselines[0].corrupted) - corruptedValue) < 1e-4, "\(metric)")
+    }
+    // The same through a sweep: the whole stream of the clean run makes the clean run.
+    let results = try engine.run(
+      try Sweep(.residMid, layers: [0], by: .all), task, direction: .denoise,
+      prompts: runs.prompts, baselines: baselines)
+    for (result, baselines) in zip(results, baselines) {
+      #expect(abs((result.patched[0][0] ?? .nan) - baselines[0].clean) < 1e-4, "\(result.metric)")
     }
   }
 
@@ -228,6 +388,13 @@ import Testing
     #expect(throws: PatchingError.noHeads(.residPre)) {
       try Sweep(.residPre, layers: [0], by: .head)
     }
+    #expect(throws: PatchingError.noAttendedPositions(.z)) {
+      try Sweep(.z, layers: [0], by: .headEdge)
+    }
+    #expect(throws: PatchingError.noNeurons(.pattern)) {
+      try Sweep(.pattern, layers: [0], by: .neuron)
+    }
+    #expect(throws: PatchingError.noWindow(.embed)) { try Sweep(.embed, layers: [], window: 2) }
     #expect(throws: PatchingError.positionGivenTwice(.position)) {
       try Sweep(.residPre, layers: [0], position: 3)
     }
@@ -240,8 +407,10 @@ import Testing
   {
     let sweep = try Sweep(.residPre, layers: [0], by: .all)
     return SweepResult(
-      sweep: sweep, direction: direction, metric: "logit-diff",
-      cells: sweep.cells(positions: 1, heads: 1), shape: [1], patched: patched,
+      sweep: sweep, direction: direction, source: .otherRun, metric: "logit-diff",
+      cells: sweep.cells(
+        positions: 1, config: try ModelConfig(directory: ReferenceArrays.path("odd"))), shape: [1],
+      patched: patched,
       baselines: baselines, unchanged: 0, seconds: 0)
   }
 

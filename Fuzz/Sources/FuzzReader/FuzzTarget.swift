@@ -3,11 +3,12 @@ import Foundation
 
 /// A small sound cache, and what becomes of it under the changes that an input describes.
 ///
-/// Byte 0 of an input chooses the file, and by its highest bit whether checksums are made to fit
-/// again, so that a lie gets past them to the checks behind. Then come changes of four bytes: place
-/// (two, little-endian, of the file's length), what to do, and with which byte. A find is a trap, a
-/// read outside a buffer, a value that differs although the checksums were left alone, or memory
-/// beyond libFuzzer's limit.
+/// Byte 0 of an input chooses the file; by its highest bit whether checksums are made to fit again,
+/// so that a lie gets past them to the checks behind; by the next whether segments are read into
+/// memory of their own, whose ends AddressSanitizer guards, or mapped. Then come changes of four
+/// bytes: place (two, little-endian, of the file's length), what to do, and with which byte. A find
+/// is a trap, an access outside a buffer that AddressSanitizer sees, a value that differs although
+/// the checksums were left alone, or memory beyond libFuzzer's limit.
 final class FuzzTarget: Sendable {
   static let shared = FuzzTarget()
 
@@ -43,7 +44,7 @@ final class FuzzTarget: Sendable {
 
   func test(_ input: [UInt8]) {
     guard input.count >= 5 else { return }
-    let name = names[Int(input[0] & 0x7F) % names.count]
+    let name = names[Int(input[0] & 0x3F) % names.count]
     let isMended = input[0] & 0x80 != 0
     guard let original = files[name] else { return }
     var bytes = original
@@ -52,7 +53,7 @@ final class FuzzTarget: Sendable {
     }
     write(name, bytes)
     if isMended { mend(name, bytes) }
-    readEverything(mayDiffer: isMended)
+    readEverything(inPieces: input[0] & 0x40 != 0, mayDiffer: isMended)
     for (name, bytes) in files where name == "manifest" || name == "plan.json" {
       write(name, bytes)
     }
@@ -75,8 +76,9 @@ final class FuzzTarget: Sendable {
     }
   }
 
-  private func readEverything(mayDiffer: Bool) {
-    guard let reader = try? CacheReader(directory: folder) else { return }
+  private func readEverything(inPieces: Bool, mayDiffer: Bool) {
+    guard let reader = try? CacheReader(directory: folder, access: inPieces ? .pread : .mapped)
+    else { return }
     for hook in 0..<reader.plan.hooks.count {
       for prompt in 0..<reader.committedPrompts {
         guard let values = try? reader.read(hook: hook, prompt: prompt), !mayDiffer else {
