@@ -99,6 +99,7 @@ struct HeatmapSVG {
     }
     text += "<g transform=\"translate(\(left) \(top))\">\n"
     text += tokenMarkup() + rowMarkup(titleX: margin - left + 9, height: gridHeight)
+    text += "<rect class=\"frame\" width=\"\(gridWidth)\" height=\"\(gridHeight)\"/>\n"
     text += cellMarkup()
     text += "</g>\n"
     text += columnMarkup(x: left, y: below + 14)

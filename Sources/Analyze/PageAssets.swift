@@ -35,7 +35,8 @@ enum PageAssets {
     .baselines dd{font-size:17px}
     .baselines .formula dd{font-size:15px}
     .prompts{margin:0 0 10px}
-    .prompts p{margin:2px 0;overflow-wrap:anywhere;white-space:pre-wrap}
+    .prompts p{margin:2px 0;max-height:6em;overflow:auto;overflow-wrap:anywhere;
+      white-space:pre-wrap}
     .prompts b{color:var(--faint);font-weight:400;display:inline-block;min-width:84px}
     figure{margin:0}
     .scroll{overflow-x:auto}
@@ -63,6 +64,7 @@ enum PageAssets {
       body{max-width:none;padding:0;font-size:11pt}
       #controls,#tip{display:none}
       .scroll{overflow:visible}
+      .prompts p{max-height:none}
       .map{max-width:100%;max-height:90vh;height:auto;width:auto}
       figure,table,.baselines{break-inside:avoid}
       h2{break-after:avoid}

@@ -41,6 +41,7 @@ struct Palette {
       .map .n{fill:\(color("negative"))}
       .map .void{fill:none;pointer-events:all}
       .map .lines rect{stroke:\(color("line"));stroke-width:.5}
+      .map .frame{fill:none;stroke:\(color("line"));pointer-events:none}
       .map .cross{stroke:\(color("faint"));stroke-width:1;pointer-events:none}
       .map .varies{font-style:italic}
       .map .differs{font-weight:700}
