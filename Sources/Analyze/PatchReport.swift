@@ -72,8 +72,8 @@ struct PatchReport {
     var lines: [String] = []
     if result.unchanged > 0 {
       lines.append(
-        "\(result.unchanged) of \(counted(result.cellCount, "patch", "patches")) put in what was there "
-          + "already; their effect is 0")
+        "\(grouped(result.unchanged)) of \(counted(result.cellCount, "patch", "patches")) put in what "
+          + "was there already; their effect is 0")
     }
     if let check = checks?[number] {
       let differences = zip(metrics, check.largestDifference).map { name, difference in
