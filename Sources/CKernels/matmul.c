@@ -118,10 +118,10 @@ static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t inner
 // Part i of `count` things in `parts` parts of nearly equal size begins here.
 PB_INLINE size_t part(size_t i, size_t parts, size_t count) { return i * count / parts; }
 
-void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_matrix *w,
-                 size_t first_inner, size_t inner, size_t first_column, size_t columns,
-                 const float *bias, float *y, size_t y_stride, float *scratch) {
-  tile_kernel *kernel = best_tile();
+static void multiply(tile_kernel *kernel, const float *x, size_t x_stride, size_t rows,
+                     const pb_packed_matrix *w, size_t first_inner, size_t inner,
+                     size_t first_column, size_t columns, const float *bias, float *y,
+                     size_t y_stride, float *scratch) {
   float edge[TILE_ROWS * COLUMNS] = {0};
   for (size_t r = 0; r < rows; r++) {
     if (bias)
@@ -165,4 +165,18 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
       }
     }
   }
+}
+
+void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_matrix *w,
+                 size_t first_inner, size_t inner, size_t first_column, size_t columns,
+                 const float *bias, float *y, size_t y_stride, float *scratch) {
+  multiply(best_tile(), x, x_stride, rows, w, first_inner, inner, first_column, columns, bias, y,
+           y_stride, scratch);
+}
+
+void pb_multiply_narrow(const float *x, size_t x_stride, size_t rows, const pb_packed_matrix *w,
+                        size_t first_inner, size_t inner, size_t first_column, size_t columns,
+                        const float *bias, float *y, size_t y_stride, float *scratch) {
+  multiply(tile_narrow, x, x_stride, rows, w, first_inner, inner, first_column, columns, bias, y,
+           y_stride, scratch);
 }

@@ -49,7 +49,7 @@ public struct CachePlan: Codable, Sendable, Equatable {
   /// How the weights were processed: "transformerlens", "raw" or "transformerlens+refactor".
   public var weights: String
   public var prependBOS: Bool
-  /// The BLAS kernel that computed the activations.
+  /// The name of the arithmetic that computed the activations, on which their last bits depend.
   public var kernel: String
   public var promptFileName: String
   public var promptFileDigest: String

@@ -147,10 +147,7 @@ extension CachePlan {
     compare("weight processing", weights, wanted.weights)
     compare(
       "BOS", prependBOS ? "prepended" : "left out", wanted.prependBOS ? "prepended" : "left out")
-    compare("BLAS kernel", kernel, wanted.kernel)
-    if kernel != wanted.kernel, !found.isEmpty {
-      found[found.count - 1] += " (OPENBLAS_CORETYPE=\(kernel) chooses it where the CPU can)"
-    }
+    compare("arithmetic", kernel, wanted.kernel)
     compare("prompt file", promptFileName, wanted.promptFileName)
     compare(
       "contents of the prompt file", promptFileDigest.prefix(12) + "…",

@@ -127,11 +127,11 @@ public struct PatchEngine: Sendable {
       isKnown[$0 * pairs.count + $1]
     }
     try parallelForEach(
-      batches.count, threads: threads, with: { PatchedPass(model) },
-      { number, pass in
+      batches.count, threads: threads, with: { Worker(model) },
+      { number, worker in
         try run(
           batches[number], cells, sweep, task, direction: direction, values, prompts: prompts,
-          baselines: baselines, pass)
+          baselines: baselines, worker)
       },
       then: { results in
         take(results)
@@ -164,22 +164,44 @@ public struct PatchEngine: Sendable {
     var cells: [Int]
   }
 
+  /// What a thread keeps from batch to batch: a long prompt's cells are many batches, all of which
+  /// need the same arrays.
+  private final class Worker {
+    let pass: PatchedPass
+    private var runs: [Int: PairRuns] = [:]
+
+    init(_ model: GPT2) { pass = PatchedPass(model) }
+
+    /// Forgets the arrays of all other pairs.
+    func keep(_ pairs: Set<Int>) { runs = runs.filter { pairs.contains($0.key) } }
+
+    func runs(of pair: Int, make: () -> PairRuns) -> PairRuns {
+      if let known = runs[pair] { return known }
+      let made = make()
+      runs[pair] = made
+      return made
+    }
+  }
+
   /// Runs a batch as one pass.
   private func run(
     _ batch: [PairCells], _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
     direction: Direction, _ values: SourceValues, prompts: [Prompt], baselines: [[Baseline]],
-    _ pass: PatchedPass
+    _ worker: Worker
   ) throws -> [CellValues] {
     var results: [CellValues] = []
+    worker.keep(Set(batch.map(\.pair)))
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
     for part in batch {
       let pair = task.pairs[part.pair]
       let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
       let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
-      let runs = PairRuns(
-        cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
-        receiving: direction == .denoise ? corrupted : clean)
+      let runs = worker.runs(of: part.pair) {
+        PairRuns(
+          cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
+          receiving: direction == .denoise ? corrupted : clean)
+      }
       func note(_ number: Int, _ value: (Baseline) -> Float, isUnchanged: Bool) {
         results.append(
           CellValues(
@@ -197,7 +219,7 @@ public struct PatchEngine: Sendable {
       }
     }
     var finalRows = [[Float]?](repeating: nil, count: items.count)
-    try pass.run(items) { number, row in
+    try worker.pass.run(items) { number, row in
       finalRows[number] = Array(UnsafeBufferPointer(start: row, count: model.config.width))
     }
     let reader = MetricReader(model: model, metrics: task.metrics)

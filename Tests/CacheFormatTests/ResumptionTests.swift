@@ -21,7 +21,7 @@ import Testing
     try start { _ in }
     try start { _ in }
     for (change, what): ((inout Capture) -> Void, String) in [
-      ({ $0.plan.kernel = "Zen" }, "BLAS kernel was none, now Zen"),
+      ({ $0.plan.kernel = "Zen" }, "arithmetic was none, now Zen"),
       (
         { $0.plan.model.weightsDigest = String(repeating: "f", count: 64) },
         "weights was aaaaaaaaaaaa…"

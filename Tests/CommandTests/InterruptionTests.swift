@@ -90,24 +90,5 @@ import Testing
     let other = try Program.capture.run(demo.arguments(out, ["--resume", "--no-bos"]))
     #expect(other.status == 78)
     #expect(other.sentence.contains("BOS was prepended, now left out"))
-    let kernel = try CacheReader(directory: out).plan.kernel
-    for candidate in ["Haswell", "Nehalem"] where candidate != kernel {
-      let environment = ["OPENBLAS_CORETYPE": candidate]
-      let elsewhere = demo.folder.path("begun-\(candidate)")
-      _ = try Program.capture.run(
-        demo.arguments(elsewhere, ["--max-bytes", "0"]), environment: environment)
-      let begun = try CacheReader(directory: elsewhere).plan.kernel
-      // Builds of OpenBLAS for one CPU have no choice.
-      guard begun != kernel else { continue }
-      let refused = try Program.capture.run(demo.arguments(elsewhere, ["--resume"]))
-      #expect(refused.status == 78)
-      #expect(
-        refused.sentence.contains(
-          "BLAS kernel was \(begun), now \(kernel) (OPENBLAS_CORETYPE=\(begun) chooses it"),
-        "\(refused)")
-      let resumed = try Program.capture.run(
-        demo.arguments(elsewhere, ["--resume"]), environment: ["OPENBLAS_CORETYPE": begun])
-      #expect(resumed.status == 0, "\(resumed)")
-    }
   }
 }

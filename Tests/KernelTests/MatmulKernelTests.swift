@@ -43,6 +43,14 @@ import Testing
       pb_multiply(
         x, stride, rows, &w, inner.lowerBound, inner.count, columns.lowerBound, columns.count, bias,
         &y, columns.count, &scratch)
+      var narrow = [Float](repeating: 99, count: y.count)
+      pb_multiply_narrow(
+        x, stride, rows, &w, inner.lowerBound, inner.count, columns.lowerBound, columns.count, bias,
+        &narrow, columns.count, &scratch)
+      let same = zip(y, narrow).allSatisfy {
+        $0.bitPattern == $1.bitPattern || $0.isNaN && $1.isNaN
+      }
+      #expect(same, "with and without AVX-512")
     }
     return y
   }

@@ -33,4 +33,9 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
                  size_t first_inner, size_t inner, size_t first_column, size_t columns,
                  const float *bias, float *y, size_t y_stride, float *scratch);
 
+// The same with the tiles of CPUs without AVX-512, which have the same bits.
+void pb_multiply_narrow(const float *x, size_t x_stride, size_t rows, const pb_packed_matrix *w,
+                        size_t first_inner, size_t inner, size_t first_column, size_t columns,
+                        const float *bias, float *y, size_t y_stride, float *scratch);
+
 #endif
