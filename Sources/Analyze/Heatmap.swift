@@ -29,7 +29,7 @@ struct ColumnLabels {
     if let neuron = cell.neuron { parts.append("N\(neuron)") }
     if let position = cell.position {
       parts.append("pos \(position)")
-      if [.position, .headPosition, .headEdge].contains(axis), let piece = piece(position) {
+      if axis.hasPositions, let piece = piece(position) {
         parts.append(piece)
       }
       if let key = cell.key { parts.append("← \(key) \(piece(key) ?? "")") }

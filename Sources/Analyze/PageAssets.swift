@@ -87,14 +87,12 @@ enum PageAssets {
       // Every figure with its parts, as they are for all pairs.
       const figures = sections.map((section, number) => {
         const svg = section.querySelector('svg');
-        const [layers, positions, heads] = data.sweeps[number].shape;
         const byPosition = data.sweeps[number].place === '';
         const figure = {
           ...data.sweeps[number], section, svg, byPosition,
           rects: [...svg.querySelectorAll('.cells rect')],
           values: [...svg.querySelectorAll('.values text')],
           tokens: byPosition ? [...svg.querySelectorAll('.tokens text')] : [],
-          columns: heads > 1 || data.sweeps[number].heads.length ? heads : byPosition ? positions : 1,
           body: section.querySelector('tbody'), pair: null, selected: -1,
           original: new Map(),
         };
@@ -111,14 +109,25 @@ enum PageAssets {
       const texts = figure =>
         figure.pair === null ? data.tokens : data.pairs[figure.pair].tokens.texts;
 
+      // Where a cell is on each axis of its sweep.
+      function place(figure, cell) {
+        const at = {};
+        for (let axis = figure.axes.length - 1; axis >= 0; axis--) {
+          at[figure.axes[axis]] = cell % figure.shape[axis];
+          cell = Math.floor(cell / figure.shape[axis]);
+        }
+        at.pos ??= at.dest;
+        return at;
+      }
+
+      const part = (word, number) => number === undefined ? null : word + number;
+
       function name(figure, cell) {
-        const [, positions, heads] = figure.shape;
-        const head = cell % heads, position = Math.floor(cell / heads) % positions;
-        const layer = Math.floor(cell / heads / positions);
+        const at = place(figure, cell);
         return [
-          figure.layers[layer], figure.heads[head],
-          figure.byPosition ? 'pos ' + position : figure.place,
-          figure.byPosition ? texts(figure)[position] : null,
+          figure.layers[at.layer], part('H', at.head), part('N', at.neuron),
+          part('pos ', at.pos) ?? figure.place,
+          at.pos === undefined ? null : texts(figure)[at.pos], part('← pos ', at.src),
         ].filter(part => part).join(' ');
       }
 
@@ -185,11 +194,13 @@ enum PageAssets {
         prompts.hidden = !pair;
         figure.section.toggleAttribute('data-pair', Boolean(pair));
         if (!pair) return;
-        if (figure.byPosition && figure.heads.length)
+        if (figure.byPosition && figure.axes.includes('head'))
           figure.svg.querySelectorAll('.rows text').forEach((node, row) => {
-            const position = row % figure.shape[1];
-            node.textContent = [figure.layers[Math.floor(row / figure.shape[1])], 'pos ' + position,
-              clip(pair.tokens.texts[position] ?? '')].filter(part => part).join(' ');
+            const at = place(figure, row * figure.columns);
+            node.textContent = [
+              figure.layers[at.layer], at.src === undefined ? null : 'H' + at.head, 'pos ' + at.pos,
+              clip(pair.tokens.texts[at.pos] ?? ''),
+            ].filter(part => part).join(' ');
           });
         const [clean, corrupted] = pair.baselines[figure.metric];
         const number = x => x === null ? 'not finite' : signed(x);

@@ -193,10 +193,13 @@ struct PatchPage {
   /// Of a figure.
   private struct Sweep: Encodable {
     let sweep, metric: Int
-    /// Row-major: layers, positions and heads, 1 for those that the sweep has not.
+    /// The sweep's axes and their lengths; cells run through them, the last one fastest.
+    let axes: [String]
     let shape: [Int]
-    /// The parts of a cell's name, empty for axes that the sweep has not.
-    let layers, heads: [String]
+    let columns: Int
+    /// The names of the layers that were swept.
+    let layers: [String]
+    /// The positions that are patched, where the sweep has no axis of them; else empty.
     let place: String
     let effect, patched, error, q: [Double?]
     let count: [Int]
@@ -246,15 +249,12 @@ struct PatchPage {
 
   private func sweep(_ figure: PatchFigures.Figure, withPairs: Bool) -> Sweep {
     let result = figure.result
-    let axes = Dictionary(uniqueKeysWithValues: zip(result.sweep.axisNames, result.shape))
     let cells = result.cells.indices
-    let heads = axes["head"] ?? 0
     return Sweep(
       sweep: figure.sweep, metric: figure.metric,
-      shape: ["layer", "pos", "head"].map { axes[$0] ?? 1 },
-      layers: axes["layer"] == nil ? [] : result.sweep.layers.map { "L\($0)" },
-      heads: (0..<heads).map { "H\($0)" },
-      place: axes["pos"] != nil
+      axes: result.sweep.axisNames, shape: result.shape, columns: figure.grid.columns.count,
+      layers: result.sweep.layers.map { "L\($0)" },
+      place: result.sweep.axis.hasPositions
         ? "" : result.sweep.position.map { "pos \($0)" } ?? "all positions",
       effect: figure.grid.effects.map(finite),
       patched: cells.map { finite(result.meanPatched(cell: $0)) },

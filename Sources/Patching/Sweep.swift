@@ -24,6 +24,14 @@ public enum SweepAxis: String, Sendable, CaseIterable {
   case neuron = "neuron"
   /// One cell a layer, at all positions or one.
   case all = "all"
+
+  /// Whether each cell has a position of its own.
+  public var hasPositions: Bool {
+    switch self {
+    case .position, .headPosition, .headEdge: true
+    case .head, .neuron, .all: false
+    }
+  }
 }
 
 /// One intervention: at a layer's hook, some positions of some heads get the other run's values.
@@ -75,7 +83,7 @@ public struct Sweep: Sendable, Equatable {
     }
     if axis == .headEdge, !kind.isAttention { throw .noAttendedPositions(kind) }
     if axis == .neuron, kind.isAttention || kind.hasHeadAxis { throw .noNeurons(kind) }
-    if [.position, .headPosition, .headEdge].contains(axis), position != nil {
+    if axis.hasPositions, position != nil {
       throw .positionGivenTwice(axis)
     }
     guard window >= 1, window == 1 || kind.isInBlock else { throw .noWindow(kind) }

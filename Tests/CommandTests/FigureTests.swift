@@ -102,8 +102,9 @@ import Testing
     #expect(sweep.count == result.pairs)
     #expect(sweep.shape.reduce(1, *) == effects.count)
     #expect(sweep.layers == (result.axes.contains("layer") ? result.layers.map { "L\($0)" } : []))
-    #expect(sweep.heads.count == (result.axes.contains("head") ? TinyModel.heads : 0))
-    #expect(sweep.place.isEmpty == result.axes.contains("pos"))
+    #expect(sweep.axes == result.axes)
+    #expect(sweep.columns == (result.axes.last == "layer" ? 1 : result.shape.last ?? 1))
+    #expect(sweep.place.isEmpty == (result.axes.contains("pos") || result.axes.contains("dest")))
   }
 
   @Test func singlePairsAreThoseOfTheTable() throws {
@@ -276,7 +277,8 @@ private struct PageData: Decodable {
   struct Sweep: Decodable {
     let sweep, metric: Int
     let shape: [Int]
-    let layers, heads: [String]
+    let axes, layers: [String]
+    let columns: Int
     let place: String
     let effect, patched, error, q: [Double?]
     let count: [Int]

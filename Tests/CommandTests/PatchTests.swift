@@ -89,6 +89,10 @@ import Testing
     Combination(hooks: "embed", by: nil, axes: ["pos"], shape: [11]),
     Combination(hooks: "ln_final.hook_normalized", by: nil, axes: [], shape: []),
     Combination(hooks: "k-1", by: nil, axes: ["layer", "head"], shape: [1, 3]),
+    Combination(
+      hooks: "pattern", by: "head-dest-src", axes: ["layer", "head", "dest", "src"],
+      shape: [3, 3, 11, 11]),
+    Combination(hooks: "mlp_out", by: "neuron", axes: ["layer", "neuron"], shape: [3, 24]),
   ]
 
   @Test(arguments: combinations, ["denoise", "noise"])
