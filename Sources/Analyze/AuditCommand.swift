@@ -3,23 +3,8 @@ import CacheFormat
 import FileIO
 import Model
 import Parallel
+import Patching
 import Terminal
-
-/// How many segments are audited.
-enum SampleSize: ExpressibleByArgument {
-  case all
-  case some(Int)
-
-  init?(argument: String) {
-    if argument == "all" {
-      self = .all
-    } else if let count = Int(argument), count > 0 {
-      self = .some(count)
-    } else {
-      return nil
-    }
-  }
-}
 
 struct AuditCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -113,23 +98,10 @@ struct AuditCommand: ParsableCommand {
 extension SampleSize {
   /// Segments without repetition, in their order in the cache.
   func choose(from segments: [Range<Int>], seed: UInt64) -> [Range<Int>] {
-    guard case .some(let count) = self, count < segments.count else { return segments }
+    guard let count = limit, count < segments.count else { return segments }
     var generator = SplitMix64(state: seed)
     return segments.shuffled(using: &generator).prefix(count)
       .sorted { $0.lowerBound < $1.lowerBound }
-  }
-}
-
-/// Steele, Lea & Flood 2014.
-private struct SplitMix64: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }
 
