@@ -65,6 +65,11 @@ public struct SystemCalls: FileSystem {
     try checked(Glibc.mkdir(path, 0o777))
   }
 
+  /// Removes a directory that is empty.
+  public func removeDirectory(_ path: String) throws(SystemError) {
+    try checked(Glibc.rmdir(path))
+  }
+
   public func openDirectory(_ path: String) throws(SystemError) -> Int32 {
     try checked(Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
   }

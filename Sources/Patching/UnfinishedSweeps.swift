@@ -79,8 +79,12 @@ public final class UnfinishedSweeps {
 
   /// Removes all of it, once the results are written.
   public func remove() {
-    for name in (try? names()) ?? [] { unlink(directory + "/" + name) }
-    rmdir(directory)
+    // With what a killed command was about to write. What cannot be removed stays, and does no harm.
+    let names = (try? SystemCalls().list(directory)) ?? []
+    for name in names where name.hasPrefix("part-") {
+      try? SystemCalls().remove(directory + "/" + name)
+    }
+    try? SystemCalls().removeDirectory(directory)
   }
 
   private func names() throws -> [String] {

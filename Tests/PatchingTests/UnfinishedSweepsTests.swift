@@ -44,6 +44,9 @@ import Testing
     let third = try open()
     #expect(
       bits(third.known(ofSweep: 4)) == bits([runs[2], runs[0]]), "parts do not replace parts")
+    // What a command killed in the midst of a write leaves.
+    try replaceFile(folder.path + "/unfinished/part-3.new", with: [1, 2, 3])
+    #expect(bits(try open().known(ofSweep: 4)) == bits([runs[2], runs[0]]))
     third.remove()
     #expect(try SystemCalls().list(folder.path).isEmpty)
   }
