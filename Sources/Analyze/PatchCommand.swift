@@ -12,22 +12,6 @@ extension PatchSource: ExpressibleByArgument {}
 
 extension Resampling.Statistic: ExpressibleByArgument {}
 
-/// How many patched runs are run again by brute force.
-enum CheckCount: ExpressibleByArgument {
-  case some(Int)
-  case all
-
-  init?(argument: String) {
-    if argument == "all" {
-      self = .all
-    } else if let count = Int(argument), count > 0 {
-      self = .some(count)
-    } else {
-      return nil
-    }
-  }
-}
-
 struct PatchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "patch",
@@ -103,11 +87,11 @@ struct PatchCommand: ParsableCommand {
   var metric: [String] = [AnswerMetric.logitDiff.rawValue]
 
   @Option(
-    name: .long, defaultAsFlag: CheckCount.some(32),
+    name: .long, defaultAsFlag: SampleSize.some(32),
     help: ArgumentHelp(
       "Run so many cells, or all, again as whole forward passes, and show the largest difference.",
       valueName: "n|all"))
-  var verify: CheckCount?
+  var verify: SampleSize?
 
   @Option(name: .long, help: "Seed of the bootstrap, of sampled p-values and of --verify.")
   var seed: UInt64 = 0
@@ -206,14 +190,17 @@ struct PatchCommand: ParsableCommand {
 
     let checks: [BruteForceCheck]? = try verify.map { count in
       try results.map { result in
-        let wanted = if case .some(let count) = count { count } else { Int.max }
-        return try engine.check(result, task, prompts: prompts, count: wanted, seed: seed)
+        try engine.check(
+          result, task, prompts: prompts, count: count.limit ?? .max, seed: seed)
       }
     }
+    let resampling = Resampling(seed: seed, permutations: permutations)
     let report = PatchReport(
       command: CommandLine.arguments, cache: reader, direction: direction,
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
-      resampling: Resampling(seed: seed, permutations: permutations), checks: checks,
+      statistics: results.map {
+        $0.map { SweepStatistics($0, resampling: resampling, threads: work.threads) }
+      }, checks: checks,
       timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: work.threads))
     if let out {
       try report.write(to: out)
@@ -270,14 +257,14 @@ struct PatchCommand: ParsableCommand {
     let style = Style.forStandardOutput()
     for line in report.heading(style) { print(line) }
     for (number, sweep) in report.results.enumerated() {
-      for result in sweep {
+      for (metric, result) in sweep.enumerated() {
         print()
         print(style.bold(report.title(of: result)))
         let labels = ColumnLabels(result, pairs: report.selection.pairs, prompts: prompts)
         for line in Heatmap(result, labels: labels).lines(style: style) { print(line) }
         if top > 0 {
           print()
-          let statistics = report.statistics(of: result, threads: work.threads)
+          let statistics = report.statistics[number][metric]
           for line in topCells(of: result, statistics, count: top, labels: labels) { print(line) }
         }
       }

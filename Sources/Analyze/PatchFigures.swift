@@ -37,7 +37,7 @@ struct PatchFigures {
       results.enumerated().map { metric, result in
         Figure(
           sweep: sweep, metric: metric, result: result,
-          statistics: report.statistics(of: result, threads: report.timing.threads),
+          statistics: report.statistics[sweep][metric],
           grid: EffectGrid(result, tokens: tokens))
       }
     }
@@ -63,16 +63,7 @@ struct PatchFigures {
 
   /// The hook, what is swept, the metric and the direction.
   func title(of figure: Figure) -> [String] {
-    let sweep = figure.result.sweep
-    let axes = sweep.axisNames.joined(separator: " × ")
-    let place: String? =
-      switch sweep.axis {
-      case .position, .headPosition, .headEdge: nil
-      case .head, .neuron, .all: sweep.position.map { "position \($0)" } ?? "all positions"
-      }
-    let source = figure.result.source == .otherRun ? "" : "source \(figure.result.source.rawValue)"
-    let window = sweep.window == 1 ? "" : "windows of \(sweep.window) layers"
-    return [sweep.kind.shortName] + [axes, place ?? "", source, window].filter { !$0.isEmpty }
+    [figure.result.sweep.kind.shortName] + report.titleParts(of: figure.result)
       + [figure.result.metric, report.direction.rawValue]
   }
 

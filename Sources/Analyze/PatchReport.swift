@@ -24,7 +24,8 @@ struct PatchReport {
   let baselines: [[Baseline]]
   /// By sweep and metric.
   let results: [[SweepResult]]
-  let resampling: Resampling
+  /// By sweep and metric.
+  let statistics: [[SweepStatistics]]
   /// By sweep, where cells were run again by brute force.
   let checks: [BruteForceCheck]?
   let timing: Timing
@@ -52,18 +53,21 @@ struct PatchReport {
   }
 
   func title(of result: SweepResult) -> String {
-    let sweep = result.sweep
-    let axes = sweep.axisNames.joined(separator: " × ")
-    let place =
-      switch (sweep.axis, sweep.position) {
-      case (.position, _), (.headPosition, _), (.headEdge, _): ""
-      case (_, let position?): ", position \(position)"
-      default: ", all positions"
-      }
-    let source = result.source == .otherRun ? "" : ", source \(result.source.rawValue)"
-    let window = sweep.window == 1 ? "" : ", windows of \(sweep.window) layers"
-    return sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)") + place + source + window
+    let parts = titleParts(of: result)
+    return result.sweep.kind.shortName + (parts.isEmpty ? "" : "  " + parts.joined(separator: ", "))
       + (metrics.count > 1 ? "  \(result.metric)" : "")
+  }
+
+  /// What is swept: the axes, the positions where no axis has them, and what is not usual.
+  func titleParts(of result: SweepResult) -> [String] {
+    let sweep = result.sweep
+    var parts = [sweep.axisNames.joined(separator: " × ")].filter { !$0.isEmpty }
+    if !sweep.axis.hasPositions {
+      parts.append(sweep.position.map { "position \($0)" } ?? "all positions")
+    }
+    if result.source != .otherRun { parts.append("source \(result.source.rawValue)") }
+    if sweep.window > 1 { parts.append("windows of \(sweep.window) layers") }
+    return parts
   }
 
   /// What is to be known of a sweep besides its numbers.
@@ -84,11 +88,6 @@ struct PatchReport {
           + "difference \(differences.joined(separator: ", "))")
     }
     return lines
-  }
-
-  /// The statistics of the differences patched − unpatched of every cell.
-  func statistics(of result: SweepResult, threads: Int) -> SweepStatistics {
-    SweepStatistics(result, resampling: resampling, threads: threads)
   }
 
   var formula: String {
@@ -226,7 +225,7 @@ struct PatchReport {
       metrics: Dictionary(
         uniqueKeysWithValues: zip(metrics, baselines).map { ($0, means($1)) }),
       sweeps: results.enumerated().flatMap { number, sweep in
-        sweep.enumerated().map { sweepArrays($1, checks?[number], metric: $0) }
+        sweep.indices.map { sweepArrays(number, metric: $0) }
       },
       timing: timing)
   }
@@ -236,11 +235,9 @@ struct PatchReport {
       clean: finite(mean(baselines, \.clean)), corrupted: finite(mean(baselines, \.corrupted)))
   }
 
-  private func sweepArrays(
-    _ result: SweepResult, _ check: BruteForceCheck?, metric: Int
-  ) -> SweepArrays {
+  private func sweepArrays(_ number: Int, metric: Int) -> SweepArrays {
+    let result = results[number][metric]
     let cells = result.cells.indices
-    let statistics = statistics(of: result, threads: timing.threads)
     return SweepArrays(
       hook: result.sweep.kind.shortName, metricName: result.metric, source: result.source.rawValue,
       window: result.sweep.window, layers: result.sweep.layers,
@@ -248,10 +245,12 @@ struct PatchReport {
       metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
       effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
       effectMeanOfRatios: cells.map { result.meanOfRatios(cell: $0).flatMap(finite) },
-      difference: statistics.json, pairs: cells.map { result.pairs(of: $0).count },
+      difference: statistics[number][metric].json, pairs: cells.map { result.pairs(of: $0).count },
       unchanged: result.unchanged,
-      verified: check.map {
-        .init(runs: $0.runs, largestDifference: finite(Double($0.largestDifference[metric])))
+      verified: checks.map {
+        .init(
+          runs: $0[number].runs,
+          largestDifference: finite(Double($0[number].largestDifference[metric])))
       }, seconds: result.seconds)
   }
 

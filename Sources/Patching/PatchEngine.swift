@@ -328,27 +328,35 @@ public struct PatchEngine: Sendable {
     of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
     prompts: [Prompt], isKnown: (Int, Int) -> Bool
   ) -> [[PairCells]] {
-    let firsts = pairs.map { pair in
-      source == .otherRun
-        ? PairRuns.firstDifference(prompts[pair.clean].tokens, prompts[pair.corrupted].tokens) : 0
+    // Many pairs have the same length and first difference, and then the same rows by cell: nil where
+    // there is no such cell.
+    struct Geometry: Hashable {
+      let length, first: Int
     }
-    func rows(_ cell: Cell, _ pair: Int) -> Int? {
-      let length = prompts[pairs[pair].clean].tokens.count
-      return sites(sweep, cell, length: length, first: firsts[pair]).map { sites in
-        sites.first.map { length - $0.positions.lowerBound } ?? 0
+    let geometries = pairs.map { pair in
+      let (clean, corrupted) = (prompts[pair.clean].tokens, prompts[pair.corrupted].tokens)
+      return Geometry(
+        length: clean.count,
+        first: source == .otherRun ? PairRuns.firstDifference(clean, corrupted) : 0)
+    }
+    var rows: [Geometry: [Int?]] = [:]
+    for geometry in geometries where rows[geometry] == nil {
+      rows[geometry] = cells.map { cell in
+        sites(sweep, cell, length: geometry.length, first: geometry.first).map { sites in
+          sites.first.map { geometry.length - $0.positions.lowerBound } ?? 0
+        }
       }
     }
-    var total = 0
-    for pair in pairs.indices {
-      for cell in cells { total += rows(cell, pair) ?? 0 }
+    let total = geometries.reduce(0) { total, geometry in
+      (rows[geometry] ?? []).reduce(total) { $0 + ($1 ?? 0) }
     }
     let limit = min(rowsPerPass, max(1, total / (2 * threads)))
     var batches: [[PairCells]] = [[]]
     var size = 0
     for pair in pairs.indices {
       var part = PairCells(pair: pair, cells: [])
-      for (number, cell) in cells.enumerated() {
-        guard !isKnown(number, pair), let rows = rows(cell, pair) else { continue }
+      for (number, rows) in (rows[geometries[pair]] ?? []).enumerated() {
+        guard let rows, !isKnown(number, pair) else { continue }
         if size > 0, size + rows > limit {
           batches[batches.count - 1].append(part)
           batches.append([])
