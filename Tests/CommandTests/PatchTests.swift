@@ -44,9 +44,9 @@ import Testing
     let sweep = try #require((object["sweeps"] as? [[String: Any]])?.first)
     #expect(
       sweep.keys.sorted() == [
-        "axes", "difference", "effect", "effect_mean_of_ratios", "hook", "layers", "metric",
-        "metric_name", "pairs", "seconds", "shape", "source",
-        "unchanged", "window",
+        "axes", "difference", "effect", "effect_mean_of_ratios", "gflop", "hook", "labels",
+        "layers", "metric", "metric_name", "pairs", "seconds", "shape", "source", "unchanged",
+        "window",
       ])
 
     let file = try answer.patchFile()
