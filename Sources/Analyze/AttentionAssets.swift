@@ -66,7 +66,8 @@ enum AttentionAssets {
         section.querySelector('h2 span').textContent = what;
         view = {values, both, signs, tokens, differs, scale, query: -1, key: 0,
           size: tokens.length};
-        [, view.cell, view.labelStep] = layout.cells.find(([most]) => tokens.length <= most);
+        [, view.cell, view.labelStep] = layout.cells.find(([most]) => tokens.length <= most)
+          ?? layout.smallest;
         section.querySelector('svg').replaceWith(
           draw((signs ? 'Differences of attention weights: ' : 'Attention weights of ') + what));
         describe();

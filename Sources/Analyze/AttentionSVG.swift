@@ -5,7 +5,9 @@ import Terminal
 struct AttentionLayout: Encodable {
   let margin = 12
   /// The most positions that cells of a size are for, and of how many positions one has a label.
-  let cells = [[12, 30, 1], [30, 26, 1], [60, 14, 1], [100, 11, 1], [400, 4, 5], [.max, 2, 10]]
+  let cells = [[12, 30, 1], [30, 26, 1], [60, 14, 1], [100, 11, 1], [400, 4, 5]]
+  /// The same of more positions.
+  let smallest = [.max, 2, 10]
   /// Labels of smaller cells are small.
   let leastUsual = 13
   /// Smaller cells have no lines, and weights that could not be seen are left blank in them.
@@ -56,7 +58,7 @@ struct AttentionSVG {
     self.layout = layout
     self.title = title
     positions = weights.positions
-    let size = layout.cells.first { weights.positions <= $0[0] } ?? [.max, 2, 10]
+    let size = layout.cells.first { weights.positions <= $0[0] } ?? layout.smallest
     (cell, labelStep) = (size[1], size[2])
   }
 
