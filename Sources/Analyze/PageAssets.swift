@@ -125,8 +125,9 @@ enum PageAssets {
 
       function name(figure, cell) {
         const at = place(figure, cell);
+        const named = Object.entries(figure.labels).map(([axis, labels]) => labels[at[axis]]);
         return [
-          figure.layers[at.layer], part('H', at.head), part('N', at.neuron),
+          figure.layers[at.layer], ...named, part('H', at.head), part('N', at.neuron),
           part('pos ', at.pos) ?? figure.place,
           at.pos === undefined ? null : texts(figure)[at.pos], part('← pos ', at.src),
         ].filter(part => part).join(' ');
@@ -207,13 +208,16 @@ enum PageAssets {
         const [clean, corrupted] = pair.baselines[figure.metric];
         const number = x => x === null ? 'not finite' : signed(x);
         figure.section.querySelector('dd.clean').textContent = number(clean);
-        figure.section.querySelector('dd.corrupted').textContent = number(corrupted);
-        figure.section.querySelector('dd.gap').textContent =
-          clean === null || corrupted === null ? 'not finite' : signed(clean - corrupted);
+        if (figure.section.querySelector('dd.gap')) {
+          figure.section.querySelector('dd.corrupted').textContent = number(corrupted);
+          figure.section.querySelector('dd.gap').textContent =
+            clean === null || corrupted === null ? 'not finite' : signed(clean - corrupted);
+        }
         prompts.replaceChildren(...[
           ['clean', pair.clean], ['corrupted', pair.corrupted],
-          ['answers', pair.answer + '  (right)   ' + pair.wrong + '  (wrong)'],
-        ].map(([title, text]) => {
+          ['answers', [[pair.answer, 'right'], [pair.wrong, 'wrong']].filter(([text]) => text)
+            .map(([text, word]) => text + '  (' + word + ')').join('   ')],
+        ].filter(([, text]) => text).map(([title, text]) => {
           const line = document.createElement('p'), word = document.createElement('b');
           const body = document.createElement('bdi');
           word.textContent = title;

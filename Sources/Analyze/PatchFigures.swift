@@ -57,13 +57,13 @@ struct PatchFigures {
 
   /// `resid_pre.svg`; with the metric, `resid_pre-prob.svg`, if there are several.
   func fileName(of figure: Figure) -> String {
-    let name = figure.result.sweep.kind.shortName
+    let name = figure.result.sweep.name
     return (report.metrics.count > 1 ? "\(name)-\(figure.result.metric)" : name) + ".svg"
   }
 
   /// The hook, what is swept, the metric and the direction.
   func title(of figure: Figure) -> [String] {
-    [figure.result.sweep.kind.shortName] + report.titleParts(of: figure.result)
+    [figure.result.sweep.name] + report.titleParts(of: figure.result)
       + [figure.result.metric, report.direction.rawValue]
   }
 
@@ -96,8 +96,7 @@ struct PatchFigures {
       title(of: figure).joined(separator: ", "),
       "\(counted(baselines.count, "pair")), "
         + "\(report.cache.plan.model.name), weights \(report.cache.plan.weights)",
-      "clean \(signed(report.mean(baselines, \.clean), 4))   "
-        + "corrupted \(signed(report.mean(baselines, \.corrupted), 4))",
+      report.runs(baselines).map { "\($0) \(signed($1, 4))" }.joined(separator: "   "),
       "effect = \(report.formula)",
     ]
     if figure.grid.tokens != nil, let note = tokenNote { lines.append(note) }

@@ -72,7 +72,7 @@ struct PatchPage {
   private func controls(_ data: Content) -> String {
     let sweeps = report.results.compactMap(\.first).map { result in
       let axes = result.sweep.axisNames.joined(separator: " × ")
-      return result.sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)")
+      return result.sweep.name + (axes.isEmpty ? "" : "  \(axes)")
     }
     return "<form id=\"controls\" class=\"controls\" hidden>\n" + chooser("sweep", "Sweep", sweeps)
       + chooser("metric", "Metric", report.metrics)
@@ -94,9 +94,8 @@ struct PatchPage {
     let title = all.title(of: figure)
     let formula = report.formula.split(separator: ",", maxSplits: 1).map { escaped(String($0)) }
     let baselines = report.baselines[figure.metric]
-    let (clean, corrupted) = (
-      report.mean(baselines, \.clean), report.mean(baselines, \.corrupted)
-    )
+    var runs = report.runs(baselines)
+    if runs.count == 2 { runs.append(("gap", runs[0].1 - runs[1].1)) }
     func tile(_ name: String, _ value: Double) -> String {
       "<div><dt>\(name)</dt><dd class=\"\(name)\">\(signed(value, 4))</dd></div>\n"
     }
@@ -111,7 +110,7 @@ struct PatchPage {
       \(escaped(title.dropFirst().joined(separator: ", ")))<span class="mean">, \
       \(counted(report.selection.pairs.count, "pair"))</span></span></h2>
       <dl class="baselines">
-      \(tile("clean", clean))\(tile("corrupted", corrupted))\(tile("gap", clean - corrupted))\
+      \(runs.map(tile).joined())\
       <div class="formula"><dt>effect</dt><dd>\(formula[0])<span class="mean">,\
       \(formula.dropFirst().joined())</span></dd></div>
       </dl>
@@ -201,6 +200,8 @@ struct PatchPage {
     let layers: [String]
     /// The positions that are patched, where the sweep has no axis of them; else empty.
     let place: String
+    /// The names of the places on axes that have names.
+    let labels: [String: [String]]
     let effect, patched, error, q: [Double?]
     let count: [Int]
     /// The effects on each pair by itself, or nil if they are too many.
@@ -236,9 +237,10 @@ struct PatchPage {
           [finite(Double($0[number].clean)), finite(Double($0[number].corrupted))]
         },
         clean: hasPairs ? printable(all.prompts[pair.clean].text) : nil,
-        corrupted: hasPairs ? printable(all.prompts[pair.corrupted].text) : nil,
-        answer: hasPairs ? pieces[pair.answer] ?? "token \(pair.answer)" : nil,
-        wrong: hasPairs ? pieces[pair.wrongAnswer] ?? "token \(pair.wrongAnswer)" : nil,
+        corrupted: hasPairs && report.direction != .ablate
+          ? printable(all.prompts[pair.corrupted].text) : nil,
+        answer: hasPairs ? text(of: pair.answer, pieces) : nil,
+        wrong: hasPairs ? text(of: pair.wrongAnswer, pieces) : nil,
         tokens: hasPairs ? TokenLabels(pair, prompts: all.prompts) : nil)
     }
     return Content(
@@ -255,7 +257,8 @@ struct PatchPage {
       axes: result.sweep.axisNames, shape: result.shape, columns: figure.grid.columns.count,
       layers: result.sweep.layers.map { "L\($0)" },
       place: result.sweep.axis.hasPositions
-        ? "" : result.sweep.position.map { "pos \($0)" } ?? "all positions",
+        || result.sweep.axis == .list ? "" : result.sweep.placeText,
+      labels: result.sweep.axisLabels,
       effect: figure.grid.effects.map(finite),
       patched: cells.map { finite(result.meanPatched(cell: $0)) },
       error: figure.statistics.cells.map { finite($0.standardError) },
@@ -264,6 +267,10 @@ struct PatchPage {
         ? report.selection.pairs.indices.map { pair in
           cells.map { rounded(result.effect(cell: $0, pair: pair)) }
         } : nil)
+  }
+
+  private func text(of token: Int32?, _ pieces: [Int32: String]) -> String? {
+    token.map { pieces[$0] ?? "token \($0)" }
   }
 
   /// The texts of the tokens that occur in the prompts, as answers mostly do.

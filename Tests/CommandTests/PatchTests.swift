@@ -122,12 +122,13 @@ import Testing
     }
     #expect(
       rows.first
-        == "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron".split(
+        == ("hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron"
+        + ",role,direction,cell").split(
           separator: ","
         )
         .map(String.init))
     #expect(rows.count - 1 == cells * 4)
-    #expect(rows.allSatisfy { $0.count == 12 })
+    #expect(rows.allSatisfy { $0.count == 15 })
     // A cell's rows have its mean.
     let patched = rows.dropFirst().prefix(4).compactMap { Double($0[7]) }
     #expect(patched.count == 4)
