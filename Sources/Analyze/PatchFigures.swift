@@ -83,6 +83,13 @@ struct PatchFigures {
       description: description, labels: labels)
   }
 
+  /// The number of a pair in the prompt file, and its name if it has one.
+  func pairName(_ number: Int) -> String {
+    let selection = report.selection
+    return "\(selection.numbers[number])"
+      + (selection.pairs[number].id.map { "  \(printable(visible($0)))" } ?? "")
+  }
+
   private func heading(of figure: Figure) -> [String] {
     let baselines = report.baselines[figure.metric]
     var lines = [

@@ -9,12 +9,16 @@ import Terminal
 /// themselves.
 struct PatchPage {
   private let all: PatchFigures
+  private let attention: AttentionSection
   private var report: PatchReport { all.report }
 
   /// The most effects and tokens of single pairs that a page carries.
   static let mostPairValues = 200_000
 
-  init(_ figures: PatchFigures) { all = figures }
+  init(_ figures: PatchFigures) {
+    all = figures
+    attention = AttentionSection(figures)
+  }
 
   func html() throws -> String {
     let data = data()
@@ -33,7 +37,7 @@ struct PatchPage {
       </head>
       <body>
       \(header)<main>
-      \(controls(data))\(sections(data))</main>
+      \(controls(data))\(sections(data))\(attention.html)</main>
       \(footer(data))<div id="tip" role="status" hidden></div>
       <script type="application/json" id="data">\(try embedded(data))</script>
       <script>
@@ -66,16 +70,11 @@ struct PatchPage {
   }
 
   private func controls(_ data: Content) -> String {
-    func chooser(_ id: String, _ label: String, _ options: [String]) -> String {
-      let items = options.enumerated().map { "<option value=\"\($0)\">\(escaped($1))</option>" }
-      return "<label\(options.count > 1 ? "" : " hidden")>\(label) "
-        + "<select id=\"\(id)\">\(items.joined())</select></label>\n"
-    }
     let sweeps = report.results.compactMap(\.first).map { result in
       let axes = result.sweep.axisNames.joined(separator: " × ")
       return result.sweep.name + (axes.isEmpty ? "" : "  \(axes)")
     }
-    return "<form id=\"controls\" hidden>\n" + chooser("sweep", "Sweep", sweeps)
+    return "<form id=\"controls\" class=\"controls\" hidden>\n" + chooser("sweep", "Sweep", sweeps)
       + chooser("metric", "Metric", report.metrics)
       + "<label>Pairs <select id=\"pair\"><option value=\"\">"
       + "all \(data.pairs.count), ratio of means</option></select></label>\n"
@@ -187,6 +186,7 @@ struct PatchPage {
     let tokens: [String]
     let sweeps: [Sweep]
     let pairs: [Pair]
+    let attention: AttentionSection.Content?
   }
 
   /// Of a figure.
@@ -232,8 +232,7 @@ struct PatchPage {
     let pieces = hasPairs ? tokenTexts() : [:]
     let pairs = selection.pairs.enumerated().map { number, pair in
       Pair(
-        name: "\(selection.numbers[number])"
-          + (pair.id.map { "  \(printable(visible($0)))" } ?? ""),
+        name: all.pairName(number),
         baselines: report.baselines.map {
           [finite(Double($0[number].clean)), finite(Double($0[number].corrupted))]
         },
@@ -246,7 +245,8 @@ struct PatchPage {
     }
     return Content(
       strongFrom: Palette.strongFrom, smallestScale: EffectGrid.smallestScale, top: all.top,
-      tokens: all.tokens.texts, sweeps: sweeps, pairs: hasPairs ? pairs : [])
+      tokens: all.tokens.texts, sweeps: sweeps, pairs: hasPairs ? pairs : [],
+      attention: attention.data)
   }
 
   private func sweep(_ figure: PatchFigures.Figure, withPairs: Bool) -> Sweep {
