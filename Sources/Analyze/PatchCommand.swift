@@ -9,6 +9,7 @@ import Terminal
 extension Direction: ExpressibleByArgument {}
 extension SweepAxis: ExpressibleByArgument {}
 extension PatchSource: ExpressibleByArgument {}
+extension FalseDiscoveryMethod: ExpressibleByArgument {}
 
 extension Resampling.Statistic: ExpressibleByArgument {}
 
@@ -101,8 +102,17 @@ struct PatchCommand: ParsableCommand {
 
   @Option(
     name: .long,
+    help: """
+      What q controls the false discovery rate by: Benjamini and Hochberg (bh), or Benjamini and \
+      Yekutieli (by), which holds however the cells depend on each other.
+      """)
+  var fdr: FalseDiscoveryMethod = .benjaminiHochberg
+
+  @Option(
+    name: .long,
     help: ArgumentHelp(
-      "Write cells.csv, patch.json, patch.html and SVGs into this directory.", valueName: "dir"))
+      "Write cells.csv, patch.json, patch.html, SVGs and NPYs into this directory.",
+      valueName: "dir"))
   var out: String?
 
   @Flag(name: .long, help: "Print the result as JSON.")
@@ -199,8 +209,10 @@ struct PatchCommand: ParsableCommand {
       command: CommandLine.arguments, cache: reader, direction: direction,
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
       statistics: results.map {
-        $0.map { SweepStatistics($0, resampling: resampling, threads: work.threads) }
-      }, checks: checks,
+        $0.map {
+          SweepStatistics($0, resampling: resampling, method: fdr, threads: work.threads)
+        }
+      }, falseDiscovery: fdr, checks: checks,
       timing: .init(loadSeconds: loading, sweepSeconds: sweeping, threads: work.threads))
     if let out {
       try report.write(to: out)
@@ -272,7 +284,9 @@ struct PatchCommand: ParsableCommand {
     }
     print()
     print(style.faint(report.caution))
-    if let out { printError("wrote \(out)/cells.csv, patch.json, patch.html and an SVG a sweep") }
+    if let out {
+      printError("wrote \(out)/cells.csv, patch.json, patch.html, an SVG and NPYs a sweep")
+    }
   }
 }
 
