@@ -60,7 +60,7 @@ struct CellList {
   }
 
   func lines(namesMetric: Bool, style: Style) -> [String] {
-    let filtered = found < total ? " that the filters leave, of \(grouped(total))" : ""
+    let filtered = found < total ? ", \(grouped(total)) without filters" : ""
     let title =
       (facts.count < found ? "\(grouped(facts.count)) of " : "") + counted(found, "cell") + filtered
     var lines = [style.bold((namesMetric ? "\(shown(metric))  " : "") + title)]

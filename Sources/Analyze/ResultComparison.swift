@@ -7,8 +7,9 @@ struct ResultComparison: Encodable {
     let hook: String
     let metric: String
     let axes: [String]
-    /// How many cells have an effect in both, and in one alone.
+    /// How many cells have an effect in both, and are left by the filters.
     let common: Int
+    /// How many, at the places asked for, have an effect in one alone.
     let onlyA, onlyB: Int
     /// Of effect B − effect A: the one that is the largest of either sign, its cell, and the root of
     /// the mean square.
@@ -42,7 +43,7 @@ struct ResultComparison: Encodable {
 
   /// The directories.
   let a, b: String
-  /// In what the two results differ besides their numbers.
+  /// In what the two results differ besides their effects.
   let warnings: [String]
   /// The sweeps that one result alone has.
   let onlyA, onlyB: [String]
@@ -92,8 +93,8 @@ struct ResultComparison: Encodable {
     ].compactMap { $0 }
     if pairs(a) != pairs(b) {
       warnings.append(
-        "the pairs are not the same: \(counted(a.pairs.count, "pair")) in A, "
-          + "\(grouped(b.pairs.count)) in B")
+        "pairs: \(grouped(a.pairs.count)) in A, \(grouped(b.pairs.count)) in B, not the same prompts"
+      )
     }
     return warnings
   }
@@ -106,11 +107,11 @@ struct ResultComparison: Encodable {
       difference("source", a.source, b.source),
       difference("window", String(a.window), String(b.window)),
       difference("position", position(a), position(b)),
-    ].compactMap { $0.map { "\(shown(a.hook)): \($0)" } }
+    ].compactMap { $0.map { "\(shown(a.hook)), \($0)" } }
   }
 
   private static func difference(_ what: String, _ a: String, _ b: String) -> String? {
-    a == b ? nil : "the \(what) is not the same: \(shown(a)) in A, \(shown(b)) in B"
+    a == b ? nil : "\(what): \(shown(a)) in A, \(shown(b)) in B"
   }
 }
 
@@ -228,7 +229,7 @@ extension ResultComparison.Sweep {
     if let rootMeanSquare {
       facts.append("root mean square difference \(significant(rootMeanSquare, 4))")
     }
-    if let correlation { facts.append("Pearson correlation \(significant(correlation, 6))") }
+    if let correlation { facts.append("Pearson correlation \(significant(correlation, 8))") }
     lines.append(facts.joined(separator: ", "))
     guard !cells.isEmpty else { return lines }
     var table = Table([.left, .right, .right, .right])
