@@ -81,7 +81,7 @@ struct AttentionSection {
   private func reason(_ head: AttentionPatterns.Head) -> String {
     let figure = figures.figures[head.figure]
     let metric = figures.report.metrics.count > 1 ? " \(figure.result.metric)" : ""
-    return "\(figure.result.sweep.kind.shortName)\(metric) \(signed(head.effect, 4))"
+    return "\(figure.result.sweep.name)\(metric) \(signed(head.effect, 4))"
   }
 
   /// What the script reads; nil if there is no picture.
