@@ -6,7 +6,7 @@ extension PatchFile.Sweep {
   var cellCount: Int { effect.count }
 
   /// What the places along an axis are called, if the file says so.
-  func labels(of axis: String) -> [String]? { labels?[axis] }
+  func labels(of axis: String) -> [String]? { labels[axis] }
 
   /// Whether a list of cells can say what its cells patch.
   var isListable: Bool {
@@ -100,7 +100,7 @@ struct ResultCell {
     } else if !sweep.hasPositions {
       name.append(sweep.position.map { "pos \($0)" } ?? sweep.role.map(shown) ?? "all positions")
     }
-    if let key = numbers["src"] { name.append("← " + text("src", key)) }
+    if let key = numbers["src"] { name.append("← pos " + text("src", key)) }
     self.index = index
     hook = sweep.hook
     layer = numbers["layer"]
