@@ -46,9 +46,13 @@ struct AttentionSection {
       title: "Attention weights of \(what)")
     let heads = patterns.heads.map { "\($0.name)   \(reason($0))" }
     let pairs = patterns.pairs.map { figures.pairName($0.number) }
+    // Ablated prompts have no counterpart.
+    let hasCorrupted = patterns.pairs.contains { $0.clean != $0.corrupted }
     let choosers =
       chooser("attention-head", "Head", heads) + chooser("attention-pair", "Pair", pairs)
-      + chooser("attention-run", "Prompt", ["clean", "corrupted", "clean − corrupted"])
+      + chooser(
+        "attention-run", "Prompt",
+        hasCorrupted ? ["clean", "corrupted", "clean − corrupted"] : ["clean"])
     return """
        <span>\(escaped(what))</span></h2>
       <form class="controls" hidden>
@@ -81,7 +85,7 @@ struct AttentionSection {
   private func reason(_ head: AttentionPatterns.Head) -> String {
     let figure = figures.figures[head.figure]
     let metric = figures.report.metrics.count > 1 ? " \(figure.result.metric)" : ""
-    return "\(figure.result.sweep.kind.shortName)\(metric) \(signed(head.effect, 4))"
+    return "\(figure.result.sweep.name)\(metric) \(signed(head.effect, 4))"
   }
 
   /// What the script reads; nil if there is no picture.
