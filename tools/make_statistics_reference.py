@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Writes Tests/PatchingTests/Fixtures/statistics.json: what TransformerLens's PatchingResult and
-SciPy say about made-up effects, all in float64. Seeded; no network is used.
+"""Writes Tests/PatchingTests/Fixtures/statistics.json: what TransformerLens's PatchingResult, and
+SciPy and statsmodels, say about made-up effects, all in float64. Seeded; no network is used.
 
-    /path/to/venv/bin/python tools/make_statistics_reference.py  (transformer-lens 4.3, scipy 1.17)
+    /path/to/venv/bin/python tools/make_statistics_reference.py
+        (transformer-lens 4.3, scipy 1.17, statsmodels 0.15)
 
     generator         torch.randint(0, bound) from derive_generator(seed, *labels): of 2000 numbers
                       the first eight and the last eight
     cells             effects of n pairs with mean, standard_error (null for one pair), median
                       (torch.median), intervals and p_values, each with what it was asked for
-    false_discovery   p-values and their q-values: bh (Benjamini-Hochberg), by (-Yekutieli)
+    false_discovery   p-values and their q-values: bh (Benjamini-Hochberg), by (-Yekutieli), in which
+                      SciPy and statsmodels agree but for the last digits
 
 The strings "nan" and "inf" stand for the numbers that JSON does not have. A p-value of 0 for
 effects with a NaN is really what TransformerLens says.
@@ -25,8 +27,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import scipy  # noqa: E402
+import statsmodels  # noqa: E402
 import torch  # noqa: E402
 from scipy.stats import false_discovery_control  # noqa: E402
+from statsmodels.stats.multitest import multipletests  # noqa: E402
 from transformer_lens.patching import PatchingResult  # noqa: E402
 from transformer_lens.utilities.statistics import derive_generator  # noqa: E402
 
@@ -119,6 +123,13 @@ def generated(seed: int, labels: list[str], bound: int) -> dict:
     }
 
 
+def q_values(p: list[float], method: str) -> list[float]:
+    q = false_discovery_control(p, method=method)
+    other = multipletests(p, method=f"fdr_{method}")[1]
+    np.testing.assert_allclose(other, q, rtol=1e-14, atol=0)
+    return q.tolist()
+
+
 def false_discoveries(random: np.random.Generator) -> list[dict]:
     families = [
         [0.04],
@@ -128,10 +139,7 @@ def false_discoveries(random: np.random.Generator) -> list[dict]:
         (random.integers(1, 1002, 60) / 1001).tolist(),
         (random.random(200) ** 3).tolist(),
     ]
-    return [
-        {"p": p, **{how: false_discovery_control(p, method=how).tolist() for how in ("bh", "by")}}
-        for p in families
-    ]
+    return [{"p": p, **{how: q_values(p, how) for how in ("bh", "by")}} for p in families]
 
 
 def main() -> None:
@@ -143,6 +151,7 @@ def main() -> None:
             "transformer-lens": version("transformer-lens"),
             "torch": torch.__version__,
             "scipy": scipy.__version__,
+            "statsmodels": statsmodels.__version__,
         },
         "generator": [
             generated(0, ["bootstrap", "mean"], 40),

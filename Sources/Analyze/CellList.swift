@@ -1,147 +1,164 @@
-import CacheFormat
-import FileIO
-import Model
-import Patching
+import ArgumentParser
+import Terminal
 
-/// The hooks of a model by the names that users write.
-func hookSelector(for config: ModelConfig) -> HookSelector {
-  let points = config.hookPoints
-  return HookSelector(
-    defaults: points.filter(\.kind.isDefault).map(\.name),
-    optional: points.filter { !$0.kind.isDefault }.map(\.name), layers: config.layers)
+/// What a list of cells begins with.
+enum CellOrder: String, CaseIterable, ExpressibleByArgument {
+  /// The largest effects, of either sign.
+  case effect
+  /// The smallest q-values.
+  case q
+  /// The largest patched metrics.
+  case patched
+  /// The first cell of the sweep.
+  case cell
+  /// Of two results, the largest differences.
+  case difference
 }
 
-/// Reads a list of cells: CSV whose first line names its columns.
+/// The places of rows in order, those without a number last.
 ///
-/// Rows that have the same value in the column `cell` are one cell; without that column every row is
-/// one. A field that is empty stands for all heads, positions, attended positions or values.
-///
-/// - Throws: `CellListError`, `FileError`, `PatchingError`.
-func cellList(path: String, config: ModelConfig) throws -> Sweep {
-  let text = String(decoding: try readFile(path, limit: 1 << 26), as: UTF8.self)
-  let selector = hookSelector(for: config)
-  var columns: [CellColumn]?
-  var cells: [ListedCell] = []
-  var numbers: [String: Int] = [:]
-  for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
-    .enumerated()
-  {
-    let fields = line.split(separator: ",", omittingEmptySubsequences: false).map {
-      $0.split(separator: " ").joined(separator: " ")
-    }
-    if fields.allSatisfy(\.isEmpty) { continue }
-    func fail(_ problem: CellListError.Problem) -> CellListError {
-      CellListError(path: path, line: index + 1, problem: problem)
-    }
-    guard let names = columns else {
-      columns = try fields.map { name in
-        guard let column = CellColumn(rawValue: name) else { throw fail(.unknownColumn(name)) }
-        return column
-      }
-      guard Set(columns ?? []).count == fields.count, columns?.contains(.hook) == true else {
-        throw fail(.noHookColumn)
-      }
-      continue
-    }
-    guard fields.count == names.count else {
-      throw fail(.wrongFields(found: fields.count, expected: names.count))
-    }
-    let row = Dictionary(uniqueKeysWithValues: zip(names, fields)).filter { !$0.value.isEmpty }
-    func number(_ column: CellColumn) throws -> Int? {
-      guard let field = row[column] else { return nil }
-      guard let number = Int(field) else { throw fail(.notANumber(column: column.rawValue, field)) }
-      return number
-    }
-    let patch = Patch(
-      try hook(row[.hook] ?? "", layer: try number(.layer), selector, config, fail),
-      head: try number(.head), place: row[.position].flatMap(Place.init(argument:)),
-      key: try number(.attended), neuron: try number(.neuron))
-    let key = row[.cell] ?? "\(index + 1)"
-    if names.contains(.cell), let known = numbers[key] {
-      cells[known].patches.append(patch)
-      cells[known].name += " + " + name(of: patch)
-    } else {
-      numbers[key] = cells.count
-      cells.append(ListedCell(name: name(of: patch), patches: [patch]))
-    }
-  }
-  guard !cells.isEmpty else { throw CellListError(path: path, line: 1, problem: .empty) }
-  return try Sweep(name: "cells", list: cells)
+/// - Parameter value: what is sorted by, the smallest first; equal ones stay as they are.
+func ordered<Row>(_ rows: [Row], by value: (Row) -> Double?) -> [Row] {
+  rows.enumerated().map { (value($1) ?? .infinity, $0, $1) }
+    .sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map { $0.2 }
 }
 
-private enum CellColumn: String {
-  case cell, hook, layer, head, neuron
-  case position = "pos"
-  case attended = "src"
-}
+/// The cells of one metric of a result, across its sweeps.
+struct CellList {
+  let metric: String
+  /// How many cells there are, listed or not.
+  let total: Int
+  /// How many of them the filters leave.
+  let found: Int
+  let facts: [CellFacts]
 
-/// The one hook that a row names.
-private func hook(
-  _ name: String, layer: Int?, _ selector: HookSelector, _ config: ModelConfig,
-  _ fail: (CellListError.Problem) -> CellListError
-) throws -> HookPoint {
-  var points: [HookPoint]
-  if let kind = HookKind.allCases.first(where: { $0.shortName == name }) {
-    points = config.hookPoints.filter { $0.kind == kind }
-  } else {
-    do throws(HookSelectionError) {
-      points = try selector.select([name]).compactMap(HookPoint.init(name:))
-    } catch {
-      throw fail(.hook(error))
+  /// The lists of a result, one a metric.
+  ///
+  /// - Parameter top: the most cells of each; 0 for all.
+  static func lists(
+    of file: PatchFile, _ filter: CellFilter.Resolved, by order: CellOrder, top: Int
+  ) -> [CellList] {
+    unique(file.sweeps.filter(filter.takes).map(\.metricName)).map { metric in
+      let sweeps = file.sweeps.filter { $0.metricName == metric }
+      let found = sweeps.flatMap { sweep in
+        filter.cells(of: sweep).map { CellFacts($0, of: sweep) }
+      }.filter { filter.takes(effect: $0.effect, q: $0.q) }
+      let sorted = CellList.sorted(found, by: order)
+      return CellList(
+        metric: metric, total: sweeps.reduce(0) { $0 + $1.cellCount }, found: found.count,
+        facts: top == 0 ? sorted : Array(sorted.prefix(top)))
     }
   }
-  if let layer {
-    let wanted = layer < 0 ? layer + config.layers : layer
-    points = points.filter { $0.layer == wanted }
-  }
-  guard points.count == 1 else { throw fail(.notOneHook(name, layer: layer, points.count)) }
-  return points[0]
-}
 
-/// A part of a cell in words, such as `z L9 H6 pos 14`.
-private func name(of patch: Patch) -> String {
-  [
-    patch.hook.kind.shortName, patch.hook.layer.map { "L\($0)" }, patch.head.map { "H\($0)" },
-    patch.neuron.map { "N\($0)" },
-    patch.place.map { if case .index = $0 { "pos \($0)" } else { "\($0)" } },
-    patch.key.map { "← \($0)" },
-  ].compactMap { $0 }.joined(separator: " ")
-}
-
-/// What is wrong with a list of cells.
-struct CellListError: ReportableError {
-  enum Problem {
-    case empty
-    case unknownColumn(String)
-    case noHookColumn
-    case wrongFields(found: Int, expected: Int)
-    case notANumber(column: String, String)
-    case hook(HookSelectionError)
-    case notOneHook(String, layer: Int?, Int)
-  }
-
-  let path: String
-  let line: Int
-  let problem: Problem
-
-  var exitCode: SysExit { .badData }
-
-  var description: String { "\(path), line \(line): \(what)" }
-
-  private var what: String {
-    switch problem {
-    case .empty: "there are no cells; give a header and a row a cell"
-    case .unknownColumn(let name):
-      "unknown column \"\(name)\"; the columns are cell, hook, layer, head, pos, src and neuron"
-    case .noHookColumn:
-      "the first line names the columns, each once, and hook among them"
-    case .wrongFields(let found, let expected):
-      "\(found) field\(found == 1 ? "" : "s") where the header has \(expected)"
-    case .notANumber(let column, let field): "\(column) \"\(field)\" is not a whole number"
-    case .hook(let error): error.description
-    case .notOneHook(let name, nil, _):
-      "\(name) is a hook of several layers; give the layer"
-    case .notOneHook(let name, let layer?, _): "there is no \(name) in layer \(layer)"
+  private static func sorted(_ facts: [CellFacts], by order: CellOrder) -> [CellFacts] {
+    switch order {
+    case .effect, .difference: ordered(facts) { $0.effect.map { -abs($0) } }
+    case .q: ordered(facts) { $0.q }
+    case .patched: ordered(facts) { $0.patched.map { -$0 } }
+    case .cell: facts
     }
   }
+
+  func lines(namesMetric: Bool, style: Style) -> [String] {
+    let filtered = found < total ? ", \(grouped(total)) without filters" : ""
+    let title =
+      (facts.count < found ? "\(grouped(facts.count)) of " : "") + counted(found, "cell") + filtered
+    var lines = [style.bold((namesMetric ? "\(shown(metric))  " : "") + title)]
+    guard !facts.isEmpty else { return lines }
+    var table = Table([.left, .left] + Array(repeating: .right, count: 8))
+    table.add([
+      "hook", "cell", "effect", "of ratios", "patched", "± s.e.", "interval", "p", "q", "pairs",
+    ])
+    for cell in facts {
+      table.add([
+        shown(cell.hook), cell.cell, text(cell.effect), text(cell.effectMeanOfRatios),
+        text(cell.patched), cell.standardError.map { fixed($0, 4) } ?? "",
+        cell.lower.flatMap { lower in
+          cell.upper.map { "[\(signed(lower, 4)), \(signed($0, 4))]" }
+        } ?? "", probability(cell.p), probability(cell.q), grouped(cell.pairs),
+      ])
+    }
+    lines += table.lines()
+    return lines
+  }
+}
+
+/// What a result says about one cell. Statistics are those of patched − unpatched.
+struct CellFacts: Encodable {
+  let hook: String
+  let layer, head, pos, src, neuron: Int?
+  let role: String?
+  /// The cell in words.
+  let cell: String
+  let effect, effectMeanOfRatios, patched, standardError, lower, upper, p, q: Double?
+  /// How many pairs have the cell.
+  let pairs: Int
+  let metric: String
+
+  init(_ cell: ResultCell, of sweep: PatchFile.Sweep) {
+    let index = cell.index
+    hook = cell.hook
+    layer = cell.layer
+    head = cell.head
+    pos = cell.position
+    src = cell.key
+    neuron = cell.neuron
+    role = cell.role
+    self.cell = cell.name
+    effect = sweep.effect[index]
+    effectMeanOfRatios = sweep.effectMeanOfRatios[index]
+    patched = sweep.metric[index]
+    standardError = sweep.difference.standardError[index]
+    lower = sweep.difference.lower[index]
+    upper = sweep.difference.upper[index]
+    p = sweep.difference.p[index]
+    q = sweep.difference.q[index]
+    pairs = sweep.pairs[index]
+    metric = sweep.metricName
+  }
+
+  static let csvHeader =
+    "hook,layer,head,pos,src,neuron,cell,effect,effect_mean_of_ratios,patched,standard_error,"
+    + "lower,upper,p,q,pairs,metric"
+
+  var csv: String {
+    let site = csvSite(hook, layer, head, pos, role, src, neuron, cell)
+    let numbers = [effect, effectMeanOfRatios, patched, standardError, lower, upper, p, q]
+    return (site + numbers.map(csvNumber) + [String(pairs), csvText(metric)]).joined(separator: ",")
+  }
+}
+
+// How numbers and texts of cells are written.
+
+func text(_ effect: Double?) -> String { effect.map { signed($0, 4) } ?? "" }
+
+func probability(_ value: Double?) -> String {
+  value.map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? ""
+}
+
+/// The columns of a cell that every list of cells begins with.
+func csvSite(
+  _ hook: String, _ layer: Int?, _ head: Int?, _ position: Int?, _ role: String?, _ key: Int?,
+  _ neuron: Int?, _ name: String
+) -> [String] {
+  func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
+  return [
+    csvText(hook), field(layer), field(head), role.map(csvText) ?? field(position), field(key),
+    field(neuron), csvText(name),
+  ]
+}
+
+func csvNumber(_ value: Double?) -> String { value.map { "\($0)" } ?? "" }
+
+/// A text as a field of a CSV file (RFC 4180): in quotes where a comma, quote or line break is in it.
+func csvText(_ text: String) -> String {
+  guard text.unicodeScalars.contains(where: { [",", "\"", "\n", "\r"].contains($0) }) else {
+    return text
+  }
+  var quoted = "\""
+  for scalar in text.unicodeScalars {
+    if scalar == "\"" { quoted += "\"" }
+    quoted.unicodeScalars.append(scalar)
+  }
+  return quoted + "\""
 }

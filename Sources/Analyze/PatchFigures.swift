@@ -55,11 +55,8 @@ struct PatchFigures {
     try replaceFile(directory + "/patch.html", with: Array(try PatchPage(self).html().utf8))
   }
 
-  /// `resid_pre.svg`; with the metric, `resid_pre-prob.svg`, if there are several.
-  func fileName(of figure: Figure) -> String {
-    let name = figure.result.sweep.name
-    return (report.metrics.count > 1 ? "\(name)-\(figure.result.metric)" : name) + ".svg"
-  }
+  /// Such as `resid_pre.svg`.
+  func fileName(of figure: Figure) -> String { report.fileName(of: figure.result) + ".svg" }
 
   /// The hook, what is swept, the metric and the direction.
   func title(of figure: Figure) -> [String] {

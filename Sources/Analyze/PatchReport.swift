@@ -1,6 +1,5 @@
 import CacheFormat
 import FileIO
-import FoundationEssentials
 import Glibc
 import Model
 import Patching
@@ -8,17 +7,6 @@ import Terminal
 
 /// The result of `analyze patch` in words, as JSON and as CSV.
 struct PatchReport {
-  struct Timing: Encodable {
-    /// Seconds until the first cell: cache and model.
-    let loadS: Double
-    /// Seconds of all sweeps.
-    let sweepS: Double
-    /// What the sweeps computed, in 10⁹ floating-point operations, two a multiply-add.
-    let gflop: Double
-    let kernel: String
-    let threads: Int
-  }
-
   let command: [String]
   let cache: CacheReader
   let direction: Direction
@@ -31,9 +19,11 @@ struct PatchReport {
   let results: [[SweepResult]]
   /// By sweep and metric.
   let statistics: [[SweepStatistics]]
+  /// What the q-values of `statistics` are.
+  let falseDiscovery: FalseDiscoveryMethod
   /// By sweep, where cells were run again by brute force.
   let checks: [BruteForceCheck]?
-  let timing: Timing
+  let timing: PatchFile.Timing
 
   private var first: [Baseline] { baselines[0] }
 
@@ -194,12 +184,38 @@ struct PatchReport {
     }
   }
 
-  /// Writes `cells.csv` and `patch.json` into a directory that is there, each whole or not at all.
+  /// The name of a sweep's and metric's files without their endings: `resid_pre`; with the metric,
+  /// `resid_pre-prob`, if there are several.
+  func fileName(of result: SweepResult) -> String {
+    let name = result.sweep.name
+    return metrics.count > 1 ? "\(name)-\(result.metric)" : name
+  }
+
+  /// Writes `patch.json`, `cells.csv` and the arrays of each sweep and metric into a directory that is
+  /// there, each file whole or not at all.
   ///
   /// - Throws: `FileError`.
   func write(to directory: String) throws {
     try replaceFile(directory + "/patch.json", with: Array(try json().utf8))
     try replaceFile(directory + "/cells.csv", with: Array(csv().utf8))
+    for result in results.joined() {
+      let name = "\(directory)/\(fileName(of: result))"
+      try replaceFile(name + ".npy", with: effectArray(result))
+      try replaceFile(name + "-patched.npy", with: patchedArray(result))
+    }
+  }
+
+  /// The ratios of means in the sweep's shape, NaN where there is none.
+  private func effectArray(_ result: SweepResult) -> [UInt8] {
+    NumPyFile.bytes(
+      result.cells.indices.map { result.ratioOfMeans(cell: $0) ?? .nan }, shape: result.shape)
+  }
+
+  /// [the sweep's shape, pairs]: the metric of every patched run, NaN where a pair has no such cell.
+  private func patchedArray(_ result: SweepResult) -> [UInt8] {
+    NumPyFile.bytes(
+      result.patched.flatMap { $0.map { $0 ?? .nan } },
+      shape: result.shape + [selection.pairs.count])
   }
 
   /// One row a cell and pair.
@@ -234,18 +250,13 @@ struct PatchReport {
 
   private func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
 
-  func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    return String(decoding: try encoder.encode(file), as: UTF8.self)
-  }
+  func json() throws -> String { try file.json() }
 
-  private var file: File {
+  private var file: PatchFile {
     let plan = cache.plan
-    return File(
+    return PatchFile(
       tool: toolVersion, command: command, direction: direction.rawValue, metric: metrics[0],
-      normalisation: formula, kernel: Linear.arithmetic,
+      normalisation: formula, fdr: falseDiscovery.rawValue, kernel: Linear.arithmetic,
       cache: .init(
         directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
         tokenizer: plan.model.tokenizerDigest, promptFile: plan.promptFileDigest,
@@ -262,23 +273,25 @@ struct PatchReport {
       metrics: Dictionary(
         uniqueKeysWithValues: zip(metrics, baselines).map { ($0, means($1)) }),
       sweeps: results.enumerated().flatMap { number, sweep in
-        sweep.indices.map { sweepArrays(number, metric: $0) }
+        sweep.indices.map { entry(ofSweep: number, metric: $0) }
       },
       timing: timing)
   }
 
-  private func means(_ baselines: [Baseline]) -> Means {
-    Means(
+  private func means(_ baselines: [Baseline]) -> PatchFile.Means {
+    PatchFile.Means(
       clean: finite(mean(baselines, \.clean)),
       corrupted: direction == .ablate ? nil : finite(mean(baselines, \.corrupted)))
   }
 
-  private func sweepArrays(_ number: Int, metric: Int) -> SweepArrays {
+  private func entry(ofSweep number: Int, metric: Int) -> PatchFile.Sweep {
     let result = results[number][metric]
     let cells = result.cells.indices
-    return SweepArrays(
+    return PatchFile.Sweep(
       hook: result.sweep.name, metricName: result.metric, source: result.source.name,
-      window: result.sweep.window, layers: result.sweep.layers,
+      window: result.sweep.window,
+      subspace: result.sweep.axis == .direction ? nil : result.sweep.subspaces.first?.dimension,
+      layers: result.sweep.layers,
       position: result.sweep.place.flatMap { if case .index(let p) = $0 { p } else { nil } },
       role: result.sweep.place.flatMap { if case .role(let r) = $0 { r } else { nil } },
       axes: result.sweep.axisNames, shape: result.shape,
@@ -286,8 +299,8 @@ struct PatchReport {
       metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
       effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
       effectMeanOfRatios: cells.map { result.meanOfRatios(cell: $0).flatMap(finite) },
-      difference: statistics[number][metric].json, pairs: cells.map { result.pairs(of: $0).count },
-      unchanged: result.unchanged,
+      difference: statistics[number][metric].columns,
+      pairs: cells.map { result.pairs(of: $0).count }, unchanged: result.unchanged,
       verified: checks.map {
         .init(
           runs: $0[number].runs,
@@ -297,61 +310,4 @@ struct PatchReport {
 
   /// JSON has no word for NaN and infinity: they become null, and the warnings name the pairs.
   private func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
-
-  private struct File: Encodable {
-    let tool: String
-    let command: [String]
-    let direction: String
-    let metric: String
-    let normalisation: String
-    let kernel: String
-    let cache: CacheIdentity
-    let warnings: [String]
-    let pairs: [Pair]
-    let baselines: Means
-    let metrics: [String: Means]
-    let sweeps: [SweepArrays]
-    let timing: Timing
-  }
-
-  private struct CacheIdentity: Encodable {
-    let directory, plan, weights, tokenizer, promptFile, weightProcessing, kernel: String
-  }
-
-  private struct Pair: Encodable {
-    let index: Int
-    let id: String?
-    let clean: Int
-    let corrupted: Int?
-    let cleanMetric, corruptedMetric: Double?
-  }
-
-  private struct Means: Encodable {
-    let clean, corrupted: Double?
-  }
-
-  private struct SweepArrays: Encodable {
-    let hook: String
-    let metricName: String
-    let source: String
-    let window: Int
-    let layers: [Int]
-    let position: Int?
-    let role: String?
-    let axes: [String]
-    let shape: [Int]
-    let labels: [String: [String]]
-    let metric, effect, effectMeanOfRatios: [Double?]
-    let difference: SweepStatistics.Columns
-    let pairs: [Int]
-    let unchanged: Int
-    let verified: Verified?
-    let seconds: Double
-    let gflop: Double
-  }
-
-  private struct Verified: Encodable {
-    let runs: Int
-    let largestDifference: Double?
-  }
 }

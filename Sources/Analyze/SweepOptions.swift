@@ -28,8 +28,8 @@ struct SweepOptions: ParsableArguments {
     name: .long,
     help: ArgumentHelp(
       """
-      A list of cells in place of --hooks: CSV with a header of some of cell, hook, layer, head, pos, \
-      src and neuron. Rows with the same cell are patched together.
+      A list of cells in place of --hooks: CSV with a header of some of group, hook, layer, head, pos, \
+      src and neuron. Rows of the same group are patched together.
       """, valueName: "file.csv"))
   var cells: String?
 
@@ -91,8 +91,17 @@ struct SweepOptions: ParsableArguments {
 
   @Option(
     name: .long,
+    help: """
+      What q controls the false discovery rate by: Benjamini and Hochberg (bh), or Benjamini and \
+      Yekutieli (by), which holds however the cells depend on each other.
+      """)
+  var fdr: FalseDiscoveryMethod = .benjaminiHochberg
+
+  @Option(
+    name: .long,
     help: ArgumentHelp(
-      "Write cells.csv, patch.json, patch.html and SVGs into this directory.", valueName: "dir"))
+      "Write cells.csv, patch.json, patch.html, SVGs and NPYs into this directory.",
+      valueName: "dir"))
   var out: String?
 
   @Flag(name: .long, help: "Print the result as JSON.")
@@ -188,6 +197,8 @@ extension SweepAxis: ExpressibleByArgument {
     allCases.filter { $0 != .list }.map(\.rawValue)
   }
 }
+
+extension FalseDiscoveryMethod: ExpressibleByArgument {}
 
 extension Place: ExpressibleByArgument {
   public init?(argument: String) {

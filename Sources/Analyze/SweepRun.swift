@@ -67,8 +67,11 @@ struct SweepRun {
       command: CommandLine.arguments, cache: reader, direction: direction,
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
       statistics: results.map {
-        $0.map { SweepStatistics($0, resampling: resampling, threads: work.threads) }
-      }, checks: checks,
+        $0.map {
+          SweepStatistics(
+            $0, resampling: resampling, method: options.fdr, threads: work.threads)
+        }
+      }, falseDiscovery: options.fdr, checks: checks,
       timing: .init(
         loadS: loading, sweepS: sweeping,
         gflop: results.reduce(0) { $0 + $1[0].operations } / 1e9, kernel: Linear.arithmetic,
@@ -131,7 +134,7 @@ struct SweepRun {
     print()
     print(style.faint(report.caution))
     if let out = options.out {
-      printError("wrote \(out)/cells.csv, patch.json, patch.html and an SVG a sweep")
+      printError("wrote \(out)/cells.csv, patch.json, patch.html, an SVG and NPYs a sweep")
     }
   }
 }

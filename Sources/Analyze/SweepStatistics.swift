@@ -4,10 +4,12 @@ import Patching
 /// q-values of the cells among each other.
 struct SweepStatistics {
   let cells: [CellStatistics]
-  /// Benjamini-Hochberg. nil for cells that cannot have an effect or have too few pairs.
+  /// nil for cells that cannot have an effect or have too few pairs.
   let q: [Double?]
 
-  init(_ result: SweepResult, resampling: Resampling, threads: Int) {
+  init(
+    _ result: SweepResult, resampling: Resampling, method: FalseDiscoveryMethod, threads: Int
+  ) {
     let differences = result.cells.indices.map { cell in
       result.pairs(of: cell).map { pair in
         Double(result.patched[cell][pair] ?? .nan)
@@ -18,16 +20,11 @@ struct SweepStatistics {
     q = falseDiscovery(
       zip(cells, differences).map { cell, values in
         values.count < 2 || values.allSatisfy { $0 == 0 } ? nil : cell.p
-      })
+      }, method: method)
   }
 
-  /// By cell, null where there is none.
-  struct Columns: Encodable {
-    let mean, standardError, median, lower, upper, p, q: [Double?]
-  }
-
-  var json: Columns {
-    Columns(
+  var columns: PatchFile.Differences {
+    PatchFile.Differences(
       mean: cells.map(\.mean), standardError: cells.map(\.standardError),
       median: cells.map(\.median), lower: cells.map { $0.interval?.lower },
       upper: cells.map { $0.interval?.upper }, p: cells.map(\.p), q: q)

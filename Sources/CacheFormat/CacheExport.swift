@@ -121,20 +121,13 @@ public struct CacheExport {
     return [UInt8](data) + Array(repeating: UInt8(ascii: " "), count: spaces)
   }
 
-  /// Version 1.0 of numpy's format: magic, version, two bytes of length, a Python dictionary filled
-  /// with spaces so that the values start at a multiple of 64.
   private func writeArray(hook: Int, prompt: Int, to directory: String) throws(ExportError) {
     let spec = reader.plan.hooks[hook]
     try writeFile(withoutTrailingSlash(directory) + "/" + spec.name + ".npy") {
       (file) throws(ExportError) in
       let T = try cached { () throws(CacheError) in try reader.positions(prompt: prompt) }
-      let shape = spec.dimensions(positions: T).map { "\($0)," }.joined(separator: " ")
-      var header = Array("{'descr': '<f4', 'fortran_order': False, 'shape': (\(shape)), }".utf8)
-      while (10 + header.count + 1) % 64 != 0 { header.append(UInt8(ascii: " ")) }
-      header.append(UInt8(ascii: "\n"))
-      let magic: [UInt8] = [0x93] + Array("NUMPY".utf8) + [1, 0]
-      let length = [UInt8(header.count & 255), UInt8(header.count >> 8)]
-      try append(magic + length + header, to: file)
+      let shape = spec.dimensions(positions: T)
+      try append(NumPyFile.header(Float.self, shape: shape), to: file)
       try append(try values(hook: hook, prompt: prompt), to: file)
     }
   }

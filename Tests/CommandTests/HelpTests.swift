@@ -3,7 +3,8 @@ import Testing
 @Suite struct HelpTests {
   @Test(arguments: [
     (Program.capture, [String]()), (.analyze, []), (.analyze, ["patch"]), (.analyze, ["hooks"]),
-    (.analyze, ["tokens"]), (.analyze, ["audit"]), (.cachedump, []), (.cachedump, ["ls"]),
+    (.analyze, ["tokens"]), (.analyze, ["audit"]), (.analyze, ["results"]), (.cachedump, []),
+    (.cachedump, ["ls"]),
     (.cachedump, ["show"]),
     (.cachedump, ["export"]), (.cachedump, ["verify"]), (.cachedump, ["summary"]),
     (.cachedump, ["stats"]), (.cachedump, ["diff"]), (.cachedump, ["repair"]),
@@ -55,6 +56,17 @@ import Testing
     (
       .analyze, ["ablate", "--cache", "c", "--hooks", "z", "--noise-scale", "nan"], "--noise-scale"
     ),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--fdr", "holm"], "by"),
+    (.analyze, ["results"], "directory"),
+    (.analyze, ["results", "a", "--top", "-1"], "--top"),
+    (.analyze, ["results", "a", "--sort", "size"], "patched"),
+    (.analyze, ["results", "a", "--sort", "difference"], "two results"),
+    (.analyze, ["results", "a", "--layer", "3-1"], "--layer"),
+    (.analyze, ["results", "a", "--head", "1,,2"], "--head"),
+    (.analyze, ["results", "a", "--pos", "99999999999999999999"], "--pos"),
+    (.analyze, ["results", "a", "--min-effect", "nan"], "--min-effect"),
+    (.analyze, ["results", "a", "--max-q", "1.5"], "--max-q"),
+    (.analyze, ["results", "a", "--json", "--csv"], "--csv"),
     (.analyze, ["audit"], "--cache"),
     (.analyze, ["audit", "--cache", "c", "--sample", "0"], "--sample"),
     (.analyze, ["audit", "--cache", "c", "--seed", "-1"], "--seed"),

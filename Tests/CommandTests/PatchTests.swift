@@ -38,7 +38,7 @@ import Testing
       try JSONSerialization.jsonObject(with: Data(answer.output.utf8)) as? [String: Any])
     #expect(
       object.keys.sorted() == [
-        "baselines", "cache", "command", "direction", "kernel", "metric", "metrics",
+        "baselines", "cache", "command", "direction", "fdr", "kernel", "metric", "metrics",
         "normalisation", "pairs", "sweeps", "timing", "tool", "warnings",
       ])
     let sweep = try #require((object["sweeps"] as? [[String: Any]])?.first)
@@ -176,8 +176,10 @@ import Testing
         "patch", "--cache", shared.path, "--hooks", hooks, "--out", out, "--json")
       #expect(
         try String(contentsOfFile: "\(out)/patch.json", encoding: .utf8) + "\n" == answer.output)
-      let figures = hooks == "z" ? ["z.svg"] : ["resid_pre.svg", "z.svg"]
-      #expect(try names(in: out) == ["cells.csv", "patch.html", "patch.json"] + figures)
+      let sweeps = (hooks == "z" ? ["z"] : ["resid_pre", "z"]).flatMap {
+        ["\($0)-patched.npy", "\($0).npy", "\($0).svg"]
+      }
+      #expect(try names(in: out) == ["cells.csv", "patch.html", "patch.json"] + sweeps)
       let csv = try String(contentsOfFile: "\(out)/cells.csv", encoding: .utf8)
       #expect(csv.contains("hook_resid_pre") == (hooks != "z"))
     }

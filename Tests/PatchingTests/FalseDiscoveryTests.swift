@@ -4,7 +4,7 @@ import Testing
 @testable import Patching
 
 @Suite struct FalseDiscoveryTests {
-  @Test func qValuesEqualSciPy() throws {
+  @Test func qValuesEqualSciPyAndStatsmodels() throws {
     for family in try StatisticsReference.read().falseDiscovery {
       for (method, expected) in [
         (FalseDiscoveryMethod.benjaminiHochberg, family.bh), (.benjaminiYekutieli, family.by),
@@ -14,6 +14,22 @@ import Testing
         for (q, reference) in zip(found, expected) {
           #expect(abs((q ?? .nan) - reference) <= 1e-14 * reference, "\(method), \(family.p)")
         }
+      }
+    }
+  }
+
+  /// m = 4, so that c = 1 + 1/2 + 1/3 + 1/4 = 25/12. From the largest p down, m p / rank is 0.5,
+  /// 4 · 0.03 / 3 = 0.04, 4 · 0.025 / 2 = 0.05 and 4 · 0.002 / 1 = 0.008, of which each rank takes the
+  /// least so far: 0.5, 0.04, 0.04, 0.008.
+  @Test func qValuesByHand() {
+    let p = [0.03, 0.002, 0.5, 0.025]
+    for (method, expected) in [
+      (FalseDiscoveryMethod.benjaminiHochberg, [0.04, 0.008, 0.5, 0.04]),
+      // 0.04 · 25/12 = 1/12, 0.008 · 25/12 = 1/60, and 0.5 · 25/12 is above 1.
+      (.benjaminiYekutieli, [1.0 / 12, 1.0 / 60, 1, 1.0 / 12]),
+    ] {
+      for (q, value) in zip(falseDiscovery(p, method: method), expected) {
+        #expect(abs((q ?? .nan) - value) < 1e-15, "\(method)")
       }
     }
   }

@@ -1,0 +1,235 @@
+import FileIO
+import FoundationEssentials
+import Glibc
+
+/// `patch.json`: the result of `analyze patch`. Arrays over cells are row-major in the sweep's shape.
+struct PatchFile: Codable {
+  struct Identity: Codable, Equatable {
+    let directory, plan, weights, tokenizer, promptFile, weightProcessing, kernel: String
+  }
+
+  struct Pair: Codable {
+    /// The row of the prompt file.
+    let index: Int
+    let id: String?
+    /// The numbers of its prompts in the cache; no corrupted one where the clean run is ablated.
+    let clean: Int
+    let corrupted: Int?
+    /// The first metric of the unpatched runs.
+    let cleanMetric, corruptedMetric: Double?
+  }
+
+  struct Means: Codable, Equatable {
+    let clean, corrupted: Double?
+  }
+
+  /// One sweep and metric. null stands where no pair has a cell, or a number is not finite.
+  struct Sweep: Codable {
+    /// The hook's short name.
+    let hook: String
+    let metricName: String
+    let source: String
+    let window: Int
+    /// Of how many dimensions the subspace is that is patched; nil where whole rows are, or a direction a
+    /// cell.
+    let subspace: Int?
+    /// The numbers of the layers along the axis `layer`.
+    let layers: [Int]
+    /// The one position, or the role of it, that is patched where no axis says which; nil for all.
+    let position: Int?
+    let role: String?
+    /// The names of the axes and their lengths, the last one running fastest.
+    let axes: [String]
+    let shape: [Int]
+    /// What the places along an axis are called, by the axis's name.
+    let labels: [String: [String]]?
+    /// The mean patched metric, the ratio of means, and the mean of ratios.
+    let metric, effect, effectMeanOfRatios: [Double?]
+    let difference: Differences
+    /// How many pairs have a cell.
+    let pairs: [Int]
+    let unchanged: Int
+    let verified: Verified?
+    let seconds: Double
+    /// What the sweep computed, in 10⁹ floating-point operations, two a multiply-add.
+    let gflop: Double
+  }
+
+  /// The statistics of patched − unpatched over the pairs, in the metric's own units.
+  struct Differences: Codable {
+    let mean, standardError, median, lower, upper, p, q: [Double?]
+  }
+
+  struct Verified: Codable {
+    let runs: Int
+    let largestDifference: Double?
+  }
+
+  struct Timing: Codable {
+    /// Seconds until the first cell: cache and model.
+    let loadS: Double
+    /// Seconds of all sweeps.
+    let sweepS: Double
+    /// That of all sweeps.
+    let gflop: Double
+    let kernel: String
+    let threads: Int
+  }
+
+  let tool: String
+  let command: [String]
+  let direction: String
+  /// The name of the first metric.
+  let metric: String
+  let normalisation: String
+  /// `FalseDiscoveryMethod` of the q-values.
+  let fdr: String
+  let kernel: String
+  let cache: Identity
+  let warnings: [String]
+  let pairs: [Pair]
+  /// Those of the first metric.
+  let baselines: Means
+  /// By metric: its means over the pairs in the unpatched runs.
+  let metrics: [String: Means]
+  let sweeps: [Sweep]
+  let timing: Timing
+}
+
+extension PatchFile {
+  static let name = "patch.json"
+  /// The most bytes that are read; a sweep of a million cells has some 200 MB.
+  static let limit = 1_000_000_000
+
+  func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    return String(decoding: try encoder.encode(self), as: UTF8.self)
+  }
+
+  /// Reads `patch.json` of a directory. What is answered has arrays of the lengths that its shapes say.
+  init(directory: String) throws(PatchFileError) {
+    let path = directory + "/" + PatchFile.name
+    let bytes: [UInt8]
+    do throws(FileError) {
+      bytes = try readFile(path, limit: PatchFile.limit)
+    } catch {
+      throw .unreadable(error)
+    }
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    do {
+      self = try decoder.decode(PatchFile.self, from: Data(bytes))
+    } catch {
+      guard let key = offendingKey(error) else { throw .notJSON(path: path) }
+      throw .badEntry(path: path, entry: key, problem: "is missing or of the wrong kind")
+    }
+    for (number, sweep) in sweeps.enumerated() {
+      guard let problem = sweep.problem(pairCount: pairs.count) else { continue }
+      throw .badEntry(
+        path: path, entry: "sweeps[\(number)].\(problem.entry)", problem: problem.what)
+    }
+  }
+}
+
+extension PatchFile.Sweep {
+  /// The first entry that does not fit the others.
+  fileprivate func problem(pairCount: Int) -> (entry: String, what: String)? {
+    guard axes.count == shape.count, Set(axes).count == axes.count else {
+      return ("axes", "are not one name for each of the \(shape.count) lengths in shape")
+    }
+    var cells = 1
+    for length in shape {
+      let (product, overflow) = cells.multipliedReportingOverflow(by: length)
+      guard length >= 0, !overflow else { return ("shape", "is impossible") }
+      cells = product
+    }
+    let arrays: [(String, Int)] = [
+      ("metric", metric.count), ("effect", effect.count),
+      ("effect_mean_of_ratios", effectMeanOfRatios.count), ("pairs", pairs.count),
+      ("difference.mean", difference.mean.count),
+      ("difference.standard_error", difference.standardError.count),
+      ("difference.median", difference.median.count),
+      ("difference.lower", difference.lower.count), ("difference.upper", difference.upper.count),
+      ("difference.p", difference.p.count), ("difference.q", difference.q.count),
+    ]
+    for (entry, count) in arrays where count != cells {
+      return (entry, "has \(count) values where the shape has \(cells) cells")
+    }
+    for (axis, length) in zip(axes, shape) {
+      if axis == "layer", layers.count != length || Set(layers).count != length {
+        return ("layers", "are not \(length) different numbers, as the shape has them")
+      }
+      if let labels = labels(of: axis), labels.count != length {
+        return ("labels", "has \(labels.count) for the \(length) places of the axis \(axis)")
+      }
+    }
+    guard layers.allSatisfy({ 0..<PatchFile.Sweep.layerLimit ~= $0 }) else {
+      return ("layers", "names an impossible layer")
+    }
+    guard pairs.allSatisfy({ 0...pairCount ~= $0 }) else {
+      return ("pairs", "counts other than the \(pairCount) pairs that there are")
+    }
+    guard (difference.p + difference.q).allSatisfy({ 0...1 ~= $0 ?? 0 }) else {
+      return ("difference", "has a p or q that is not between 0 and 1")
+    }
+    return nil
+  }
+
+  private static let layerLimit = 100_000
+}
+
+/// The path of the entry that could not be decoded, such as `sweeps[0].effect`; nil if the whole is
+/// not JSON.
+private func offendingKey(_ error: any Error) -> String? {
+  var path: [any CodingKey]
+  switch error as? DecodingError {
+  case .typeMismatch(_, let context), .valueNotFound(_, let context),
+    .dataCorrupted(let context):
+    path = context.codingPath
+  case .keyNotFound(let key, let context):
+    path = context.codingPath + [key]
+  default:
+    return nil
+  }
+  guard !path.isEmpty else { return nil }
+  return path.reduce("") { text, key in
+    if let index = key.intValue { return "\(text)[\(index)]" }
+    return text.isEmpty ? key.stringValue : "\(text).\(key.stringValue)"
+  }
+}
+
+/// Why a result cannot be read.
+enum PatchFileError: ReportableError {
+  case unreadable(FileError)
+  case notJSON(path: String)
+  case badEntry(path: String, entry: String, problem: String)
+
+  var description: String {
+    switch self {
+    case .unreadable(let error) where error.isOfNoFile:
+      "there is no result \(error.path); name a directory that `analyze patch --out` wrote"
+    case .unreadable(let error):
+      error.description
+    case .notJSON(let path):
+      "\(path) is not whole JSON; write it again with `analyze patch --out`"
+    case .badEntry(let path, let entry, let problem):
+      "\(path) is not what this version's `analyze patch` writes: \(shown(entry)) \(shown(problem)); "
+        + "write it again with `analyze patch --out`"
+    }
+  }
+
+  var exitCode: SysExit {
+    switch self {
+    case .unreadable(let error) where error.isOfNoFile: .noInput
+    case .unreadable(let error): error.exitCode
+    case .notJSON, .badEntry: .badData
+    }
+  }
+}
+
+extension FileError {
+  /// Whether there is no such file, or no such directory.
+  fileprivate var isOfNoFile: Bool { operation == .open && [ENOENT, ENOTDIR].contains(errno) }
+}
