@@ -231,7 +231,8 @@ import Testing
 
   @Test func cellsOfAListCountWhereTheyAreOfOneHead() throws {
     let list = try folder.write(
-      "list.csv", "group,hook,layer,head\nboth,z,0,1\nboth,z,1,1\none,q,2,0\none,k,2,0\ntwo,z,1,2\n")
+      "list.csv", "group,hook,layer,head\nboth,z,0,1\nboth,z,1,1\none,q,2,0\none,k,2,0\ntwo,z,1,2\n"
+    )
     let output = try sweep(shared.path, "--cells", list)
     let effects = output.file.sweeps[0].effect.map { abs($0 ?? 0) }
     let data = try #require(output.data)
