@@ -52,10 +52,14 @@ struct AttentionPatterns {
   /// Reads patterns of `figures` from the cache of their report. What cannot be read is left out,
   /// and `notes` say so: the sweeps are the page's matter.
   init(_ figures: PatchFigures, mostBytes: Int = AttentionPatterns.mostBytes) {
-    let withHeads = figures.figures.contains { $0.result.cells.contains { $0.head != nil } }
+    let withHeads = figures.figures.contains { figure in
+      figure.result.cells.contains {
+        AttentionPatterns.head(of: $0, in: figure.result.sweep) != nil
+      }
+    }
     guard withHeads else { return }
     let cache = figures.report.cache
-    let ranked = AttentionPatterns.ranked(figures.figures).prefix(AttentionPatterns.mostHeads)
+    let ranked = AttentionPatterns.ranked(figures).prefix(AttentionPatterns.mostHeads)
     let held = ranked.filter { AttentionPatterns.hook($0, in: cache) != nil }
     if ranked.isEmpty {
       notes.append("No head has any effect, and so no attention pattern is shown.")
@@ -128,12 +132,15 @@ struct AttentionPatterns {
   }
 
   /// Every head that has an effect, each once, that with the largest one first.
-  static func ranked(_ figures: [PatchFigures.Figure]) -> [Head] {
+  ///
+  /// Effects of ablations are in their metric's units, and only those of the first metric count.
+  private static func ranked(_ figures: PatchFigures) -> [Head] {
     var best: [[Int]: Head] = [:]
-    for (number, figure) in figures.enumerated() {
+    for (number, figure) in figures.figures.enumerated()
+    where figure.metric == 0 || figures.report.direction != .ablate {
       for (cell, effect) in zip(figure.result.cells, figure.grid.effects) {
-        guard let layer = cell.layer, let head = cell.head, let effect, effect.isFinite,
-          abs(effect) > abs(best[[layer, head]]?.effect ?? 0)
+        guard let (layer, head) = head(of: cell, in: figure.result.sweep), let effect,
+          effect.isFinite, abs(effect) > abs(best[[layer, head]]?.effect ?? 0)
         else { continue }
         best[[layer, head]] = Head(layer: layer, head: head, effect: effect, figure: number)
       }
@@ -141,6 +148,16 @@ struct AttentionPatterns {
     return best.values.sorted {
       (-abs($0.effect), $0.layer, $0.head) < (-abs($1.effect), $1.layer, $1.head)
     }
+  }
+
+  /// The one head that a cell is about.
+  private static func head(of cell: Cell, in sweep: Sweep) -> (layer: Int, head: Int)? {
+    if let layer = cell.layer, let head = cell.head { return (layer, head) }
+    guard let number = cell.number, let first = sweep.list[number].patches.first,
+      let layer = first.hook.layer, let head = first.head,
+      sweep.list[number].patches.allSatisfy({ $0.hook.layer == layer && $0.head == head })
+    else { return nil }
+    return (layer, head)
   }
 
   /// The place of a head's pattern in the cache, nil if it is not there in the shape [H, T, T].

@@ -46,13 +46,13 @@ struct AttentionSection {
       title: "Attention weights of \(what)")
     let heads = patterns.heads.map { "\($0.name)   \(reason($0))" }
     let pairs = patterns.pairs.map { figures.pairName($0.number) }
+    // Ablated prompts have no counterpart.
+    let hasCorrupted = patterns.pairs.contains { $0.clean != $0.corrupted }
     let choosers =
       chooser("attention-head", "Head", heads) + chooser("attention-pair", "Pair", pairs)
       + chooser(
         "attention-run", "Prompt",
-        // An ablation has no other run.
-        figures.report.direction == .ablate
-          ? ["clean"] : ["clean", "corrupted", "clean − corrupted"])
+        hasCorrupted ? ["clean", "corrupted", "clean − corrupted"] : ["clean"])
     return """
        <span>\(escaped(what))</span></h2>
       <form class="controls" hidden>

@@ -91,9 +91,9 @@ import Testing
   }
 
   /// The heads of all sweeps by their largest effect, as patch.json has it.
-  private func ranked(_ file: PatchFile) throws -> [String] {
+  private func ranked(_ file: PatchFile, sweeps: Int = .max) throws -> [String] {
     var best: [String: Double] = [:]
-    for sweep in file.sweeps {
+    for sweep in file.sweeps.prefix(sweeps) {
       guard let axis = sweep.axes.firstIndex(of: "head") else { continue }
       let inner = sweep.shape[(axis + 1)...].reduce(1, *)
       for (cell, effect) in sweep.effect.enumerated() {
@@ -112,7 +112,7 @@ import Testing
     let texts = try reader.prompts()
     for pair in data.pairs {
       let prompts = file.pairs[pair.pair]
-      let corrupted = try #require(prompts.corrupted)
+      let corrupted = prompts.corrupted ?? prompts.clean
       for (run, prompt) in [(pair.clean, prompts.clean), (pair.corrupted, corrupted)] {
         let T = texts[prompt].tokens.count
         #expect(data.runs[run].tokens == texts[prompt].pieces.map(tokenText))
@@ -126,8 +126,8 @@ import Testing
           for query in 0..<T {
             for key in 0...query {
               let weight = try #require(found[place])
-              let difference = weight - Double(expected[(head.head * T + query) * T + key])
-              #expect(abs(difference) <= 1.0 / 65_535)
+              let cached = Double(expected[(head.head * T + query) * T + key])
+              #expect(abs(weight - cached) <= 1.0 / 65_535)
               place += 1
             }
           }
@@ -212,6 +212,35 @@ import Testing
       let output = try Output(out)
       #expect(output.section == nil && output.data == nil)
     }
+  }
+
+  @Test func ablatedPromptsHaveNoCounterpart() throws {
+    let out = folder.path("out")
+    try Program.analyze.succeed(
+      "ablate", "--cache", shared.path, "--hooks", "z", "--metric", "prob,logit-diff", "--quiet",
+      "--out", out)
+    let output = try Output(out)
+    let data = try #require(output.data)
+    // Effects have units: those of the second metric, which are larger, do not count.
+    #expect(data.heads.map(\.name) == (try ranked(output.file, sweeps: 1)))
+    #expect(data.pairs.allSatisfy { $0.clean == $0.corrupted && $0.differs.isEmpty })
+    try expectValues(data, of: shared.path, output.file)
+    let section = try #require(output.section)
+    #expect(section.contains("<option value=\"0\">clean</option></select>"))
+  }
+
+  @Test func cellsOfAListCountWhereTheyAreOfOneHead() throws {
+    let list = try folder.write(
+      "list.csv", "group,hook,layer,head\nboth,z,0,1\nboth,z,1,1\none,q,2,0\none,k,2,0\ntwo,z,1,2\n"
+    )
+    let output = try sweep(shared.path, "--cells", list)
+    let effects = output.file.sweeps[0].effect.map { abs($0 ?? 0) }
+    let data = try #require(output.data)
+    #expect(
+      data.heads.map(\.name)
+        == (effects[1] > effects[2] ? ["L2 H0", "L1 H2"] : ["L1 H2", "L2 H0"]))
+    let without = try folder.write("without.csv", "hook,layer,pos\nresid_pre,1,5\n")
+    #expect(try sweep(shared.path, "--cells", without).section == nil)
   }
 
   @Test func aCacheWithoutPatternsSaysSo() throws {
