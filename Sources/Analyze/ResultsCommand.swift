@@ -66,7 +66,7 @@ struct ResultsCommand: ParsableCommand {
     let resolved = try filter.resolved(among: file.sweeps)
     let isList = cells || csv || sort != nil || top != nil || filter.isUsed
     let lists =
-      isList ? CellList.lists(of: file, resolved, by: sort ?? .effect, top: top ?? 20) : nil
+      isList ? ResultList.lists(of: file, resolved, by: sort ?? .effect, top: top ?? 20) : nil
     if csv {
       print(CellFacts.csvHeader)
       for list in lists ?? [] {

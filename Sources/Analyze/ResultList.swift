@@ -24,7 +24,7 @@ func ordered<Row>(_ rows: [Row], by value: (Row) -> Double?) -> [Row] {
 }
 
 /// The cells of one metric of a result, across its sweeps.
-struct CellList {
+struct ResultList {
   let metric: String
   /// How many cells there are, listed or not.
   let total: Int
@@ -37,14 +37,14 @@ struct CellList {
   /// - Parameter top: the most cells of each; 0 for all.
   static func lists(
     of file: PatchFile, _ filter: CellFilter.Resolved, by order: CellOrder, top: Int
-  ) -> [CellList] {
+  ) -> [ResultList] {
     unique(file.sweeps.filter(filter.takes).map(\.metricName)).map { metric in
       let sweeps = file.sweeps.filter { $0.metricName == metric }
       let found = sweeps.flatMap { sweep in
         filter.cells(of: sweep).map { CellFacts($0, of: sweep) }
       }.filter { filter.takes(effect: $0.effect, q: $0.q) }
-      let sorted = CellList.sorted(found, by: order)
-      return CellList(
+      let sorted = ResultList.sorted(found, by: order)
+      return ResultList(
         metric: metric, total: sweeps.reduce(0) { $0 + $1.cellCount }, found: found.count,
         facts: top == 0 ? sorted : Array(sorted.prefix(top)))
     }
