@@ -40,8 +40,9 @@ def mixed_ioi_prompts():
             pair = corpus.ioi_pair(rng, template, order, held_out=True)
             found = [corpus.END_OF_TEXT] + corpus.pieces(pair["clean"])
             subject = [i for i, piece in enumerate(found) if piece == pair["wrong_answer"]]
+            kind = f"template-{number:02d}-{pair.pop('order')}"
             pairs.append({
-                "id": f"template-{number:02d}-{pair.pop('order')}-{len(pairs) % 8}", **pair,
+                "id": f"{kind}-{len(pairs) % 8}", **pair, "template": kind,
                 "roles": {"IO": found.index(pair["answer"]), "S1": subject[0], "S2": subject[1],
                           "END": len(found) - 1}})
     return pairs

@@ -7,7 +7,8 @@ struct AnalyzeCommand: ParsableCommand {
     abstract: "Analyses a cache of activations that `capture` wrote.",
     version: toolVersion,
     subcommands: [
-      PatchCommand.self, ResultsCommand.self, AuditCommand.self, HooksCommand.self,
+      PatchCommand.self, AblateCommand.self, ResultsCommand.self, AuditCommand.self,
+      HooksCommand.self,
       TokensCommand.self,
     ])
 }

@@ -76,26 +76,18 @@ struct EffectGrid {
 extension EffectGrid {
   init(_ result: SweepResult, tokens: TokenLabels) {
     let sweep = result.sweep
-    let inner = sweep.axis == .all ? 1 : result.shape.last ?? 1
+    let inner = [.all, .list].contains(sweep.axis) ? 1 : result.shape.last ?? 1
     effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
     names = result.cells.map { cell in
-      var parts = [
-        cell.layer.map { "L\($0)" }, cell.head.map { "H\($0)" }, cell.neuron.map { "N\($0)" },
-      ].compactMap { $0 }
-      parts.append(cell.position.map { "pos \($0)" } ?? "all positions")
-      if let position = cell.position, sweep.position == nil,
-        tokens.texts.indices.contains(position)
-      {
-        parts.append(tokens.texts[position])
+      sweep.name(of: cell) { position in
+        tokens.texts.indices.contains(position) ? tokens.texts[position] : nil
       }
-      if let key = cell.key { parts.append("← pos \(key)") }
-      return parts.joined(separator: " ")
     }
     let starts = stride(from: 0, to: result.cells.count, by: max(1, inner))
     let outer = starts.map { result.cells[$0] }
-    rows = outer.map { $0.layer.map { "L\($0)" } ?? sweep.kind.shortName }
-    rowAxis = sweep.kind.isInBlock ? "layer" : ""
-    let fixed = sweep.position.map { "position \($0)" } ?? "all positions"
+    rows = outer.map { $0.layer.map { "L\($0)" } ?? sweep.name }
+    rowAxis = sweep.axisNames.first == "layer" ? "layer" : ""
+    let fixed = sweep.placeText
     switch sweep.axis {
     case .position:
       columns = (0..<inner).map(String.init)
@@ -107,6 +99,16 @@ extension EffectGrid {
     case .neuron:
       columns = (0..<inner).map(String.init)
       columnAxis = "neuron, \(fixed)"
+    case .role:
+      columns = sweep.roles
+      columnAxis = "role"
+    case .direction:
+      columns = (0..<inner).map(String.init)
+      columnAxis = "direction, \(fixed)"
+    case .list:
+      rows = sweep.list.map(\.name)
+      columns = [""]
+      columnAxis = ""
     case .headPosition, .headEdge:
       let isEdge = sweep.axis == .headEdge
       columns = (0..<inner).map { isEdge ? "\($0)" : "H\($0)" }

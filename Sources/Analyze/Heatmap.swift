@@ -7,10 +7,10 @@ import Terminal
 struct ColumnLabels {
   /// Token texts by position, if all pairs have the same length; taken from the first clean prompt.
   private let pieces: [String]?
-  private let axis: SweepAxis
+  private let sweep: Sweep
 
   init(_ result: SweepResult, pairs: [PatchingPair], prompts: [Prompt]) {
-    axis = result.sweep.axis
+    sweep = result.sweep
     let lengths = Set(pairs.map { prompts[$0.clean].tokens.count })
     pieces = lengths.count == 1 ? pairs.first.map { prompts[$0.clean].pieces } : nil
   }
@@ -22,22 +22,7 @@ struct ColumnLabels {
   }
 
   /// A cell in words, such as `L5 H1 all positions` or `L0 pos 10 ␣John`.
-  func name(of cell: Cell) -> String {
-    var parts: [String] = []
-    if let layer = cell.layer { parts.append("L\(layer)") }
-    if let head = cell.head { parts.append("H\(head)") }
-    if let neuron = cell.neuron { parts.append("N\(neuron)") }
-    if let position = cell.position {
-      parts.append("pos \(position)")
-      if axis.hasPositions, let piece = piece(position) {
-        parts.append(piece)
-      }
-      if let key = cell.key { parts.append("← \(key) \(piece(key) ?? "")") }
-    } else {
-      parts.append("all positions")
-    }
-    return parts.joined(separator: " ")
-  }
+  func name(of cell: Cell) -> String { sweep.name(of: cell, token: piece) }
 }
 
 /// The effects of a sweep as a table of numbers with shades, one row a layer (and position).
@@ -48,11 +33,13 @@ struct Heatmap {
   private static let mostNumericColumns = 20
 
   init(_ result: SweepResult, labels: ColumnLabels) {
-    let columns = result.sweep.axis == .all ? 1 : result.shape.last ?? 1
+    let columns = [.all, .list].contains(result.sweep.axis) ? 1 : result.shape.last ?? 1
     let effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
     rows = stride(from: 0, to: effects.count, by: max(1, columns)).map { first in
       let cell = result.cells[first]
-      var label = cell.layer.map { "L\($0)" } ?? result.sweep.kind.rawValue
+      var label =
+        cell.layer.map { "L\($0)" } ?? cell.number.map { result.sweep.list[$0].name }
+        ?? result.sweep.name
       if result.sweep.axis == .headEdge { label += " H\(cell.head ?? 0)" }
       if [.headPosition, .headEdge].contains(result.sweep.axis) {
         label += " pos \(cell.position ?? 0)"
@@ -65,8 +52,9 @@ struct Heatmap {
       let pieces = (0..<columns).map { labels.piece($0) ?? "" }
       header = pieces.contains { !$0.isEmpty } ? [numbers, pieces] : [numbers]
     case .head, .headPosition: header = [(0..<columns).map { "H\($0)" }]
-    case .neuron: header = [(0..<columns).map(String.init)]
-    case .all: header = [["effect"]]
+    case .neuron, .direction: header = [(0..<columns).map(String.init)]
+    case .role: header = [result.sweep.roles]
+    case .all, .list: header = [["effect"]]
     }
   }
 

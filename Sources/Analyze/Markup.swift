@@ -44,6 +44,13 @@ func shortened(_ text: String, to width: Int = 18) -> String {
   return result + "…"
 }
 
+/// A choice between options, whose values are their numbers; out of sight if there is none to make.
+func chooser(_ id: String, _ label: String, _ options: [String]) -> String {
+  let items = options.enumerated().map { "<option value=\"\($0)\">\(escaped($1))</option>" }
+  return "<label\(options.count > 1 ? "" : " hidden")>\(label) "
+    + "<select id=\"\(id)\">\(items.joined())</select></label>\n"
+}
+
 /// A text that a POSIX shell reads as one word.
 func shellWord(_ text: String) -> String {
   let plain = text.utf8.allSatisfy { byte in

@@ -21,9 +21,9 @@ enum PageAssets {
     .warnings{margin:14px 0 0;padding:8px 14px;border-left:4px solid var(--caution);
       background:var(--panel)}
     .warnings ul{margin:0;padding-left:18px}
-    #controls{display:flex;flex-wrap:wrap;gap:10px 18px;align-items:center;margin:18px 0 0;
+    .controls{display:flex;flex-wrap:wrap;gap:10px 18px;align-items:center;margin:18px 0 0;
       padding:10px 14px;background:var(--panel);border:1px solid var(--line);border-radius:6px}
-    [hidden],#controls[hidden]{display:none}
+    [hidden],.controls[hidden]{display:none}
     select,button{font:inherit;color:inherit;background:var(--paper);border:1px solid var(--line);
       border-radius:4px;padding:3px 8px;max-width:min(420px,70vw)}
     button{min-width:32px}
@@ -42,7 +42,7 @@ enum PageAssets {
     .scroll{overflow-x:auto}
     .map{display:block}
     .map:focus-visible{outline-offset:-2px}
-    .notes{margin:8px 0;padding-left:18px;color:var(--faint);font-size:13px}
+    \#(AttentionAssets.style).notes{margin:8px 0;padding-left:18px;color:var(--faint);font-size:13px}
     table{border-collapse:collapse;margin:14px 0;font-variant-numeric:tabular-nums}
     caption{text-align:left;font-weight:600;padding-bottom:4px}
     th,td{text-align:right;padding:3px 12px;border-bottom:1px solid var(--line);font-weight:400}
@@ -62,8 +62,8 @@ enum PageAssets {
       .origin div{grid-template-columns:1fr}}
     @media print{
       body{max-width:none;padding:0;font-size:11pt}
-      #controls,#tip{display:none}
-      .scroll{overflow:visible}
+      .controls,#tip{display:none}
+      .scroll,#attention .scroll{overflow:visible;max-height:none}
       .prompts p{max-height:none}
       .map{max-width:100%;max-height:90vh;height:auto;width:auto}
       figure,table,.baselines{break-inside:avoid}
@@ -72,11 +72,12 @@ enum PageAssets {
 
     """#
 
-  static let script = #"""
-    'use strict';
+  static let script = "'use strict';\n" + AttentionAssets.script + figures
+
+  private static let figures = #"""
     (() => {
       const data = JSON.parse(document.getElementById('data').textContent);
-      const sections = [...document.querySelectorAll('section')];
+      const sections = [...document.querySelectorAll('section[data-figure]')];
       const tip = document.getElementById('tip');
       const [controls, sweepChoice, metricChoice, pairChoice, steps, previous, next] =
         ['controls', 'sweep', 'metric', 'pair', 'steps', 'previous', 'next']
@@ -124,8 +125,9 @@ enum PageAssets {
 
       function name(figure, cell) {
         const at = place(figure, cell);
+        const named = Object.entries(figure.labels).map(([axis, labels]) => labels[at[axis]]);
         return [
-          figure.layers[at.layer], part('H', at.head), part('N', at.neuron),
+          figure.layers[at.layer], ...named, part('H', at.head), part('N', at.neuron),
           part('pos ', at.pos) ?? figure.place,
           at.pos === undefined ? null : texts(figure)[at.pos], part('← pos ', at.src),
         ].filter(part => part).join(' ');
@@ -141,6 +143,7 @@ enum PageAssets {
             ? '<.0001' : figure.q[cell].toFixed(4)));
           lines.push(figure.count[cell] + (figure.count[cell] === 1 ? ' pair' : ' pairs'));
         }
+        if (headOf(figure, cell) >= 0) lines.push('click or Enter: attention pattern');
         return lines.join('\n');
       }
 
@@ -205,13 +208,16 @@ enum PageAssets {
         const [clean, corrupted] = pair.baselines[figure.metric];
         const number = x => x === null ? 'not finite' : signed(x);
         figure.section.querySelector('dd.clean').textContent = number(clean);
-        figure.section.querySelector('dd.corrupted').textContent = number(corrupted);
-        figure.section.querySelector('dd.gap').textContent =
-          clean === null || corrupted === null ? 'not finite' : signed(clean - corrupted);
+        if (figure.section.querySelector('dd.gap')) {
+          figure.section.querySelector('dd.corrupted').textContent = number(corrupted);
+          figure.section.querySelector('dd.gap').textContent =
+            clean === null || corrupted === null ? 'not finite' : signed(clean - corrupted);
+        }
         prompts.replaceChildren(...[
           ['clean', pair.clean], ['corrupted', pair.corrupted],
-          ['answers', pair.answer + '  (right)   ' + pair.wrong + '  (wrong)'],
-        ].map(([title, text]) => {
+          ['answers', [[pair.answer, 'right'], [pair.wrong, 'wrong']].filter(([text]) => text)
+            .map(([text, word]) => text + '  (' + word + ')').join('   ')],
+        ].filter(([, text]) => text).map(([title, text]) => {
           const line = document.createElement('p'), word = document.createElement('b');
           const body = document.createElement('bdi');
           word.textContent = title;
@@ -236,24 +242,44 @@ enum PageAssets {
         }));
       }
 
+      // A text beside a box, or beside the pointer; no text hides it.
+      function tipAt(text, box, x, y) {
+        tip.hidden = !text;
+        if (!text) return;
+        tip.textContent = text;
+        const left = (x ?? box.right) + 12, top = (y ?? box.bottom) + 12;
+        tip.style.left = Math.max(4, Math.min(left, innerWidth - tip.offsetWidth - 4)) + 'px';
+        tip.style.top = (top + tip.offsetHeight > innerHeight
+          ? Math.max(4, (y ?? box.top) - tip.offsetHeight - 12) : top) + 'px';
+      }
+
+      const attention = data.attention && attentionView(data.attention, tipAt);
+
+      // The number that the attention section has of a cell's head, if it has it.
+      function headOf(figure, cell) {
+        const at = place(figure, cell);
+        return attention?.find(figure.layers[at.layer], at.head) ?? -1;
+      }
+
       // The tip, and the cell that it is about.
       function select(figure, cell, x, y) {
         figure.selected = cell;
         figure.svg.querySelector('.ring')?.remove();
-        tip.hidden = cell < 0;
-        if (cell < 0) return;
+        figure.svg.style.cursor = cell >= 0 && headOf(figure, cell) >= 0 ? 'pointer' : '';
+        if (cell < 0) return tipAt('');
         const rect = figure.rects[cell];
         const ring = document.createElementNS(svgSpace, 'rect');
         for (const side of ['x', 'y', 'width', 'height'])
           ring.setAttribute(side, rect.getAttribute(side));
         ring.setAttribute('class', 'ring');
         figure.svg.querySelector('.cells').parentNode.append(ring);
-        tip.textContent = description(figure, cell);
-        const box = rect.getBoundingClientRect();
-        const left = (x ?? box.right) + 12, top = (y ?? box.bottom) + 12;
-        tip.style.left = Math.max(4, Math.min(left, innerWidth - tip.offsetWidth - 4)) + 'px';
-        tip.style.top = (top + tip.offsetHeight > innerHeight
-          ? Math.max(4, (y ?? box.top) - tip.offsetHeight - 12) : top) + 'px';
+        tipAt(description(figure, cell), rect.getBoundingClientRect(), x, y);
+      }
+
+      // A head's cell leads to its attention.
+      function follow(figure, cell) {
+        const head = cell >= 0 ? headOf(figure, cell) : -1;
+        if (head >= 0) attention.show(head);
       }
 
       function current() {
@@ -270,6 +296,7 @@ enum PageAssets {
         previous.disabled = pair === null;
         next.disabled = pair === data.pairs.length - 1;
         if (figure.pair === pair) return;
+        if (pair !== null) attention?.showPair(pair);
         figure.pair = pair;
         select(figure, -1);
         label(figure);
@@ -288,12 +315,14 @@ enum PageAssets {
           const cell = numbers.get(event.target);
           select(figure, cell ?? -1, event.clientX, event.clientY);
         });
+        figure.svg.addEventListener('click', event => follow(figure, numbers.get(event.target)));
         figure.svg.addEventListener('pointerleave', () => select(figure, -1));
         figure.svg.addEventListener('blur', () => select(figure, -1));
         figure.svg.addEventListener('keydown', event => {
           const by = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -figure.columns,
             ArrowDown: figure.columns}[event.key];
           if (event.key === 'Escape') return select(figure, -1);
+          if (event.key === 'Enter') return follow(figure, figure.selected);
           if (!by) return;
           event.preventDefault();
           const cell = figure.selected < 0 ? 0 : figure.selected + by;

@@ -60,7 +60,7 @@ struct PatchFigures {
 
   /// The hook, what is swept, the metric and the direction.
   func title(of figure: Figure) -> [String] {
-    [figure.result.sweep.kind.shortName] + report.titleParts(of: figure.result)
+    [figure.result.sweep.name] + report.titleParts(of: figure.result)
       + [figure.result.metric, report.direction.rawValue]
   }
 
@@ -80,14 +80,20 @@ struct PatchFigures {
       description: description, labels: labels)
   }
 
+  /// The number of a pair in the prompt file, and its name if it has one.
+  func pairName(_ number: Int) -> String {
+    let selection = report.selection
+    return "\(selection.numbers[number])"
+      + (selection.pairs[number].id.map { "  \(printable(visible($0)))" } ?? "")
+  }
+
   private func heading(of figure: Figure) -> [String] {
     let baselines = report.baselines[figure.metric]
     var lines = [
       title(of: figure).joined(separator: ", "),
       "\(counted(baselines.count, "pair")), "
         + "\(report.cache.plan.model.name), weights \(report.cache.plan.weights)",
-      "clean \(signed(report.mean(baselines, \.clean), 4))   "
-        + "corrupted \(signed(report.mean(baselines, \.corrupted), 4))",
+      report.runs(baselines).map { "\($0) \(signed($1, 4))" }.joined(separator: "   "),
       "effect = \(report.formula)",
     ]
     if figure.grid.tokens != nil, let note = tokenNote { lines.append(note) }

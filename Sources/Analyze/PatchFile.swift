@@ -12,8 +12,10 @@ struct PatchFile: Codable {
     /// The row of the prompt file.
     let index: Int
     let id: String?
-    /// The numbers of its prompts in the cache.
-    let clean, corrupted: Int
+    /// The numbers of its prompts in the cache. Where only clean runs are changed, there is no corrupted
+    /// one.
+    let clean: Int
+    let corrupted: Int?
     /// The first metric of the unpatched runs.
     let cleanMetric, corruptedMetric: Double?
   }
@@ -31,15 +33,14 @@ struct PatchFile: Codable {
     let window: Int
     /// The numbers of the layers along the axis `layer`.
     let layers: [Int]
-    /// The one position that is patched where no axis says which; nil for all.
+    /// The one position that is patched where no axis says which, or the role that has it; nil for all.
     let position: Int?
+    let role: String?
     /// The names of the axes and their lengths, the last one running fastest.
     let axes: [String]
     let shape: [Int]
-    /// What the places along an axis are called, by the axis's name.
-    let labels: [String: [String]]?
-    /// What the places along the axis `role` are called.
-    let roles: [String]?
+    /// What the places along axes are called that have more than numbers, by the axis's name.
+    let labels: [String: [String]]
     /// The mean patched metric, the ratio of means, and the mean of ratios.
     let metric, effect, effectMeanOfRatios: [Double?]
     let difference: Differences
@@ -48,6 +49,8 @@ struct PatchFile: Codable {
     let unchanged: Int
     let verified: Verified?
     let seconds: Double
+    /// What was computed, in 10⁹ floating-point operations, two a multiply-add.
+    let gflop: Double
   }
 
   /// The statistics of patched − unpatched over the pairs, in the metric's own units.
@@ -61,8 +64,13 @@ struct PatchFile: Codable {
   }
 
   struct Timing: Codable {
-    let loadSeconds: Double
-    let sweepSeconds: Double
+    /// Seconds until the first cell: cache and model.
+    let loadS: Double
+    /// Seconds of all sweeps.
+    let sweepS: Double
+    /// What the sweeps computed, in 10⁹ floating-point operations, two a multiply-add.
+    let gflop: Double
+    let kernel: String
     let threads: Int
   }
 
@@ -151,7 +159,7 @@ extension PatchFile.Sweep {
       if axis == "layer", layers.count != length || Set(layers).count != length {
         return ("layers", "are not \(length) different numbers, as the shape has them")
       }
-      if let labels = labels(of: axis), labels.count != length {
+      if let labels = labels[axis], labels.count != length {
         return ("labels", "has \(labels.count) for the \(length) places of the axis \(axis)")
       }
     }

@@ -9,12 +9,16 @@ import Terminal
 /// themselves.
 struct PatchPage {
   private let all: PatchFigures
+  private let attention: AttentionSection
   private var report: PatchReport { all.report }
 
   /// The most effects and tokens of single pairs that a page carries.
   static let mostPairValues = 200_000
 
-  init(_ figures: PatchFigures) { all = figures }
+  init(_ figures: PatchFigures) {
+    all = figures
+    attention = AttentionSection(figures)
+  }
 
   func html() throws -> String {
     let data = data()
@@ -33,7 +37,7 @@ struct PatchPage {
       </head>
       <body>
       \(header)<main>
-      \(controls(data))\(sections(data))</main>
+      \(controls(data))\(sections(data))\(attention.html)</main>
       \(footer(data))<div id="tip" role="status" hidden></div>
       <script type="application/json" id="data">\(try embedded(data))</script>
       <script>
@@ -66,16 +70,11 @@ struct PatchPage {
   }
 
   private func controls(_ data: Content) -> String {
-    func chooser(_ id: String, _ label: String, _ options: [String]) -> String {
-      let items = options.enumerated().map { "<option value=\"\($0)\">\(escaped($1))</option>" }
-      return "<label\(options.count > 1 ? "" : " hidden")>\(label) "
-        + "<select id=\"\(id)\">\(items.joined())</select></label>\n"
-    }
     let sweeps = report.results.compactMap(\.first).map { result in
       let axes = result.sweep.axisNames.joined(separator: " × ")
-      return result.sweep.kind.shortName + (axes.isEmpty ? "" : "  \(axes)")
+      return result.sweep.name + (axes.isEmpty ? "" : "  \(axes)")
     }
-    return "<form id=\"controls\" hidden>\n" + chooser("sweep", "Sweep", sweeps)
+    return "<form id=\"controls\" class=\"controls\" hidden>\n" + chooser("sweep", "Sweep", sweeps)
       + chooser("metric", "Metric", report.metrics)
       + "<label>Pairs <select id=\"pair\"><option value=\"\">"
       + "all \(data.pairs.count), ratio of means</option></select></label>\n"
@@ -95,9 +94,8 @@ struct PatchPage {
     let title = all.title(of: figure)
     let formula = report.formula.split(separator: ",", maxSplits: 1).map { escaped(String($0)) }
     let baselines = report.baselines[figure.metric]
-    let (clean, corrupted) = (
-      report.mean(baselines, \.clean), report.mean(baselines, \.corrupted)
-    )
+    var runs = report.runs(baselines)
+    if runs.count == 2 { runs.append(("gap", runs[0].1 - runs[1].1)) }
     func tile(_ name: String, _ value: Double) -> String {
       "<div><dt>\(name)</dt><dd class=\"\(name)\">\(signed(value, 4))</dd></div>\n"
     }
@@ -112,7 +110,7 @@ struct PatchPage {
       \(escaped(title.dropFirst().joined(separator: ", ")))<span class="mean">, \
       \(counted(report.selection.pairs.count, "pair"))</span></span></h2>
       <dl class="baselines">
-      \(tile("clean", clean))\(tile("corrupted", corrupted))\(tile("gap", clean - corrupted))\
+      \(runs.map(tile).joined())\
       <div class="formula"><dt>effect</dt><dd>\(formula[0])<span class="mean">,\
       \(formula.dropFirst().joined())</span></dd></div>
       </dl>
@@ -188,6 +186,7 @@ struct PatchPage {
     let tokens: [String]
     let sweeps: [Sweep]
     let pairs: [Pair]
+    let attention: AttentionSection.Content?
   }
 
   /// Of a figure.
@@ -201,6 +200,8 @@ struct PatchPage {
     let layers: [String]
     /// The positions that are patched, where the sweep has no axis of them; else empty.
     let place: String
+    /// The names of the places on axes that have names.
+    let labels: [String: [String]]
     let effect, patched, error, q: [Double?]
     let count: [Int]
     /// The effects on each pair by itself, or nil if they are too many.
@@ -231,20 +232,21 @@ struct PatchPage {
     let pieces = hasPairs ? tokenTexts() : [:]
     let pairs = selection.pairs.enumerated().map { number, pair in
       Pair(
-        name: "\(selection.numbers[number])"
-          + (pair.id.map { "  \(printable(visible($0)))" } ?? ""),
+        name: all.pairName(number),
         baselines: report.baselines.map {
           [finite(Double($0[number].clean)), finite(Double($0[number].corrupted))]
         },
         clean: hasPairs ? printable(all.prompts[pair.clean].text) : nil,
-        corrupted: hasPairs ? printable(all.prompts[pair.corrupted].text) : nil,
-        answer: hasPairs ? pieces[pair.answer] ?? "token \(pair.answer)" : nil,
-        wrong: hasPairs ? pieces[pair.wrongAnswer] ?? "token \(pair.wrongAnswer)" : nil,
+        corrupted: hasPairs && report.direction != .ablate
+          ? printable(all.prompts[pair.corrupted].text) : nil,
+        answer: hasPairs ? text(of: pair.answer, pieces) : nil,
+        wrong: hasPairs ? text(of: pair.wrongAnswer, pieces) : nil,
         tokens: hasPairs ? TokenLabels(pair, prompts: all.prompts) : nil)
     }
     return Content(
       strongFrom: Palette.strongFrom, smallestScale: EffectGrid.smallestScale, top: all.top,
-      tokens: all.tokens.texts, sweeps: sweeps, pairs: hasPairs ? pairs : [])
+      tokens: all.tokens.texts, sweeps: sweeps, pairs: hasPairs ? pairs : [],
+      attention: attention.data)
   }
 
   private func sweep(_ figure: PatchFigures.Figure, withPairs: Bool) -> Sweep {
@@ -255,7 +257,8 @@ struct PatchPage {
       axes: result.sweep.axisNames, shape: result.shape, columns: figure.grid.columns.count,
       layers: result.sweep.layers.map { "L\($0)" },
       place: result.sweep.axis.hasPositions
-        ? "" : result.sweep.position.map { "pos \($0)" } ?? "all positions",
+        || result.sweep.axis == .list ? "" : result.sweep.placeText,
+      labels: result.sweep.axisLabels,
       effect: figure.grid.effects.map(finite),
       patched: cells.map { finite(result.meanPatched(cell: $0)) },
       error: figure.statistics.cells.map { finite($0.standardError) },
@@ -264,6 +267,10 @@ struct PatchPage {
         ? report.selection.pairs.indices.map { pair in
           cells.map { rounded(result.effect(cell: $0, pair: pair)) }
         } : nil)
+  }
+
+  private func text(of token: Int32?, _ pieces: [Int32: String]) -> String? {
+    token.map { pieces[$0] ?? "token \($0)" }
   }
 
   /// The texts of the tokens that occur in the prompts, as answers mostly do.

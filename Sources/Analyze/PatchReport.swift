@@ -40,27 +40,35 @@ struct PatchReport {
     for (name, baselines) in zip(metrics, baselines) {
       lines.append(
         (metrics.count > 1 ? "\(name): " : "")
-          + "clean \(signed(mean(baselines, \.clean), 4))   "
-          + "corrupted \(signed(mean(baselines, \.corrupted), 4))   effect = \(formula)")
+          + runs(baselines).map { "\($0) \(signed($1, 4))   " }.joined() + "effect = \(formula)")
     }
     lines += warnings
     return lines
   }
 
+  /// The mean metrics of the unpatched runs that there are, by name.
+  func runs(_ baselines: [Baseline]) -> [(String, Double)] {
+    let clean = ("clean", mean(baselines, \.clean))
+    return direction == .ablate ? [clean] : [clean, ("corrupted", mean(baselines, \.corrupted))]
+  }
+
   func title(of result: SweepResult) -> String {
     let parts = titleParts(of: result)
-    return result.sweep.kind.shortName + (parts.isEmpty ? "" : "  " + parts.joined(separator: ", "))
+    return result.sweep.name + (parts.isEmpty ? "" : "  " + parts.joined(separator: ", "))
       + (metrics.count > 1 ? "  \(result.metric)" : "")
   }
 
   /// What is swept: the axes, the positions where no axis has them, and what is not usual.
   func titleParts(of result: SweepResult) -> [String] {
     let sweep = result.sweep
-    var parts = [sweep.axisNames.joined(separator: " × ")].filter { !$0.isEmpty }
-    if !sweep.axis.hasPositions {
-      parts.append(sweep.position.map { "position \($0)" } ?? "all positions")
+    var parts = [sweep.axisNames.joined(separator: " × ")].filter {
+      !$0.isEmpty && sweep.axis != .list
     }
-    if result.source != .otherRun { parts.append("source \(result.source.rawValue)") }
+    if !sweep.axis.hasPositions, sweep.axis != .list { parts.append(sweep.placeText) }
+    if let subspace = sweep.subspaces.first, sweep.axis != .direction {
+      parts.append("a subspace of \(counted(subspace.dimension, "dimension"))")
+    }
+    if result.source != .otherRun { parts.append("source \(result.source.name)") }
     if sweep.window > 1 { parts.append("windows of \(sweep.window) layers") }
     return parts
   }
@@ -89,6 +97,7 @@ struct PatchReport {
     switch direction {
     case .denoise: "(patched - corrupted) / (clean - corrupted), ratio of means"
     case .noise: "(patched - clean) / (clean - corrupted), ratio of means"
+    case .ablate: "ablated - clean, mean difference"
     }
   }
 
@@ -100,6 +109,9 @@ struct PatchReport {
     case .noise:
       "Noising shows what the answer depends on; it also hurts where a patch leaves the usual "
         + "range of activations."
+    case .ablate:
+      "Ablation shows what the answer depends on; other parts may take over what is lost, and values "
+        + "out of the usual range hurt by themselves."
     }
   }
 
@@ -113,6 +125,12 @@ struct PatchReport {
         "warning: \(pairs.count) of \(first.count) pairs \(what) (pair \(names)\(more))")
     }
     let baselines = first
+    if direction == .ablate {
+      add(
+        baselines.indices.filter { !baselines[$0].clean.isFinite },
+        "have a metric that is not a finite number")
+      return lines + leftOut
+    }
     let gaps = baselines.map { abs($0.gap) }
     let meanGap = gaps.reduce(0, +) / Double(max(1, gaps.count))
     add(
@@ -129,13 +147,17 @@ struct PatchReport {
         baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
         "give the same answer clean and corrupted")
     }
+    return lines + leftOut
+  }
+
+  private var leftOut: [String] {
+    var lines: [String] = []
     if selection.unaligned > 0 {
       lines.append("left out: \(counted(selection.unaligned, "pair")) of unequal length")
     }
     if selection.incomplete > 0 {
       lines.append(
-        "left out: \(counted(selection.incomplete, "row")) without a corrupted prompt, answer or "
-          + "wrong answer")
+        "left out: \(counted(selection.incomplete, "row")) without \(selection.needs.description)")
     }
     if selection.notCaptured > 0 {
       lines.append(
@@ -165,7 +187,7 @@ struct PatchReport {
   /// The name of a sweep's and metric's files without their endings: `resid_pre`; with the metric,
   /// `resid_pre-prob`, if there are several.
   func fileName(of result: SweepResult) -> String {
-    let name = result.sweep.kind.shortName
+    let name = result.sweep.name
     return metrics.count > 1 ? "\(name)-\(result.metric)" : name
   }
 
@@ -198,23 +220,32 @@ struct PatchReport {
 
   /// One row a cell and pair.
   private func csv() -> String {
-    var text = "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron\n"
+    var text =
+      "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron,role,direction,cell\n"
     for result in results.joined() {
       for (number, cell) in result.cells.enumerated() {
-        let site = [
-          result.sweep.hook(of: cell).name, field(cell.layer), field(cell.head),
-          field(cell.position),
+        let hook = result.sweep.hookName(of: cell)
+        let labels = [
+          field(cell.key), field(cell.neuron), cell.role ?? "", field(cell.direction),
+          field(cell.number),
         ].joined(separator: ",")
         for (pair, patched) in result.patched[number].enumerated() {
           guard let patched, let effect = result.effect(cell: number, pair: pair) else { continue }
           let baseline = result.baselines[pair]
-          text += "\(site),\(selection.numbers[pair]),\(baseline.clean),\(baseline.corrupted),"
-          text += "\(patched),\(effect),\(result.metric),"
-          text += "\(field(cell.key)),\(field(cell.neuron))\n"
+          text += "\(hook),\(field(cell.layer)),\(field(cell.head)),"
+          text += "\(field(position(of: cell, pair: pair))),\(selection.numbers[pair]),"
+          text += "\(baseline.clean),"
+          text += direction == .ablate ? "," : "\(baseline.corrupted),"
+          text += "\(patched),\(effect),\(result.metric),\(labels)\n"
         }
       }
     }
     return text
+  }
+
+  /// A role has a position of its own in each pair.
+  private func position(of cell: Cell, pair: Int) -> Int? {
+    cell.role.map { selection.pairs[pair].roles[$0]?.lowerBound } ?? cell.position
   }
 
   private func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
@@ -234,8 +265,9 @@ struct PatchReport {
       pairs: selection.pairs.enumerated().map { index, pair in
         .init(
           index: selection.numbers[index], id: pair.id, clean: pair.clean,
-          corrupted: pair.corrupted, cleanMetric: finite(Double(first[index].clean)),
-          corruptedMetric: finite(Double(first[index].corrupted)))
+          corrupted: direction == .ablate ? nil : pair.corrupted,
+          cleanMetric: finite(Double(first[index].clean)),
+          corruptedMetric: direction == .ablate ? nil : finite(Double(first[index].corrupted)))
       },
       baselines: means(first),
       metrics: Dictionary(
@@ -248,17 +280,21 @@ struct PatchReport {
 
   private func means(_ baselines: [Baseline]) -> PatchFile.Means {
     PatchFile.Means(
-      clean: finite(mean(baselines, \.clean)), corrupted: finite(mean(baselines, \.corrupted)))
+      clean: finite(mean(baselines, \.clean)),
+      corrupted: direction == .ablate ? nil : finite(mean(baselines, \.corrupted)))
   }
 
   private func entry(ofSweep number: Int, metric: Int) -> PatchFile.Sweep {
     let result = results[number][metric]
     let cells = result.cells.indices
     return PatchFile.Sweep(
-      hook: result.sweep.kind.shortName, metricName: result.metric, source: result.source.rawValue,
+      hook: result.sweep.name, metricName: result.metric, source: result.source.name,
       window: result.sweep.window, layers: result.sweep.layers,
-      position: result.sweep.position, axes: result.sweep.axisNames, shape: result.shape,
-      labels: nil, roles: nil, metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
+      position: result.sweep.place.flatMap { if case .index(let p) = $0 { p } else { nil } },
+      role: result.sweep.place.flatMap { if case .role(let r) = $0 { r } else { nil } },
+      axes: result.sweep.axisNames, shape: result.shape,
+      labels: result.sweep.axisLabels,
+      metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
       effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
       effectMeanOfRatios: cells.map { result.meanOfRatios(cell: $0).flatMap(finite) },
       difference: statistics[number][metric].columns,
@@ -267,7 +303,7 @@ struct PatchReport {
         .init(
           runs: $0[number].runs,
           largestDifference: finite(Double($0[number].largestDifference[metric])))
-      }, seconds: result.seconds)
+      }, seconds: result.seconds, gflop: result.operations / 1e9)
   }
 
   /// JSON has no word for NaN and infinity: they become null, and the warnings name the pairs.

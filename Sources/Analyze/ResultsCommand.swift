@@ -12,6 +12,9 @@ struct ResultsCommand: ParsableCommand {
       ratios, mean patched metric, and of the difference patched - unpatched the standard error, \
       interval, p and q.
 
+      --csv begins with the columns that `analyze patch --cells` reads, so that a list goes on as the \
+      cells of another sweep: without the window, source or subspace that it was made with.
+
       With two directories, the effects of the cells that both have, B - A. Filters by size and q \
       leave a cell that passes in either of the two; --sort takes numbers from A.
       """)
@@ -66,12 +69,11 @@ struct ResultsCommand: ParsableCommand {
     let resolved = try filter.resolved(among: file.sweeps)
     let isList = cells || csv || sort != nil || top != nil || filter.isUsed
     let lists =
-      isList ? ResultList.lists(of: file, resolved, by: sort ?? .effect, top: top ?? 20) : nil
+      isList ? CellList.lists(of: file, resolved, by: sort ?? .effect, top: top ?? 20) : nil
     if csv {
-      print(CellFacts.csvHeader)
-      for list in lists ?? [] {
-        for facts in list.facts { print(facts.csv) }
-      }
+      let axes = unique(file.sweeps.filter(resolved.takes).flatMap(\.otherAxes))
+      print(CellFacts.csvHeader(axes))
+      for facts in (lists ?? []).flatMap(\.facts) { print(facts.csv(axes)) }
     } else if json {
       try printJSON(ResultSummary(file, directory: directory, cells: lists?.flatMap(\.facts)))
     } else {
@@ -95,8 +97,9 @@ struct ResultsCommand: ParsableCommand {
     let comparison = ResultComparison(
       (directory, file), other, resolved, by: sort ?? .difference, top: top ?? 20)
     if csv {
-      print(ResultComparison.Cell.csvHeader)
-      for cell in comparison.sweeps.flatMap(\.cells) { print(cell.csv) }
+      let axes = unique(file.sweeps.filter(resolved.takes).flatMap(\.otherAxes))
+      print(ResultComparison.Cell.csvHeader(axes))
+      for cell in comparison.sweeps.flatMap(\.cells) { print(cell.csv(axes)) }
     } else if json {
       try printJSON(comparison)
     } else {

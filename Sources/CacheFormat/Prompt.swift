@@ -24,10 +24,13 @@ public struct PromptPair: Codable, Sendable, Equatable {
   public var roles: [String: Int]?
   /// Positions [first, end) in the clean prompt.
   public var subject: [Int]?
+  /// What the row's prompts were made from.
+  public var template: String?
 
   public init(
     id: String? = nil, clean: Int, corrupted: Int? = nil, answer: Int32? = nil,
-    wrongAnswer: Int32? = nil, roles: [String: Int]? = nil, subject: [Int]? = nil
+    wrongAnswer: Int32? = nil, roles: [String: Int]? = nil, subject: [Int]? = nil,
+    template: String? = nil
   ) {
     self.id = id
     self.clean = clean
@@ -36,5 +39,6 @@ public struct PromptPair: Codable, Sendable, Equatable {
     self.wrongAnswer = wrongAnswer
     self.roles = roles
     self.subject = subject
+    self.template = template
   }
 }

@@ -82,7 +82,7 @@ extension PromptError.Problem: CustomStringConvertible {
       "not the JSON of a prompt: expected \(expected) at character \(column)"
     case .unknownKey(let key):
       "unknown key \(quoted(key)); the keys are clean (or prompt), corrupted, answer, "
-        + "wrong_answer, id, roles and subject"
+        + "wrong_answer, id, roles, subject and template"
     case .repeatedKey(let key):
       "\(quoted(key)) is given twice; leave one"
     case .noCleanPrompt:

@@ -17,7 +17,7 @@ extension PromptRow {
 
   private enum Field {
     case column(PromptError.Column)
-    case id, roles, subject
+    case id, roles, subject, template
 
     init?(_ key: String) {
       switch key {
@@ -28,6 +28,7 @@ extension PromptRow {
       case "id": self = .id
       case "roles": self = .roles
       case "subject": self = .subject
+      case "template": self = .template
       default: return nil
       }
     }
@@ -38,6 +39,7 @@ extension PromptRow {
       case .id: "id"
       case .roles: "roles"
       case .subject: "subject"
+      case .template: "template"
       }
     }
   }
@@ -56,6 +58,7 @@ extension PromptRow {
     case .column(let column): try set(column, text)
     case .id: id = text
     case .subject: subject = text
+    case .template: template = text
     case .roles: break
     }
   }

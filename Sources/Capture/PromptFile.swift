@@ -21,6 +21,7 @@ struct PromptRow: Sendable, Equatable {
   var wrongAnswer: String?
   var roles: [String: Place] = [:]
   var subject: String?
+  var template: String?
 }
 
 /// A prompt file, mapped and read line by line (docs/prompts.md describes both forms).

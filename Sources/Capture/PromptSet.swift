@@ -135,6 +135,7 @@ private struct PromptNumbering {
     var pair = PromptPair(clean: number(of: row.clean, clean))
     if let text = row.corrupted, let corrupted { pair.corrupted = number(of: text, corrupted) }
     pair.id = row.id
+    pair.template = row.template
     if let text = row.answer { pair.answer = try token(of: text, .answer) }
     if let text = row.wrongAnswer { pair.wrongAnswer = try token(of: text, .wrongAnswer) }
     if row.roles.isEmpty && row.subject == nil { return pair }

@@ -76,32 +76,32 @@ extension PatchEngine {
     var sourceArrays: [HookPoint: Matrix] = [:]
     try pass.run(
       tokens: [source],
-      hooks: PassHooks(reading: Set(sweep.hooks(layerCount: model.config.layers))) { activation in
+      hooks: PassHooks(reading: Set(sweep.hooks(config: model.config))) { activation in
         let array = activation.sequence(0)
         let copy = Matrix(rows: 1, columns: array.count)
         if let base = array.baseAddress { copy.pointer.update(from: base, count: array.count) }
         sourceArrays[activation.hook] = copy
       })
     let cleanRow = try lastRow(clean, pass)
+    let alignment = alignment(of: pair, false, prompts)
     return try cells.map { cell in
-      let sites = sites(sweep, cell, length: length, first: 0) ?? []
-      var edits: [HookPoint: Edit] = [:]
-      for site in sites {
+      var edits: [HookPoint: [Edit]] = [:]
+      for site in sites(sweep, cell, alignment) ?? [] {
         let array =
-          switch values {
-          case .otherRun: sourceArrays[site.hook]
-          case .zero:
-            Matrix(
-              rows: 1, columns: model.config.valueCount(of: site.hook.kind, positions: length))
-          case .means(let means): means.array(site.hook, length: length)
-          }
-        edits[site.hook] = array.map { Edit(site: site, values: $0, isOfSource: false) }
+          values.array(
+            site.hook, of: pair, receiving: direction == .denoise ? pair.corrupted : pair.clean,
+            length: length, config: model.config) ?? sourceArrays[site.hook]
+        guard let array else { continue }
+        edits[site.hook, default: []].append(
+          Edit(site: site, values: array, isOfSource: false, adds: values.isAdded))
       }
       try pass.run(
         tokens: [receiving],
         hooks: PassHooks(editing: Set(edits.keys)) { activation in
           guard let base = activation.sequence(0).baseAddress else { return }
-          edits[activation.hook]?.apply(toWhole: base, length: length, config: model.config)
+          for edit in edits[activation.hook] ?? [] {
+            edit.apply(toWhole: base, length: length, config: model.config)
+          }
         })
       let row = Array(
         UnsafeBufferPointer(start: pass.lastRow(sequence: 0), count: model.config.width))

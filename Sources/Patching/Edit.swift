@@ -11,6 +11,11 @@ struct Site: Sendable {
   var key: Int?
   /// One value of each row, such as a neuron of mlp.hook_post, or nil for all.
   var neuron: Int?
+  /// What of the values is replaced, or nil for all of them.
+  var subspace: Subspace?
+
+  /// Whether it is all of its rows.
+  var isWholeRows: Bool { head == nil && key == nil && neuron == nil && subspace == nil }
 
   /// The values of a row that belong to it, where a row has `unit` values.
   func columns(unit: Int, config: ModelConfig) -> Range<Int> {
@@ -21,13 +26,15 @@ struct Site: Sendable {
   }
 }
 
-/// Values that take the place of a part of a run's activation.
+/// Values that take the place of a part of a run's activation, or are added to it.
 struct Edit {
   let site: Site
   /// What is put there: an array in the hook's shape for all T positions.
   let values: Matrix
   /// Whether these are the values that the source run has there.
   let isOfSource: Bool
+  /// Whether the values are added to what is there.
+  var adds = false
 
   var hook: HookPoint { site.hook }
   var positions: Range<Int> { site.positions }
@@ -41,8 +48,21 @@ struct Edit {
     let unit = config.valueCount(of: hook.kind, positions: 1)
     let columns = site.columns(unit: unit, config: config)
     for position in positions.clamped(to: rows) {
-      (target + (position - rows.lowerBound) * unit + columns.lowerBound).update(
-        from: values.pointer + position * unit + columns.lowerBound, count: columns.count)
+      put(
+        values.pointer + position * unit + columns.lowerBound, columns.count,
+        into: target + (position - rows.lowerBound) * unit + columns.lowerBound)
+    }
+  }
+
+  private func put(
+    _ values: UnsafePointer<Float>, _ count: Int, into target: UnsafeMutablePointer<Float>
+  ) {
+    if let subspace = site.subspace {
+      subspace.replaceComponent(of: target, by: values)
+    } else if adds {
+      for i in 0..<count { target[i] += values[i] }
+    } else {
+      target.update(from: values, count: count)
     }
   }
 
@@ -58,9 +78,9 @@ struct Edit {
     let keys = site.key.map { $0..<($0 + 1) } ?? 0..<rows.upperBound
     for position in positions.clamped(to: rows) {
       let known = keys.clamped(to: 0..<rows.upperBound)
-      (target + (position - rows.lowerBound) * rows.upperBound + known.lowerBound).update(
-        from: values.pointer + (head * length + position) * length + known.lowerBound,
-        count: known.count)
+      put(
+        values.pointer + (head * length + position) * length + known.lowerBound, known.count,
+        into: target + (position - rows.lowerBound) * rows.upperBound + known.lowerBound)
     }
   }
 
@@ -75,10 +95,19 @@ struct Edit {
     }
   }
 
-  /// Whether the values are, bit for bit, those of another array of the hook.
-  func equals(_ array: Matrix, length: Int, config: ModelConfig) -> Bool {
+  /// Whether it leaves, bit for bit, an array of the hook as it is.
+  func leaves(_ array: Matrix, length: Int, config: ModelConfig) -> Bool {
     func same(_ start: Int, _ count: Int) -> Bool {
-      (start..<start + count).allSatisfy {
+      if site.subspace != nil || adds {
+        let changed = UnsafeMutablePointer<Float>.allocate(capacity: count)
+        defer { changed.deallocate() }
+        changed.update(from: array.pointer + start, count: count)
+        put(values.pointer + start, count, into: changed)
+        return (0..<count).allSatisfy {
+          changed[$0].bitPattern == array.pointer[start + $0].bitPattern
+        }
+      }
+      return (start..<start + count).allSatisfy {
         values.pointer[$0].bitPattern == array.pointer[$0].bitPattern
       }
     }

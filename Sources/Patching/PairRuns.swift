@@ -14,14 +14,18 @@ final class PairRuns {
   /// attention makes every activation of the two runs the same.
   let firstDifference: Int
   private let cache: CacheReader
-  private let prompts: (source: Int, receiving: Int)
-  private var zeroArrays: [HookKind: Matrix] = [:]
+  /// Their numbers in the cache.
+  let prompts: (source: Int, receiving: Int)
+  /// The template of the pair's prompts.
+  let template: String?
+  private var made: [HookPoint: Matrix] = [:]
   private var arrays: (source: [HookPoint: Matrix], receiving: [HookPoint: Matrix]) = ([:], [:])
 
   init(
     cache: CacheReader, config: ModelConfig, source: (prompt: Int, tokens: [Int32]),
-    receiving: (prompt: Int, tokens: [Int32])
+    receiving: (prompt: Int, tokens: [Int32]), template: String?
   ) {
+    self.template = template
     self.cache = cache
     self.config = config
     prompts = (source.prompt, receiving.prompt)
@@ -56,11 +60,11 @@ final class PairRuns {
     return matrix
   }
 
-  /// Zeros in the shape of a hook.
-  func zeros(_ hook: HookPoint) -> Matrix {
-    if let known = zeroArrays[hook.kind] { return known }
-    let matrix = Matrix(rows: 1, columns: config.valueCount(of: hook.kind, positions: length))
-    zeroArrays[hook.kind] = matrix
+  /// What is put into a hook of this pair again and again, made when it is first asked for.
+  func made(_ hook: HookPoint, by make: () throws -> Matrix) rethrows -> Matrix {
+    if let known = made[hook] { return known }
+    let matrix = try make()
+    made[hook] = matrix
     return matrix
   }
 

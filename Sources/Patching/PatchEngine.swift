@@ -27,13 +27,14 @@ public struct PatchEngine: Sendable {
     self.rowsPerPass = max(1, rowsPerPass)
   }
 
-  /// Checks that the cache holds the arrays that sweeps cannot do without.
+  /// Checks that sweeps fit the model, and that the cache holds the arrays they cannot do without.
   ///
-  /// - Throws: `PatchingError.hooksNotCached`.
-  public func requireHooks(of sweeps: [Sweep]) throws(PatchingError) {
+  /// - Throws: `PatchingError.hooksNotCached`, `.doesNotFit`.
+  public func require(_ sweeps: [Sweep]) throws(PatchingError) {
+    for sweep in sweeps { try sweep.check(model.config) }
     var needed: Set = [HookPoint(.finalNormalized)]
     for sweep in sweeps {
-      for hook in sweep.hooks(layerCount: model.config.layers) {
+      for hook in sweep.hooks(config: model.config) {
         needed.formUnion([hook])
         needed.formUnion(Entry(hook).streams(behind: hook, layers: model.config.layers))
       }
@@ -104,6 +105,7 @@ public struct PatchEngine: Sendable {
       [[Float?]](repeating: [Float?](repeating: nil, count: pairs.count), count: cells.count)
     }
     var unchanged = 0
+    var operations = 0.0
     let values = try sourceValues(source, sweep, pairs, direction, prompts: prompts)
     var isKnown = [Bool](repeating: false, count: cells.count * pairs.count)
     var done = 0
@@ -133,9 +135,10 @@ public struct PatchEngine: Sendable {
           batches[number], cells, sweep, task, direction: direction, values, prompts: prompts,
           baselines: baselines, worker)
       },
-      then: { results in
-        take(results)
-        try note(results)
+      then: { batch in
+        take(batch.values)
+        operations += batch.operations
+        try note(batch.values)
         progress(done)
       })
     let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
@@ -145,17 +148,18 @@ public struct PatchEngine: Sendable {
         cells: cells,
         shape: sweep.shape(positions: longest, config: model.config),
         patched: patched[metric], baselines: baselines[metric], unchanged: unchanged,
-        seconds: seconds)
+        seconds: seconds, operations: operations)
     }
   }
 
   /// The number of cells that a sweep has, over all pairs.
   public func cellCount(of sweep: Sweep, _ pairs: [PatchingPair], prompts: [Prompt]) -> Int {
-    let lengths = pairs.map { prompts[$0.clean].tokens.count }
-    let cells = sweep.cells(positions: lengths.max() ?? 0, config: model.config)
-    return lengths.reduce(0) { count, length in
-      count + cells.count { sites(sweep, $0, length: length, first: 0) != nil }
+    let alignments = pairs.map { alignment(of: $0, false, prompts) }
+    let cells = sweep.cells(positions: alignments.map(\.length).max() ?? 0, config: model.config)
+    let counts = Dictionary(grouping: alignments, by: { $0 }).map { alignment, all in
+      all.count * cells.count { sites(sweep, $0, alignment) != nil }
     }
+    return counts.reduce(0, +)
   }
 
   /// Some cells of a pair, which run in the same pass.
@@ -168,6 +172,9 @@ public struct PatchEngine: Sendable {
   /// need the same arrays.
   private final class Worker {
     let pass: PatchedPass
+    /// For metrics.
+    let scratch = MultiplyScratch()
+    var operations: Double { pass.operations + scratch.operations }
     private var runs: [Int: PairRuns] = [:]
 
     init(_ model: GPT2) { pass = PatchedPass(model) }
@@ -188,19 +195,21 @@ public struct PatchEngine: Sendable {
     _ batch: [PairCells], _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
     direction: Direction, _ values: SourceValues, prompts: [Prompt], baselines: [[Baseline]],
     _ worker: Worker
-  ) throws -> [CellValues] {
+  ) throws -> (values: [CellValues], operations: Double) {
+    let before = worker.operations
     var results: [CellValues] = []
     worker.keep(Set(batch.map(\.pair)))
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
     for part in batch {
       let pair = task.pairs[part.pair]
+      let alignment = alignment(of: pair, values.isOtherRun, prompts)
       let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
       let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
       let runs = worker.runs(of: part.pair) {
         PairRuns(
           cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
-          receiving: direction == .denoise ? corrupted : clean)
+          receiving: direction == .denoise ? corrupted : clean, template: pair.template)
       }
       func note(_ number: Int, _ value: (Baseline) -> Float, isUnchanged: Bool) {
         results.append(
@@ -209,7 +218,7 @@ public struct PatchEngine: Sendable {
             isUnchanged: isUnchanged))
       }
       for number in part.cells {
-        switch try outcome(of: cells[number], sweep, values, runs) {
+        switch try outcome(of: cells[number], sweep, values, runs, alignment) {
         case .receiving: note(number, { $0.receiving(direction) }, isUnchanged: true)
         case .source: note(number, { $0.source(direction) }, isUnchanged: false)
         case .computed(let edits):
@@ -230,7 +239,7 @@ public struct PatchEngine: Sendable {
       if !reached.isEmpty {
         let read = reader.values(
           of: task.pairs[pair], rows: reached.flatMap { finalRows[$0] ?? [] },
-          clean: try finalRow(of: task.pairs[pair].clean, prompts))
+          clean: try finalRow(of: task.pairs[pair].clean, prompts), scratch: worker.scratch)
         let byPlace = Dictionary(uniqueKeysWithValues: zip(reached, read))
         for (index, place) in own.enumerated() { values[index] = byPlace[place] ?? values[index] }
       }
@@ -239,7 +248,7 @@ public struct PatchEngine: Sendable {
           CellValues(cell: places[place].cell, pair: pair, values: values, isUnchanged: false))
       }
     }
-    return results
+    return (results, worker.operations - before)
   }
 
   /// What becomes of a run that is patched.
@@ -252,73 +261,76 @@ public struct PatchEngine: Sendable {
   }
 
   private func outcome(
-    of cell: Cell, _ sweep: Sweep, _ values: SourceValues, _ runs: PairRuns
+    of cell: Cell, _ sweep: Sweep, _ values: SourceValues, _ runs: PairRuns,
+    _ alignment: Alignment
   ) throws -> Outcome {
-    let first = values.isOtherRun ? runs.firstDifference : 0
-    let sites = sites(sweep, cell, length: runs.length, first: first) ?? []
-    let edits = try sites.map { site in
+    let edits = try (sites(sweep, cell, alignment) ?? []).map { site in
       Edit(
-        site: site, values: try values.array(site.hook, runs), isOfSource: values.isOtherRun)
+        site: site, values: try values.array(site.hook, runs), isOfSource: values.isOtherRun,
+        adds: values.isAdded)
     }
     // Behind the first one that changes something, an edit that puts in what the receiving run has
     // holds that value against what the first one did.
     let changing = try edits.drop { edit in
       let receiving = try runs.array(.receiving, edit.hook)
-      return edit.equals(receiving, length: runs.length, config: model.config)
+      return edit.leaves(receiving, length: runs.length, config: model.config)
     }
     guard let edit = changing.first else { return .receiving }
     let isStream = [.residPre, .residMid, .residPost].contains(edit.hook.kind)
-    if changing.count == 1, edit.isOfSource, isStream, edit.site.neuron == nil {
+    if changing.count == 1, edit.isOfSource, isStream, edit.site.isWholeRows {
       let receiving = try runs.array(.receiving, edit.hook)
       let others = [
         runs.firstDifference..<edit.positions.lowerBound, edit.positions.upperBound..<runs.length,
       ]
       let isSource = others.allSatisfy { rows in
         Edit(site: Site(hook: edit.hook, positions: rows), values: edit.values, isOfSource: true)
-          .equals(receiving, length: runs.length, config: model.config)
+          .leaves(receiving, length: runs.length, config: model.config)
       }
       if isSource { return .source }
     }
     return .computed(Array(changing))
   }
 
-  func sites(_ sweep: Sweep, _ cell: Cell, length: Int, first: Int) -> [Site]? {
-    sweep.sites(of: cell, length: length, first: first, layerCount: model.config.layers)
+  /// The parts of a run that a cell replaces; nil if the pair lacks one of its places.
+  func sites(_ sweep: Sweep, _ cell: Cell, _ alignment: Alignment) -> [Site]? {
+    alignment.sites(of: sweep.patches(of: cell, layerCount: model.config.layers))
   }
 
-  /// Where the values of patches come from.
-  enum SourceValues: Sendable {
-    case otherRun
-    case zero
-    case means(MeanActivations)
-
-    var isOtherRun: Bool {
-      if case .otherRun = self { true } else { false }
-    }
-
-    func array(_ hook: HookPoint, _ runs: PairRuns) throws -> Matrix {
-      switch self {
-      case .otherRun: try runs.array(.source, hook)
-      case .zero: runs.zeros(hook)
-      case .means(let means): means.array(hook, length: runs.length)
-      }
-    }
+  /// - Parameter skipsEqual: whether nothing before the first token in which the prompts differ can
+  ///   matter.
+  func alignment(of pair: PatchingPair, _ skipsEqual: Bool, _ prompts: [Prompt]) -> Alignment {
+    let (clean, corrupted) = (prompts[pair.clean].tokens, prompts[pair.corrupted].tokens)
+    return Alignment(
+      length: clean.count,
+      first: skipsEqual ? PairRuns.firstDifference(clean, corrupted) : 0, roles: pair.roles)
   }
 
   func sourceValues(
     _ source: PatchSource, _ sweep: Sweep, _ pairs: [PatchingPair], _ direction: Direction,
     prompts: [Prompt]
   ) throws -> SourceValues {
+    let hooks = sweep.hooks(config: model.config)
     switch source {
     case .otherRun: return .otherRun
     case .zero: return .zero
-    case .mean, .meanByPosition:
-      let numbers = Set(pairs.map { direction == .denoise ? $0.clean : $0.corrupted })
+    case .mean(let grouping, let over):
+      let members = pairs.map { pair in
+        let number = over.prompt(of: pair)
+        return (
+          number: number, length: prompts[number].tokens.count, template: pair.template
+        )
+      }
       return .means(
         try MeanActivations(
-          of: sweep.hooks(layerCount: model.config.layers), cache: cache, config: model.config,
+          of: hooks, cache: cache, config: model.config, prompts: members, grouping: grouping,
+          threads: threads))
+    case .noise(let scale, let seed):
+      let numbers = Set(pairs.map { direction == .denoise ? $0.corrupted : $0.clean })
+      return .noise(
+        try NoiseActivations(
+          of: hooks, cache: cache, config: model.config,
           prompts: numbers.sorted().map { (number: $0, length: prompts[$0].tokens.count) },
-          byPosition: source == .meanByPosition, threads: threads))
+          scale: scale, seed: seed, threads: threads))
     }
   }
 
@@ -328,34 +340,26 @@ public struct PatchEngine: Sendable {
     of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
     prompts: [Prompt], isKnown: (Int, Int) -> Bool
   ) -> [[PairCells]] {
-    // Many pairs have the same length and first difference, and then the same rows by cell: nil where
-    // there is no such cell.
-    struct Geometry: Hashable {
-      let length, first: Int
-    }
-    let geometries = pairs.map { pair in
-      let (clean, corrupted) = (prompts[pair.clean].tokens, prompts[pair.corrupted].tokens)
-      return Geometry(
-        length: clean.count,
-        first: source == .otherRun ? PairRuns.firstDifference(clean, corrupted) : 0)
-    }
-    var rows: [Geometry: [Int?]] = [:]
-    for geometry in geometries where rows[geometry] == nil {
-      rows[geometry] = cells.map { cell in
-        sites(sweep, cell, length: geometry.length, first: geometry.first).map { sites in
-          sites.first.map { geometry.length - $0.positions.lowerBound } ?? 0
+    // Many pairs have the same alignment, and then the same rows by cell: nil where there is no such
+    // cell.
+    let alignments = pairs.map { alignment(of: $0, source == .otherRun, prompts) }
+    var rows: [Alignment: [Int?]] = [:]
+    for alignment in alignments where rows[alignment] == nil {
+      rows[alignment] = cells.map { cell in
+        sites(sweep, cell, alignment).map { sites in
+          sites.map(\.positions.lowerBound).min().map { alignment.length - $0 } ?? 0
         }
       }
     }
-    let total = geometries.reduce(0) { total, geometry in
-      (rows[geometry] ?? []).reduce(total) { $0 + ($1 ?? 0) }
+    let total = alignments.reduce(0) { total, alignment in
+      (rows[alignment] ?? []).reduce(total) { $0 + ($1 ?? 0) }
     }
     let limit = min(rowsPerPass, max(1, total / (2 * threads)))
     var batches: [[PairCells]] = [[]]
     var size = 0
     for pair in pairs.indices {
       var part = PairCells(pair: pair, cells: [])
-      for (number, rows) in (rows[geometries[pair]] ?? []).enumerated() {
+      for (number, rows) in (rows[alignments[pair]] ?? []).enumerated() {
         guard let rows, !isKnown(number, pair) else { continue }
         if size > 0, size + rows > limit {
           batches[batches.count - 1].append(part)
@@ -369,17 +373,6 @@ public struct PatchEngine: Sendable {
       batches[batches.count - 1].append(part)
     }
     return batches
-  }
-}
-
-extension Cell {
-  /// The positions that it patches and that can matter: empty if none can, nil if the prompt has no
-  /// such position.
-  func rows(length: Int, firstDifference: Int) -> Range<Int>? {
-    guard let position else { return firstDifference..<length }
-    let index = position < 0 ? length + position : position
-    guard index >= 0, index < length else { return nil }
-    return index < firstDifference ? index..<index : index..<(index + 1)
   }
 }
 

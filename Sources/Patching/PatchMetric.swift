@@ -31,7 +31,11 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
   public var name: String { rawValue }
 
   public func tokensRead(of pair: PatchingPair) -> [Int32]? {
-    self == .logitDiff ? [pair.answer, pair.wrongAnswer] : nil
+    guard self == .logitDiff else { return nil }
+    guard let answer = pair.answer, let wrongAnswer = pair.wrongAnswer else {
+      preconditionFailure("a logit difference of a pair without answers")
+    }
+    return [answer, wrongAnswer]
   }
 
   public func value(of pair: PatchingPair, logits: [Float], clean: [Float]) -> Float {
@@ -45,8 +49,15 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
     }
   }
 
-  private static func logProbability(_ token: Int32, _ logits: [Float]) -> Double {
-    Double(logits[Int(token)]) - logSumExp(logits)
+  /// Whether it reads the answer's logit.
+  public var readsAnswer: Bool { self != .klDivergence }
+
+  /// Whether it reads the wrong answer's logit.
+  public var readsWrongAnswer: Bool { self == .logitDiff }
+
+  private static func logProbability(_ token: Int32?, _ logits: [Float]) -> Double {
+    guard let token else { return .nan }
+    return Double(logits[Int(token)]) - logSumExp(logits)
   }
 
   private static func divergence(of logits: [Float], from clean: [Float]) -> Double {
@@ -59,7 +70,8 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
     return sum
   }
 
-  private static func rank(of token: Int32, _ logits: [Float]) -> Float {
+  private static func rank(of token: Int32?, _ logits: [Float]) -> Float {
+    guard let token else { return .nan }
     let own = logits[Int(token)]
     guard !own.isNaN else { return .nan }
     return Float(logits.count { $0 > own })
@@ -84,8 +96,12 @@ struct MetricReader: Sendable {
   /// - Parameters:
   ///   - rows: [count, D], the last position of each run.
   ///   - clean: [D], of the pair's clean run.
+  ///   - scratch: counts the operations.
   /// - Returns: by run and metric.
-  func values(of pair: PatchingPair, rows: [Float], clean: [Float]) -> [[Float]] {
+  func values(
+    of pair: PatchingPair, rows: [Float], clean: [Float],
+    scratch: MultiplyScratch = MultiplyScratch()
+  ) -> [[Float]] {
     let width = model.config.width
     let count = rows.count / width
     let tokens = metrics.map { $0.tokensRead(of: pair) }
@@ -102,7 +118,6 @@ struct MetricReader: Sendable {
       }
     }
     guard tokens.contains(where: { $0 == nil }) else { return values }
-    let scratch = MultiplyScratch()
     let cleanLogits = logits(clean, scratch)[0]
     for first in stride(from: 0, to: count, by: MetricReader.rowsAtATime) {
       let some = first..<min(count, first + MetricReader.rowsAtATime)

@@ -1,92 +1,95 @@
 import CacheFormat
 import Model
-import Parallel
 
 /// What a patch puts into the receiving run.
-public enum PatchSource: String, Sendable, CaseIterable {
+public enum PatchSource: Sendable, Equatable {
   /// The activations of the pair's other run.
-  case otherRun = "other"
+  case otherRun
   /// Zeros.
   case zero
-  /// The mean over all positions of the source runs of all pairs, each prompt counted once.
-  case mean
-  /// The mean at each position over the source runs that have as many positions.
-  case meanByPosition = "mean-pos"
+  /// The mean of a hook over prompts, each counted once.
+  case mean(MeanGrouping, over: MeanPrompts)
+  /// What is there, plus independent normal noise whose standard deviation is `scale` times that of the
+  /// hook's values over all receiving runs. Every cell of a sweep gets the same noise (Meng et al. 2022
+  /// noise embeddings with a scale of 3).
+  case noise(scale: Float, seed: UInt64)
+
+  public var name: String {
+    switch self {
+    case .otherRun: "other"
+    case .zero: "zero"
+    case .mean(let grouping, _): grouping.rawValue
+    case .noise: "noise"
+    }
+  }
 }
 
-/// Mean activations of a set of prompts.
-final class MeanActivations: Sendable {
-  private struct Key: Hashable {
-    let hook: HookPoint
-    /// T.
-    let length: Int
+/// What a mean is taken over.
+public enum MeanGrouping: String, Sendable {
+  /// All positions of all prompts.
+  case everywhere = "mean"
+  /// Each position by itself, over the prompts that have as many positions.
+  case byPosition = "mean-pos"
+  /// Each position by itself, over the prompts that have the same template and as many positions.
+  case byTemplate = "mean-template"
+}
+
+/// Which prompts of the pairs a mean is taken over.
+public enum MeanPrompts: String, Sendable, CaseIterable {
+  case clean, corrupted
+
+  func prompt(of pair: PatchingPair) -> Int {
+    switch self {
+    case .clean: pair.clean
+    case .corrupted: pair.corrupted
+    }
+  }
+}
+
+/// Where the values of a sweep's patches come from.
+enum SourceValues: Sendable {
+  case otherRun
+  case zero
+  case means(MeanActivations)
+  case noise(NoiseActivations)
+
+  var isOtherRun: Bool {
+    if case .otherRun = self { true } else { false }
   }
 
-  private let arrays: [Key: Matrix]
-
-  /// Reads the arrays of all prompts, one hook after the other.
-  ///
-  /// - Parameters:
-  ///   - prompts: numbers and lengths of the prompts, each once.
-  ///   - byPosition: whether positions are kept apart, and with them prompts of other lengths.
-  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, `.noMeanOverPositions`.
-  init(
-    of hooks: [HookPoint], cache: CacheReader, config: ModelConfig,
-    prompts: [(number: Int, length: Int)], byPosition: Bool, threads: Int
-  ) throws {
-    let lengths = Dictionary(grouping: prompts, by: \.length)
-    let arrays = try parallelMap(hooks.count, threads: threads) { number in
-      let hook = hooks[number]
-      if hook.kind.isAttention, !byPosition { throw PatchingError.noMeanOverPositions(hook.kind) }
-      guard let index = cache.hookIndex(hook.name) else {
-        throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
-      }
-      let unit = hook.kind.isAttention ? 0 : config.valueCount(of: hook.kind, positions: 1)
-      var all = [Double](repeating: 0, count: unit)
-      var rows = 0
-      var means: [Int: Matrix] = [:]
-      for (length, prompts) in lengths {
-        let count = config.valueCount(of: hook.kind, positions: length)
-        var sums = [Double](repeating: 0, count: count)
-        for prompt in prompts {
-          let values = try cache.read(hook: index, prompt: prompt.number)
-          guard values.count == count else {
-            throw CacheError.wrongCount(
-              hook: hook.name, prompt: prompt.number, expected: values.count, given: count)
-          }
-          for i in 0..<count { sums[i] += Double(values[i]) }
-        }
-        if byPosition {
-          means[length] = Matrix(
-            rows: 1, columns: count, values: sums.map { Float($0 / Double(prompts.count)) })
-        } else {
-          for i in 0..<count { all[i % unit] += sums[i] }
-          rows += prompts.count * length
-        }
-      }
-      if !byPosition {
-        let mean = all.map { Float($0 / Double(max(1, rows))) }
-        for length in lengths.keys {
-          means[length] = Matrix(
-            rows: length, columns: unit, values: (0..<length).flatMap { _ in mean })
-        }
-      }
-      return means
-    }
-    var byKey: [Key: Matrix] = [:]
-    for (hook, means) in zip(hooks, arrays) {
-      for (length, mean) in means { byKey[Key(hook: hook, length: length)] = mean }
-    }
-    self.arrays = byKey
+  /// Whether the values are added to what is there.
+  var isAdded: Bool {
+    if case .noise = self { true } else { false }
   }
 
-  /// In the hook's shape for `length` positions.
-  ///
-  /// - Precondition: hook and length are among those that it was made for.
-  func array(_ hook: HookPoint, length: Int) -> Matrix {
-    guard let array = arrays[Key(hook: hook, length: length)] else {
-      preconditionFailure("no mean of \(hook.name) over \(length) positions was taken")
+  /// The values for a hook of a pair, in the hook's shape for its T positions.
+  func array(_ hook: HookPoint, _ runs: PairRuns) throws -> Matrix {
+    switch self {
+    case .otherRun: try runs.array(.source, hook)
+    case .means(let means): means.array(hook, length: runs.length, template: runs.template)
+    case .zero, .noise:
+      runs.made(hook) {
+        made(hook, prompt: runs.prompts.receiving, length: runs.length, config: runs.config)
+      }
     }
-    return array
+  }
+
+  /// The same without the cache's arrays of the pair: nil for the other run's.
+  func array(
+    _ hook: HookPoint, of pair: PatchingPair, receiving prompt: Int, length: Int,
+    config: ModelConfig
+  ) -> Matrix? {
+    switch self {
+    case .otherRun: nil
+    case .means(let means): means.array(hook, length: length, template: pair.template)
+    case .zero, .noise: made(hook, prompt: prompt, length: length, config: config)
+    }
+  }
+
+  private func made(
+    _ hook: HookPoint, prompt: Int, length: Int, config: ModelConfig
+  ) -> Matrix {
+    if case .noise(let noise) = self { return noise.array(hook, prompt: prompt, length: length) }
+    return Matrix(rows: 1, columns: config.valueCount(of: hook.kind, positions: length))
   }
 }

@@ -67,6 +67,9 @@ final class PatchedPass {
     let heads: Range<Int>
   }
 
+  /// Floating-point operations so far, two a multiply-add.
+  var operations: Double { scratch.operations + attention.operations }
+
   init(_ model: GPT2) {
     self.model = model
     config = model.config

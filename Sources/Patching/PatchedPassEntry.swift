@@ -113,7 +113,7 @@ extension PatchedPass {
   /// one of them; nil if there is none, or it is not known.
   private func rowsOfSource(_ item: PatchedRun) -> Int? {
     guard item.edits.count == 1, let edit = item.edits.first, edit.hook.kind == .residPre,
-      edit.site.head == nil, edit.site.neuron == nil,
+      edit.site.isWholeRows,
       edit.positions.lowerBound == item.runs.firstDifference,
       edit.positions.upperBound < item.runs.length, edit.isOfSource
     else { return nil }

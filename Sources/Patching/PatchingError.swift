@@ -11,12 +11,28 @@ public enum PatchingError: ReportableError, Equatable {
   /// A mean over positions has no sense for what has a value for every pair of positions.
   case noMeanOverPositions(HookKind)
   case positionGivenTwice(SweepAxis)
+  /// There is no role to sweep.
+  case noRoles
+  /// No pair has a role.
+  case noSuchRole(String, known: [String])
+  /// No direction is given.
+  case noDirections
+  /// What a hook holds has no rows of which a component could be replaced.
+  case noSubspaces(HookKind)
+  /// Rows that span no subspace, and why.
+  case noSubspace(String)
+  /// A hook whose values noise cannot be added to.
+  case noNoise(HookKind)
+  /// A pair has no template.
+  case noTemplate
+  /// A part of a hook that the model does not have, or a subspace of rows of another width.
+  case doesNotFit(hook: String, String)
   /// The cache lacks arrays that a sweep needs.
   case hooksNotCached([String], directory: String)
   case unaligned(pair: String, clean: Int, corrupted: Int, count: Int)
   /// No pair is left of `rows`: so many differ in length, or were not captured before an
-  /// interruption; the others lack a corrupted prompt or an answer.
-  case noPairs(rows: Int, unaligned: Int, notCaptured: Int)
+  /// interruption; the others lack what is needed, in words.
+  case noPairs(rows: Int, unaligned: Int, notCaptured: Int, needs: String)
   /// No pair is long enough to have a position.
   case noSuchPosition(Int, longest: Int)
   case unknownToken(pair: String, token: Int32, vocabulary: Int)
@@ -43,6 +59,23 @@ public enum PatchingError: ReportableError, Equatable {
         + "--source mean-pos"
     case .positionGivenTwice(let axis):
       "--by \(axis.rawValue) already patches one position after the other; leave out --pos"
+    case .noRoles:
+      "no pair names a role; give the rows of the prompt file roles (docs/prompts.md) and capture "
+        + "them again, or sweep with --by pos"
+    case .noSuchRole(let role, let known):
+      "no pair has a role \(role); "
+        + (known.isEmpty ? "there are none" : "there are \(known.joined(separator: ", "))")
+    case .noDirections: "--by direction needs the directions: --subspace FILE.npy"
+    case .noSubspaces(let kind):
+      "a subspace cannot be patched in \(kind.rawValue); take a hook of the stream, of a branch, or q, "
+        + "k, v or z"
+    case .noSubspace(let why): "the rows span no subspace: \(why); give independent rows"
+    case .noNoise(let kind):
+      "noise cannot be added to \(kind.rawValue); take the hook that it is made from"
+    case .noTemplate:
+      "a mean by template needs the template of every row; give the rows of the prompt file the key "
+        + "template (docs/prompts.md) and capture them again, or take mean-pos"
+    case .doesNotFit(let hook, let what): "\(hook) of this model has no such part: \(what)"
     case .hooksNotCached(let hooks, let directory):
       "the cache \(directory) does not hold \(hooks.prefix(4).joined(separator: ", "))"
         + (hooks.count > 4 ? " and \(hooks.count - 4) more" : "")
@@ -52,18 +85,17 @@ public enum PatchingError: ReportableError, Equatable {
       "\(count) pair\(count == 1 ? "" : "s") cannot be patched position by position: in pair \(pair) "
         + "the clean prompt has \(clean) tokens and the corrupted one \(corrupted); "
         + "make them equal, or leave such pairs out with --skip-unaligned"
-    case .noPairs(_, let unaligned, let notCaptured) where notCaptured > 0:
+    case .noPairs(_, let unaligned, let notCaptured, _) where notCaptured > 0:
       "there is no pair to patch: the capture was interrupted before it came to "
         + "\(notCaptured) of them"
         + (unaligned > 0 ? ", and \(unaligned) have prompts of unequal length" : "")
         + "; capture the prompts again"
-    case .noPairs(let rows, let unaligned, _) where unaligned > 0:
+    case .noPairs(let rows, let unaligned, _, let needs) where unaligned > 0:
       "there is no pair to patch: in \(unaligned) of \(rows) rows the prompts differ in their number "
-        + "of tokens, and no other row has a corrupted prompt, an answer and a wrong answer; make "
-        + "them equal"
-    case .noPairs(let rows, _, _):
-      "there is no pair to patch: none of the \(rows) rows of the prompt file has a corrupted "
-        + "prompt, an answer and a wrong answer; give them as columns 2 to 4, and capture again"
+        + "of tokens, and no other row has \(needs); make them equal"
+    case .noPairs(let rows, _, _, let needs):
+      "there is no pair to patch: none of the \(rows) rows of the prompt file has \(needs); give "
+        + "them as columns 2 to 4, and capture again"
     case .noSuchPosition(let position, let longest):
       "no pair has a position \(position): the longest prompt has \(longest) tokens, at positions 0 "
         + "to \(longest - 1), or -\(longest) to -1 from the end"
@@ -81,10 +113,11 @@ public enum PatchingError: ReportableError, Equatable {
   public var exitCode: SysExit {
     switch self {
     case .cannotPatch, .noHeads, .noAttendedPositions, .noNeurons, .noWindow,
-      .noMeanOverPositions, .positionGivenTwice, .noSuchPosition:
+      .noMeanOverPositions, .positionGivenTwice, .noSuchPosition, .noRoles, .noSuchRole,
+      .noDirections, .noSubspaces, .noNoise:
       .usage
     case .hooksNotCached, .otherSweeps: .configuration
-    case .unaligned, .noPairs, .unknownToken: .badData
+    case .unaligned, .noPairs, .unknownToken, .noSubspace, .noTemplate, .doesNotFit: .badData
     case .notReproduced: .software
     }
   }

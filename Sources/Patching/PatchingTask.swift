@@ -3,18 +3,28 @@ public struct PatchingPair: Sendable, Equatable {
   public var id: String?
   /// Numbers of the prompts in the cache.
   public var clean: Int
+  /// The clean one's for a prompt that has no counterpart: it can only be ablated.
   public var corrupted: Int
-  /// The right answer in the clean prompt.
-  public var answer: Int32
-  /// The answer that the corrupted prompt asks for.
-  public var wrongAnswer: Int32
+  /// The right answer in the clean prompt; nil only where no metric reads it.
+  public var answer: Int32?
+  /// The answer that the corrupted prompt asks for; nil only where no metric reads it.
+  public var wrongAnswer: Int32?
+  /// The positions of each role, such as the subject, in both prompts.
+  public var roles: [String: Range<Int>]
+  /// What the pair's prompts were made from; nil if that is not known.
+  public var template: String?
 
-  public init(id: String? = nil, clean: Int, corrupted: Int, answer: Int32, wrongAnswer: Int32) {
+  public init(
+    id: String? = nil, clean: Int, corrupted: Int, answer: Int32?, wrongAnswer: Int32?,
+    roles: [String: Range<Int>] = [:], template: String? = nil
+  ) {
     self.id = id
     self.clean = clean
     self.corrupted = corrupted
     self.answer = answer
     self.wrongAnswer = wrongAnswer
+    self.roles = roles
+    self.template = template
   }
 }
 

@@ -1,97 +1,88 @@
 import Model
 
-/// Which run receives the patch.
+/// Which run receives the patch, and what effects are measured by.
 public enum Direction: String, Sendable, CaseIterable {
   /// Clean activations go into the corrupted run: what restores the answer.
   case denoise
   /// Corrupted activations go into the clean run: what destroys it.
   case noise
+  /// The clean run gets values that need no other run. Effects are differences to the clean run, in
+  /// the metric's own units.
+  case ablate
 }
 
-/// The cells of a sweep besides its layers.
-public enum SweepAxis: String, Sendable, CaseIterable {
-  /// One cell a position: layers × positions.
-  case position = "pos"
-  /// One cell a head, at all positions or one: layers × heads.
-  case head = "head"
-  /// One cell a head and position: layers × positions × heads.
-  case headPosition = "head-pos"
-  /// For patterns and scores, one cell a head, attending position and attended position: layers ×
-  /// heads × positions × positions.
-  case headEdge = "head-dest-src"
-  /// One cell a value of a row, such as a neuron of mlp.hook_post, at all positions or one: layers ×
-  /// neurons.
-  case neuron = "neuron"
-  /// One cell a layer, at all positions or one.
-  case all = "all"
-
-  /// Whether each cell has a position of its own.
-  public var hasPositions: Bool {
-    switch self {
-    case .position, .headPosition, .headEdge: true
-    case .head, .neuron, .all: false
-    }
-  }
-}
-
-/// One intervention: at a layer's hook, some positions of some heads get the other run's values.
-public struct Cell: Hashable, Sendable {
-  /// nil for hooks outside the blocks.
-  public var layer: Int?
-  /// nil stands for all heads, or for a hook without heads.
-  public var head: Int?
-  /// nil stands for all positions.
-  public var position: Int?
-  /// The attended position of a pattern; nil stands for all.
-  public var key: Int?
-  /// One value of each row; nil stands for all.
-  public var neuron: Int?
-
-  public init(
-    layer: Int? = nil, head: Int? = nil, position: Int? = nil, key: Int? = nil, neuron: Int? = nil
-  ) {
-    self.layer = layer
-    self.head = head
-    self.position = position
-    self.key = key
-    self.neuron = neuron
-  }
-}
-
-/// One hook patched at every layer asked for, cell by cell.
+/// One hook patched at every layer asked for, cell by cell; or a list of cells.
 public struct Sweep: Sendable, Equatable {
-  public let kind: HookKind
-  /// In ascending order; empty for hooks outside the blocks.
+  /// The hook's short name, or the list's name.
+  public let name: String
+  /// nil for a list.
+  public let kind: HookKind?
+  /// In ascending order; empty for hooks outside the blocks and for lists.
   public let layers: [Int]
   public let axis: SweepAxis
-  /// The one position that is patched where `axis` leaves it open, counted from the end if
-  /// negative; nil for all positions.
-  public let position: Int?
+  /// The one place that is patched where `axis` leaves it open; nil for all positions.
+  public let place: Place?
   /// How many neighbouring layers a cell patches at once: those from layer − window / 2 on, as far as
   /// there are any (Meng et al. 2022 patch windows of 10).
   public let window: Int
+  /// The roles of `SweepAxis.role`.
+  public let roles: [String]
+  /// The directions of `SweepAxis.direction`, or the one subspace that every cell patches; empty where
+  /// whole rows are patched.
+  public let subspaces: [Subspace]
+  /// The cells of `SweepAxis.list`.
+  public let list: [ListedCell]
 
+  /// - Parameters:
+  ///   - roles: for `SweepAxis.role`; at least one.
+  ///   - subspaces: for `SweepAxis.direction` one a cell; else none, or one for all.
   /// - Throws: `PatchingError` if the hook has no such axis or cannot be patched.
   public init(
-    _ kind: HookKind, layers: [Int], by axis: SweepAxis? = nil, position: Int? = nil,
-    window: Int = 1
+    _ kind: HookKind, layers: [Int], by axis: SweepAxis? = nil, at place: Place? = nil,
+    window: Int = 1, roles: [String] = [], subspaces: [Subspace] = []
   ) throws(PatchingError) {
     guard kind != .unembed else { throw .cannotPatch(kind) }
-    let axis = axis ?? Sweep.usualAxis(of: kind)
-    if [.head, .headPosition, .headEdge].contains(axis), !kind.hasHeadAxis {
-      throw .noHeads(kind)
-    }
+    let usual = Sweep.usualAxis(of: kind)
+    let axis = axis ?? (place != nil && usual.hasPositions ? .all : usual)
+    if axis.hasHeads, !kind.hasHeadAxis { throw .noHeads(kind) }
     if axis == .headEdge, !kind.isAttention { throw .noAttendedPositions(kind) }
     if axis == .neuron, kind.isAttention || kind.hasHeadAxis { throw .noNeurons(kind) }
-    if axis.hasPositions, position != nil {
-      throw .positionGivenTwice(axis)
-    }
+    if axis.hasPositions, place != nil { throw .positionGivenTwice(axis) }
+    if axis == .role, roles.isEmpty { throw .noRoles }
     guard window >= 1, window == 1 || kind.isInBlock else { throw .noWindow(kind) }
+    precondition(axis != .list && (axis == .direction || subspaces.count < 2))
+    if axis == .direction, subspaces.isEmpty { throw .noDirections }
+    if !subspaces.isEmpty, !kind.hasPlainRows || axis == .neuron { throw .noSubspaces(kind) }
+    name = kind.shortName
     self.window = window
     self.kind = kind
     self.layers = layers
     self.axis = axis
-    self.position = position
+    self.place = place
+    self.roles = roles
+    self.subspaces = subspaces
+    list = []
+  }
+
+  /// - Throws: `PatchingError` if a cell patches what cannot be patched.
+  public init(name: String, list: [ListedCell]) throws(PatchingError) {
+    for patch in list.flatMap(\.patches) {
+      let kind = patch.hook.kind
+      guard kind != .unembed else { throw .cannotPatch(kind) }
+      if patch.head != nil, !kind.hasHeadAxis { throw .noHeads(kind) }
+      if patch.key != nil, !kind.isAttention { throw .noAttendedPositions(kind) }
+      if patch.neuron != nil, kind.isAttention || kind.hasHeadAxis { throw .noNeurons(kind) }
+      if patch.subspace != nil, !kind.hasPlainRows { throw .noSubspaces(kind) }
+    }
+    self.name = name
+    self.list = list
+    kind = nil
+    layers = []
+    axis = .list
+    place = nil
+    window = 1
+    roles = []
+    subspaces = []
   }
 
   /// Positions for the residual stream and what is written to it, heads for what is inside
@@ -104,97 +95,150 @@ public struct Sweep: Sendable, Equatable {
     }
   }
 
-  /// The hook at a cell, of the cell's own layer.
-  public func hook(of cell: Cell) -> HookPoint { HookPoint(kind, layer: cell.layer) }
-
-  /// Every hook that a cell patches.
-  func hooks(layerCount: Int) -> [HookPoint] {
-    guard kind.isInBlock else { return [HookPoint(kind)] }
-    let all = Set(layers.flatMap { layers(of: Cell(layer: $0), count: layerCount) })
-    return all.compactMap { $0 }.sorted().map { HookPoint(kind, layer: $0) }
-  }
-
-  /// The layers that a cell patches; nil for hooks outside the blocks.
-  private func layers(of cell: Cell, count: Int) -> [Int?] {
-    guard let layer = cell.layer else { return [nil] }
-    let first = layer - window / 2
-    return (first..<first + window).filter { 0..<count ~= $0 }
-  }
-
-  /// The parts of a run that a cell replaces.
+  /// What a cell patches.
   ///
-  /// - Parameters:
-  ///   - length: T.
-  ///   - first: the first position that can matter.
-  ///   - layerCount: L.
-  /// - Returns: nil if a run of that length has no such cell, and none if no position can matter.
-  func sites(of cell: Cell, length: Int, first: Int, layerCount: Int) -> [Site]? {
-    guard let positions = cell.rows(length: length, firstDifference: first) else { return nil }
-    if let key = cell.key, key >= length { return nil }
-    if positions.isEmpty { return [] }
-    return layers(of: cell, count: layerCount).map { layer in
-      Site(
-        hook: HookPoint(kind, layer: layer), positions: positions, head: cell.head, key: cell.key,
-        neuron: cell.neuron)
+  /// - Parameter layerCount: L.
+  public func patches(of cell: Cell, layerCount: Int) -> [Patch] {
+    if let number = cell.number { return list[number].patches }
+    guard let kind else { return [] }
+    let layers: [Int?] =
+      cell.layer.map { layer in
+        let first = layer - window / 2
+        return (first..<first + window).filter { 0..<layerCount ~= $0 }
+      } ?? [nil]
+    return layers.map { layer in
+      Patch(
+        HookPoint(kind, layer: layer), head: cell.head, place: cell.place, key: cell.key,
+        neuron: cell.neuron, subspace: cell.direction.map { subspaces[$0] } ?? subspaces.first)
+    }
+  }
+
+  /// The names of the hooks at a cell, of the cell's own layer, with `+` between them.
+  public func hookName(of cell: Cell) -> String {
+    guard let kind else {
+      var names: [String] = []
+      for patch in cell.number.map({ list[$0].patches }) ?? []
+      where !names.contains(patch.hook.name) {
+        names.append(patch.hook.name)
+      }
+      return names.joined(separator: "+")
+    }
+    return HookPoint(kind, layer: cell.layer).name
+  }
+
+  /// Every hook that a cell patches, in the order in which a pass reaches them.
+  func hooks(config: ModelConfig) -> [HookPoint] {
+    var hooks = Set(list.flatMap { $0.patches.map(\.hook) })
+    for layer in layers {
+      hooks.formUnion(patches(of: Cell(layer: layer), layerCount: config.layers).map(\.hook))
+    }
+    if let kind, !kind.isInBlock { hooks.insert(HookPoint(kind)) }
+    return config.hookPoints.filter(hooks.contains)
+  }
+
+  /// - Throws: `PatchingError.doesNotFit` for a part that the model's hooks do not have.
+  func check(_ config: ModelConfig) throws(PatchingError) {
+    var all = list.flatMap(\.patches)
+    if kind?.hasPlainRows == true {
+      for cell in cells(positions: 1, config: config) where !subspaces.isEmpty {
+        all += patches(of: cell, layerCount: config.layers)
+      }
+    }
+    for patch in all {
+      let unit = config.valueCount(of: patch.hook.kind, positions: 1)
+      if let head = patch.head, !(0..<config.heads ~= head) {
+        throw .doesNotFit(hook: patch.hook.name, "head \(head) of \(config.heads)")
+      }
+      if let layer = patch.hook.layer, !(0..<config.layers ~= layer) {
+        throw .doesNotFit(hook: patch.hook.name, "layer \(layer) of \(config.layers)")
+      }
+      if let key = patch.key, key < 0 {
+        throw .doesNotFit(hook: patch.hook.name, "attended position \(key)")
+      }
+      if let neuron = patch.neuron, !(0..<unit ~= neuron) {
+        throw .doesNotFit(hook: patch.hook.name, "neuron \(neuron) of \(unit)")
+      }
+      let width = patch.head == nil ? unit : unit / config.heads
+      if let subspace = patch.subspace, subspace.width != width {
+        throw .doesNotFit(
+          hook: patch.hook.name, "rows of \(subspace.width) values where a row has \(width)")
+      }
     }
   }
 
   /// The names of the axes of the results, the last one running fastest.
   public var axisNames: [String] {
-    let outer = kind.isInBlock ? ["layer"] : []
+    let outer = kind?.isInBlock == true ? ["layer"] : []
     return switch axis {
     case .position: outer + ["pos"]
+    case .role: outer + ["role"]
     case .head: outer + ["head"]
     case .headPosition: outer + ["pos", "head"]
     case .headEdge: outer + ["head", "dest", "src"]
     case .neuron: outer + ["neuron"]
+    case .direction: outer + ["direction"]
     case .all: outer
+    case .list: ["cell"]
     }
   }
 
   /// The lengths of those axes for pairs of up to `positions` positions.
   public func shape(positions: Int, config: ModelConfig) -> [Int] {
-    let heads = config.heads
-    let outer = kind.isInBlock ? [layers.count] : []
+    let outer = kind?.isInBlock == true ? [layers.count] : []
     return switch axis {
     case .position: outer + [positions]
-    case .head: outer + [heads]
-    case .headPosition: outer + [positions, heads]
-    case .headEdge: outer + [heads, positions, positions]
-    case .neuron: outer + [config.valueCount(of: kind, positions: 1)]
+    case .role: outer + [roles.count]
+    case .head: outer + [config.heads]
+    case .headPosition: outer + [positions, config.heads]
+    case .headEdge: outer + [config.heads, positions, positions]
+    case .neuron: outer + [neurons(config)]
+    case .direction: outer + [subspaces.count]
     case .all: outer
+    case .list: [list.count]
     }
   }
 
   /// Every cell, in the order of the axes.
   public func cells(positions: Int, config: ModelConfig) -> [Cell] {
-    let heads = config.heads
-    let outer: [Int?] = kind.isInBlock ? layers : [nil]
+    if axis == .list { return list.indices.map { Cell(number: $0) } }
+    let (positions, heads) = (0..<positions, 0..<config.heads)
+    let outer: [Int?] = kind?.isInBlock == true ? layers : [nil]
     return outer.flatMap { layer in
       switch axis {
-      case .position:
-        (0..<positions).map { Cell(layer: layer, position: $0) }
-      case .head:
-        (0..<heads).map { Cell(layer: layer, head: $0, position: position) }
+      case .position: positions.map { Cell(layer: layer, place: .index($0)) }
+      case .role: roles.map { Cell(layer: layer, place: .role($0)) }
+      case .head: heads.map { Cell(layer: layer, head: $0, place: place) }
       case .headPosition:
-        (0..<positions).flatMap { position in
-          (0..<heads).map { Cell(layer: layer, head: $0, position: position) }
+        positions.flatMap { position in
+          heads.map { Cell(layer: layer, head: $0, place: .index(position)) }
         }
       case .headEdge:
-        (0..<heads).flatMap { head in
-          (0..<positions).flatMap { destination in
-            (0..<positions).map {
-              Cell(layer: layer, head: head, position: destination, key: $0)
-            }
+        heads.flatMap { head in
+          positions.flatMap { destination in
+            positions.map { Cell(layer: layer, head: head, place: .index(destination), key: $0) }
           }
         }
       case .neuron:
-        (0..<config.valueCount(of: kind, positions: 1)).map {
-          Cell(layer: layer, position: position, neuron: $0)
-        }
-      case .all:
-        [Cell(layer: layer, position: position)]
+        (0..<neurons(config)).map { Cell(layer: layer, place: place, neuron: $0) }
+      case .direction:
+        subspaces.indices.map { Cell(layer: layer, place: place, direction: $0) }
+      case .all, .list: [Cell(layer: layer, place: place)]
       }
+    }
+  }
+
+  private func neurons(_ config: ModelConfig) -> Int {
+    kind.map { config.valueCount(of: $0, positions: 1) } ?? 0
+  }
+}
+
+extension HookKind {
+  /// Whether a pass changes its rows in place, so that something can be added to them or a part of them
+  /// replaced.
+  var hasPlainRows: Bool {
+    switch self {
+    case .attnScores, .pattern, .attnIn, .qInput, .kInput, .vInput, .result, .unembed: false
+    default: true
     }
   }
 }

@@ -27,7 +27,8 @@ public struct Baseline: Sendable, Equatable {
 /// Effects are normalised by the gap between the clean and the corrupted run. Denoising:
 /// (patched − corrupted) / (clean − corrupted), 0 for no effect, 1 for full recovery. Noising:
 /// (patched − clean) / (clean − corrupted), 0 for no harm, −1 for an answer as in the corrupted run
-/// (TransformerLens's and ARENA's `ioi_metric`).
+/// (TransformerLens's and ARENA's `ioi_metric`). Ablating has no other run: patched − clean, in the
+/// metric's units.
 public struct SweepResult: Sendable {
   /// A gap smaller than this cannot be divided by.
   public static let smallestGap = 1e-6
@@ -47,14 +48,19 @@ public struct SweepResult: Sendable {
   public let unchanged: Int
   /// Wall time of the sweep, reading the cache included.
   public let seconds: Double
+  /// Floating-point operations of the products and the attention of the runs that were computed, two a
+  /// multiply-add.
+  public let operations: Double
 
-  /// The effect on one pair; 0 if the pair's gap cannot be divided by, nil if it has no such
-  /// position.
+  /// The effect on one pair; 0 if the pair's gap is needed and cannot be divided by, nil if the pair has
+  /// no such position.
   public func effect(cell: Int, pair: Int) -> Double? {
     guard let value = patched[cell][pair] else { return nil }
     let baseline = baselines[pair]
+    let change = Double(value) - Double(baseline.receiving(direction))
+    if direction == .ablate { return change }
     guard abs(baseline.gap) >= SweepResult.smallestGap else { return 0 }
-    return (Double(value) - Double(baseline.receiving(direction))) / baseline.gap
+    return change / baseline.gap
   }
 
   /// The pairs that have a cell's position.
@@ -75,8 +81,10 @@ public struct SweepResult: Sendable {
   public func ratioOfMeans(cell: Int) -> Double? {
     let pairs = pairs(of: cell)
     guard let patched = meanPatched(cell: cell),
-      let receiving = mean(pairs.map { Double(baselines[$0].receiving(direction)) }),
-      let gap = mean(pairs.map { baselines[$0].gap }), abs(gap) >= SweepResult.smallestGap
+      let receiving = mean(pairs.map { Double(baselines[$0].receiving(direction)) })
+    else { return nil }
+    if direction == .ablate { return patched - receiving }
+    guard let gap = mean(pairs.map { baselines[$0].gap }), abs(gap) >= SweepResult.smallestGap
     else { return nil }
     return (patched - receiving) / gap
   }

@@ -71,10 +71,13 @@ import Testing
     ("resid_prr", [], "nearest: resid_pre"), ("z9", [], "layer 9 of a model with 3 layers"),
     ("", [], "empty entry"), ("z,", [], "empty entry"),
     ("resid_pre", ["--by", "head"], "hook_resid_pre has no heads"),
-    ("resid_pre", ["--pos", "1"], "leave out --pos"),
+    ("resid_pre", ["--by", "pos", "--pos", "1"], "leave out --pos"),
     ("logits", [], "nothing in the model comes after it"),
     ("z", ["--pos", "11"], "no pair has a position 11"),
     ("z", ["--pos", "-12"], "-11 to -1 from the end"),
+    ("z", ["--pos", "S2"], "no pair has a role S2; there are END"),
+    ("z", ["--by", "direction"], "--subspace FILE.npy"),
+    ("attn_in", ["--source", "noise"], "noise cannot be added to hook_attn_in"),
   ])
   func sweepsThatCannotBe(hooks: String, arguments: [String], words: String) throws {
     let answer = try Program.analyze.run(

@@ -125,7 +125,7 @@ import Testing
       try sweep(["pairs": nine.map { _ in 5 }]), "counts other than the 4 pairs that there are")
     try expectRefused(try sweep(["labels": ["head": ["a"]]]), "1 for the 3 places of the axis head")
     try expectRefused(
-      try sweep(["axes": ["layer", "role"], "roles": ["a", "b"]]), "2 for the 3 places")
+      try sweep(["axes": ["layer", "role"], "labels": ["role": ["a", "b"]]]), "2 for the 3 places")
     try expectRefused(
       try sweep(["axes": ["layer", "\u{1B}[2J"], "labels": ["\u{1B}[2J": ["a"]]]), "\\u{1b}[2J")
     let difference: [String: Any] = Dictionary(
@@ -133,7 +133,8 @@ import Testing
         ($0, nine)
       })
     try expectRefused(
-      try sweep(["difference": difference.merging(["q": nine.dropLast()]) { $1 }]), "difference.q")
+      try sweep(["difference": difference.merging(["q": Array(nine.dropLast())]) { $1 }]),
+      "difference.q")
     try expectRefused(
       try sweep(["difference": difference.merging(["p": nine.map { _ in 1.5 }]) { $1 }]),
       "not between 0 and 1")
@@ -143,7 +144,8 @@ import Testing
     func sweep(_ key: String, _ value: Any) throws -> Data { try changed { $0[key] = value } }
     try expectRefused(
       try sweep("effect", Array(repeating: "NaN", count: 9)), "sweeps[0].effect[0]", "wrong kind")
-    try expectRefused(try sweep("layers", [0.5, 1, 2]), "sweeps[0].layers[0]")
+    try expectRefused(try sweep("layers", [0.5, 1, 2]))
+    try expectRefused(try sweep("layers", [true, 1, 2]), "sweeps[0].layers[0]")
     try expectRefused(try sweep("hook", 3), "sweeps[0].hook")
     try expectRefused(try sweep("shape", NSNull()), "sweeps[0].shape")
     try expectRefused(Data("[]".utf8))

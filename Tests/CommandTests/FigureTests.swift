@@ -33,9 +33,10 @@ import Testing
       try Element(xml: try String(contentsOfFile: "\(directory)/\(name)", encoding: .utf8))
     }
 
-    /// The SVGs of the page, in order.
+    /// The heatmaps of the page, in order.
     func figures() throws -> [Element] {
-      try page.components(separatedBy: "<svg ").dropFirst().map { rest in
+      try page.components(separatedBy: "<section data-figure").dropFirst().map { section in
+        let rest = try #require(section.components(separatedBy: "<svg ").dropFirst().first)
         let end = try #require(rest.range(of: "</svg>"))
         return try Element(xml: "<svg " + rest[..<end.upperBound])
       }
@@ -244,7 +245,7 @@ import Testing
 }
 
 /// A model some of whose tokens are markup, and a pair with them.
-private enum HostileTokens {
+enum HostileTokens {
   /// Bytes from 0xF5 on are in no UTF-8 text: their numbers serve for longer tokens.
   static func writeModel(to directory: String) throws {
     try TinyModel().write(to: directory)

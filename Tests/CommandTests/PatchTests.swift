@@ -44,9 +44,9 @@ import Testing
     let sweep = try #require((object["sweeps"] as? [[String: Any]])?.first)
     #expect(
       sweep.keys.sorted() == [
-        "axes", "difference", "effect", "effect_mean_of_ratios", "hook", "layers", "metric",
-        "metric_name", "pairs", "seconds", "shape", "source",
-        "unchanged", "window",
+        "axes", "difference", "effect", "effect_mean_of_ratios", "gflop", "hook", "labels",
+        "layers", "metric", "metric_name", "pairs", "seconds", "shape", "source", "unchanged",
+        "window",
       ])
 
     let file = try answer.patchFile()
@@ -122,12 +122,13 @@ import Testing
     }
     #expect(
       rows.first
-        == "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron".split(
+        == ("hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron"
+        + ",role,direction,cell").split(
           separator: ","
         )
         .map(String.init))
     #expect(rows.count - 1 == cells * 4)
-    #expect(rows.allSatisfy { $0.count == 12 })
+    #expect(rows.allSatisfy { $0.count == 15 })
     // A cell's rows have its mean.
     let patched = rows.dropFirst().prefix(4).compactMap { Double($0[7]) }
     #expect(patched.count == 4)

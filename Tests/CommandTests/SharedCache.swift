@@ -68,7 +68,8 @@ struct PatchFile: Decodable {
   struct Pair: Decodable, Equatable {
     let index: Int
     let id: String?
-    let clean, corrupted: Int
+    let clean: Int
+    let corrupted: Int?
     let cleanMetric, corruptedMetric: Double?
   }
   struct Means: Decodable, Equatable {
@@ -78,13 +79,17 @@ struct PatchFile: Decodable {
     let hook: String
     let layers: [Int]
     let position: Int?
+    let role: String?
     let axes: [String]
     let shape: [Int]
+    let labels: [String: [String]]
     let metric, effect, effectMeanOfRatios: [Double?]
     let pairs: [Int]
+    let gflop: Double
   }
   struct Timing: Decodable {
-    let loadSeconds, sweepSeconds: Double
+    let loadS, sweepS, gflop: Double
+    let kernel: String
     let threads: Int
   }
 

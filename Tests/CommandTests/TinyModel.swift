@@ -19,7 +19,8 @@ struct TinyModel {
   ]
   private(set) var tensors: [(name: String, shape: [Int], values: [Float])] = []
 
-  init(seed: UInt64 = 20_261_122) {
+  init(seed: UInt64 = 20_261_122, contextLength: Int = TinyModel.contextLength) {
+    config["n_positions"] = contextLength
     var generator = SeededGenerator(seed: seed)
     func add(_ name: String, _ shape: [Int], around middle: Float = 0, by spread: Float = 0.5) {
       let values = generator.floats(
@@ -27,7 +28,7 @@ struct TinyModel {
       tensors.append((name, shape, values))
     }
     add("wte.weight", [TinyModel.vocabulary, TinyModel.width], by: 1.5)
-    add("wpe.weight", [TinyModel.contextLength, TinyModel.width])
+    add("wpe.weight", [contextLength, TinyModel.width])
     for layer in 0..<TinyModel.layers {
       for norm in ["ln_1", "ln_2"] {
         add("h.\(layer).\(norm).weight", [TinyModel.width], around: 1)

@@ -7,6 +7,9 @@ import Testing
 @testable import Patching
 
 @Suite struct PatchEngineTests {
+  /// Between two runs.
+  static let directions = [Direction.denoise, .noise]
+
   /// The sweeps of the reference files, by the names they have there.
   static let referenceSweeps: [(String, HookKind, SweepAxis)] = [
     ("resid_pre", .residPre, .position), ("resid_mid", .residMid, .position),
@@ -29,7 +32,7 @@ import Testing
         abs(baseline.corrupted - (try reference.arrays.floats("pair\(pair)/corrupted"))[0]) < 1e-4)
     }
     for (name, kind, axis) in PatchEngineTests.referenceSweeps {
-      for direction in Direction.allCases {
+      for direction in PatchEngineTests.directions {
         let sweep = try Sweep(kind, layers: Array(0..<model.config.layers), by: axis)
         let result = try runs.run(sweep, reference.task, direction)
         #expect(result.cells.count == result.shape.reduce(1, *))
@@ -43,52 +46,26 @@ import Testing
     }
   }
 
-  /// The metric of a pair with a patch, by a full pass from the tokens that is changed at the hooks.
+  /// The metric of a pair with a cell patched at some hooks.
   func bruteForce(
     _ runs: CachedRuns, _ task: AnswerTask, _ pair: Int, _ hooks: [HookPoint], _ cell: Cell,
     _ direction: Direction, values: @escaping (HookPoint, Int) throws -> [Float]
   ) throws -> Float {
-    let (clean, corrupted) = (task.pairs[pair].clean, task.pairs[pair].corrupted)
-    let (source, receiving) = direction == .denoise ? (clean, corrupted) : (corrupted, clean)
-    let config = runs.model.config
-    let length = runs.prompts[receiving].tokens.count
-    let position = cell.position.map { $0 < 0 ? length + $0 : $0 }
-    let pass = ForwardPass(runs.model)
-    try pass.run(
-      tokens: [runs.prompts[receiving].tokens],
-      hooks: PassHooks(editing: Set(hooks)) { activation in
-        let values = try values(activation.hook, source)
-        let target = activation.sequence(0)
-        let axes = activation.hook.kind.axes
-        let shape = axes.map { $0.length(in: config) ?? length }
-        for index in target.indices {
-          var rest = index
-          var place: [HookAxis: Int] = [:]
-          for (axis, size) in zip(axes, shape).reversed() {
-            place[axis] = rest % size
-            rest /= size
-          }
-          let isPatched =
-            (position == nil || place[.position] == position)
-            && (cell.head == nil || place[.head] == cell.head)
-            && (cell.key == nil || place[.keyPosition] == cell.key)
-            && (cell.neuron == nil || place[axes.last ?? .one] == cell.neuron)
-          if isPatched { target[index] = values[index] }
-        }
-      })
-    let answers = [task.pairs[pair].answer, task.pairs[pair].wrongAnswer]
-    let logits = runs.model.logits(ofNormalized: pass.lastRow(sequence: 0), tokens: answers)
-    return logits[0] - logits[1]
+    try NaivePatching(runs: runs, task: task, direction: direction).logitDifference(
+      pair: pair,
+      hooks.map {
+        Patch($0, head: cell.head, place: cell.place, key: cell.key, neuron: cell.neuron)
+      }, values: values)
   }
 
   /// One cache of every hook for all tests that only read it.
-  private static let everyHook = Result {
+  static let everyHook = Result {
     let reference = try ReferencePairs("odd")
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
     return (reference, try CachedRuns(model, reference.tokens, hooks: { $0.kind != .unembed }))
   }
 
-  @Test(arguments: HookKind.allCases.filter { $0 != .unembed }, Direction.allCases)
+  @Test(arguments: HookKind.allCases.filter { $0 != .unembed }, PatchEngineTests.directions)
   func everyHookEqualsBruteForce(kind: HookKind, direction: Direction) throws {
     let (reference, runs) = try PatchEngineTests.everyHook.get()
     let seed = UInt64.random(in: 0...UInt64.max)
@@ -96,11 +73,11 @@ import Testing
     let layers = kind.isInBlock ? [0, 2] : []
     var sweeps = [
       try Sweep(kind, layers: layers, by: .all), try Sweep(kind, layers: layers, by: .position),
-      try Sweep(kind, layers: layers, by: .all, position: -1),
+      try Sweep(kind, layers: layers, by: .all, at: .index(-1)),
     ]
     if kind.hasHeadAxis {
       sweeps.append(try Sweep(kind, layers: layers, by: .head))
-      sweeps.append(try Sweep(kind, layers: layers, by: .head, position: 3))
+      sweeps.append(try Sweep(kind, layers: layers, by: .head, at: .index(3)))
       sweeps.append(try Sweep(kind, layers: layers, by: .headPosition))
     }
     for sweep in sweeps {
@@ -113,7 +90,7 @@ import Testing
             continue
           }
           let expected = try bruteForce(
-            runs, reference.task, pair, [sweep.hook(of: cell)], cell, direction
+            runs, reference.task, pair, [HookPoint(kind, layer: cell.layer)], cell, direction
           ) { hook, prompt in
             try runs.cache.read(hook: try #require(runs.cache.hookIndex(hook.name)), prompt: prompt)
           }
@@ -142,16 +119,17 @@ import Testing
     Variant(kind: .z, axis: .head, source: .zero),
     Variant(kind: .pattern, axis: .headPosition, source: .zero),
     Variant(kind: .residPre, axis: .position, source: .zero),
-    Variant(kind: .embed, axis: .position, source: .mean),
-    Variant(kind: .z, axis: .headPosition, source: .mean),
-    Variant(kind: .mlpPost, axis: .neuron, source: .mean),
-    Variant(kind: .pattern, axis: .head, source: .meanByPosition),
-    Variant(kind: .attnOut, axis: .position, window: 2, source: .meanByPosition),
-    Variant(kind: .ln2Scale, axis: .position, source: .mean),
-    Variant(kind: .finalNormalized, axis: .all, source: .mean),
+    Variant(kind: .embed, axis: .position, source: .mean(.everywhere, over: .clean)),
+    Variant(kind: .z, axis: .headPosition, source: .mean(.everywhere, over: .clean)),
+    Variant(kind: .mlpPost, axis: .neuron, source: .mean(.everywhere, over: .clean)),
+    Variant(kind: .pattern, axis: .head, source: .mean(.byPosition, over: .corrupted)),
+    Variant(
+      kind: .attnOut, axis: .position, window: 2, source: .mean(.byPosition, over: .corrupted)),
+    Variant(kind: .ln2Scale, axis: .position, source: .mean(.everywhere, over: .clean)),
+    Variant(kind: .finalNormalized, axis: .all, source: .mean(.everywhere, over: .clean)),
   ]
 
-  @Test(arguments: variants, Direction.allCases)
+  @Test(arguments: variants, PatchEngineTests.directions)
   func everySourceAndWindowEqualsBruteForce(variant: Variant, direction: Direction) throws {
     let (reference, runs) = try PatchEngineTests.everyHook.get()
     let seed = UInt64.random(in: 0...UInt64.max)
@@ -163,7 +141,6 @@ import Testing
     let result = try engine.run(
       sweep, reference.task, direction: direction, source: variant.source, prompts: runs.prompts,
       baselines: try engine.baselines(reference.task, prompts: runs.prompts))[0]
-    let sources = reference.task.pairs.map { direction == .denoise ? $0.clean : $0.corrupted }
     for number in result.cells.indices.shuffled(using: &generator).prefix(15) {
       let cell = result.cells[number]
       let first = (cell.layer ?? 0) - variant.window / 2
@@ -177,7 +154,7 @@ import Testing
         let expected = try bruteForce(
           runs, reference.task, pair, hooks, cell, direction
         ) { hook, prompt in
-          try naiveValues(variant.source, hook, of: prompt, among: Set(sources), runs)
+          try naiveValues(variant.source, hook, of: prompt, reference.task, runs)
         }
         #expect(abs(found - expected) < 5e-5, "\(cell), pair \(pair), seed \(seed)")
       }
@@ -188,28 +165,27 @@ import Testing
   }
 
   private func naiveValues(
-    _ source: PatchSource, _ hook: HookPoint, of prompt: Int, among prompts: Set<Int>,
-    _ runs: CachedRuns
+    _ source: PatchSource, _ hook: HookPoint, of prompt: Int, _ task: AnswerTask, _ runs: CachedRuns
   ) throws -> [Float] {
     let index = try #require(runs.cache.hookIndex(hook.name))
     let own = try runs.cache.read(hook: index, prompt: prompt)
     let length = runs.prompts[prompt].tokens.count
-    switch source {
-    case .otherRun: return own
-    case .zero: return own.map { _ in 0 }
-    case .meanByPosition:
+    guard case .mean(let grouping, let over) = source else {
+      return source == .zero ? own.map { _ in 0 } : own
+    }
+    let prompts = Set(task.pairs.map { over == .clean ? $0.clean : $0.corrupted }).sorted()
+    if grouping == .byPosition {
       let others = try prompts.filter { runs.prompts[$0].tokens.count == length }
         .map { try runs.cache.read(hook: index, prompt: $0) }
       return own.indices.map { i in
         Float(others.reduce(0.0) { $0 + Double($1[i]) } / Double(others.count))
       }
-    case .mean:
-      let unit = own.count / length
-      let all = try prompts.sorted().flatMap { try runs.cache.read(hook: index, prompt: $0) }
-      let rows = all.count / unit
-      return own.indices.map { i in
-        Float((0..<rows).reduce(0.0) { $0 + Double(all[$1 * unit + i % unit]) } / Double(rows))
-      }
+    }
+    let unit = own.count / length
+    let all = try prompts.flatMap { try runs.cache.read(hook: index, prompt: $0) }
+    let rows = all.count / unit
+    return own.indices.map { i in
+      Float((0..<rows).reduce(0.0) { $0 + Double(all[$1 * unit + i % unit]) } / Double(rows))
     }
   }
 
@@ -225,7 +201,7 @@ import Testing
     let wrong = SweepResult(
       sweep: result.sweep, direction: result.direction, source: result.source,
       metric: result.metric, cells: result.cells, shape: result.shape, patched: patched,
-      baselines: result.baselines, unchanged: 0, seconds: 0)
+      baselines: result.baselines, unchanged: 0, seconds: 0, operations: 0)
     let check = try engine.check(
       [wrong], reference.task, prompts: runs.prompts, count: .max, seed: 0)
     #expect(!check.isWithinTolerance)
@@ -251,7 +227,7 @@ import Testing
     }
     let (clean, corrupted) = (try logits(pair.clean), try logits(pair.corrupted))
     let (p, q) = (probabilities(clean), probabilities(corrupted))
-    let (right, wrong) = (Int(pair.answer), Int(pair.wrongAnswer))
+    let (right, wrong) = (Int(try #require(pair.answer)), Int(try #require(pair.wrongAnswer)))
     let expected: [AnswerMetric: (Double, Double)] = [
       .logitDiff: (clean[right] - clean[wrong], corrupted[right] - corrupted[wrong]),
       .probability: (p[right], q[right]), .logProbability: (log(p[right]), log(q[right])),
@@ -296,7 +272,7 @@ import Testing
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
     let runs = try CachedRuns(model, reference.tokens)
     let firstDifferences = [3, 2, 0]
-    for direction in Direction.allCases {
+    for direction in PatchEngineTests.directions {
       let result = try runs.run(
         try Sweep(.residPre, layers: [0, 1, 2]), reference.task, direction)
       for (number, cell) in result.cells.enumerated() {
@@ -396,7 +372,7 @@ import Testing
     }
     #expect(throws: PatchingError.noWindow(.embed)) { try Sweep(.embed, layers: [], window: 2) }
     #expect(throws: PatchingError.positionGivenTwice(.position)) {
-      try Sweep(.residPre, layers: [0], position: 3)
+      try Sweep(.residPre, layers: [0], by: .position, at: .index(3))
     }
   }
 }
@@ -411,7 +387,7 @@ import Testing
       cells: sweep.cells(
         positions: 1, config: try ModelConfig(directory: ReferenceArrays.path("odd"))), shape: [1],
       patched: patched,
-      baselines: baselines, unchanged: 0, seconds: 0)
+      baselines: baselines, unchanged: 0, seconds: 0, operations: 0)
   }
 
   @Test func effectsAreThoseOfTheDefinition() throws {

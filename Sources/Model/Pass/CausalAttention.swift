@@ -26,6 +26,9 @@ public final class CausalAttention {
   private let config: ModelConfig
   private let packedKeys = PassBuffer()  // the keys of one head, in tiles [K, 16]
   private var stride: Int { config.heads * config.headWidth }
+  /// Floating-point operations of scores and mixing so far, two a multiply-add, those of later
+  /// positions left out.
+  public private(set) var operations = 0.0
 
   public init(_ config: ModelConfig) {
     self.config = config
@@ -41,6 +44,8 @@ public final class CausalAttention {
     into scores: UnsafeMutablePointer<Float>
   ) {
     let (headWidth, column, length) = (config.headWidth, head * config.headWidth, first + count)
+    // Both products: a query at position p has p + 1 keys, and its pattern as many values.
+    operations += 2 * Double(headWidth) * Double(count) * Double(2 * first + count + 1)
     let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
     if let prefix = keys.prefix {
       pb_pack_keys(prefix + column, stride, keys.prefixCount, headWidth, packed, 0)

@@ -61,6 +61,7 @@ public final class Linear: Sendable {
     stride yStride: Int, scratch: MultiplyScratch
   ) {
     precondition(innerRange.upperBound <= inner && columnRange.upperBound <= columns)
+    scratch.operations += 2 * Double(rows) * Double(innerRange.count) * Double(columnRange.count)
     var packed = pb_packed_matrix(panels: panels.pointer, inner: inner, columns: columns)
     pb_multiply(
       x, xStride, rows, &packed, innerRange.lowerBound, innerRange.count, columnRange.lowerBound,
@@ -85,6 +86,8 @@ public final class Linear: Sendable {
 public final class MultiplyScratch {
   private let matrix = Matrix(rows: 1, columns: pb_multiply_scratch())
   var pointer: UnsafeMutablePointer<Float> { matrix.pointer }
+  /// Floating-point operations of the products so far, two a multiply-add.
+  public internal(set) var operations = 0.0
 
   public init() {}
 }

@@ -45,6 +45,8 @@ class Pair:
     """A position in the clean prompt for each role."""
     subject: Optional[Tuple[int, int]]
     """First position of the subject in the clean prompt, and the one after its last."""
+    template: Optional[str] = None
+    """What the row's prompts were made from."""
 
 
 def load_prompts(directory: Path, plan: Plan) -> List[PromptLine]:
@@ -71,6 +73,7 @@ def load_pairs(directory: Path, plan: Plan) -> List[Pair]:
             id=line.text("id") if "id" in line else None,
             roles=_roles(line) if "roles" in line else None,
             subject=_subject(line) if "subject" in line else None,
+            template=line.text("template") if "template" in line else None,
         )
         for line in _lines(directory, _PAIRS, plan.pairs_digest, plan.pair_count)
     ]

@@ -1,0 +1,154 @@
+import CacheFormat
+import FileIO
+import Model
+import Patching
+
+/// The hooks of a model by the names that users write.
+func hookSelector(for config: ModelConfig) -> HookSelector {
+  let points = config.hookPoints
+  return HookSelector(
+    defaults: points.filter(\.kind.isDefault).map(\.name),
+    optional: points.filter { !$0.kind.isDefault }.map(\.name), layers: config.layers)
+}
+
+/// Reads a list of cells: CSV whose first line names its columns.
+///
+/// Rows that have the same value in the column `cell` are one cell; without that column every row is
+/// one. A field that is empty stands for all heads, positions, attended positions or values. What
+/// `analyze results --csv` says of a cell besides is passed over.
+///
+/// - Throws: `CellListError`, `FileError`, `PatchingError`.
+func cellList(path: String, config: ModelConfig) throws -> Sweep {
+  let text = String(decoding: try readFile(path, limit: 1 << 26), as: UTF8.self)
+  let selector = hookSelector(for: config)
+  var columns: [CellColumn?]?
+  var cells: [ListedCell] = []
+  var numbers: [String: Int] = [:]
+  for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+    .enumerated()
+  {
+    let fields = line.split(separator: ",", omittingEmptySubsequences: false).map {
+      $0.split(separator: " ").joined(separator: " ")
+    }
+    if fields.allSatisfy(\.isEmpty) { continue }
+    func fail(_ problem: CellListError.Problem) -> CellListError {
+      CellListError(path: path, line: index + 1, problem: problem)
+    }
+    guard let names = columns else {
+      let passedOver = CellSite.csvColumns + CellFacts.csvColumns
+      let found = try fields.map { name in
+        let column = CellColumn(rawValue: name)
+        guard column != nil || passedOver.contains(name) else { throw fail(.unknownColumn(name)) }
+        return column
+      }
+      guard Set(fields).count == fields.count, found.contains(.hook) else {
+        throw fail(.noHookColumn)
+      }
+      columns = found
+      continue
+    }
+    guard fields.count == names.count else {
+      throw fail(.wrongFields(found: fields.count, expected: names.count))
+    }
+    let row = Dictionary(
+      uniqueKeysWithValues: zip(names, fields).compactMap { name, field in
+        name.flatMap { field.isEmpty ? nil : ($0, field) }
+      })
+    func number(_ column: CellColumn) throws -> Int? {
+      guard let field = row[column] else { return nil }
+      guard let number = Int(field) else { throw fail(.notANumber(column: column.rawValue, field)) }
+      return number
+    }
+    let patch = Patch(
+      try hook(row[.hook] ?? "", layer: try number(.layer), selector, config, fail),
+      head: try number(.head), place: row[.position].flatMap(Place.init(argument:)),
+      key: try number(.attended), neuron: try number(.neuron))
+    let key = row[.cell] ?? "\(index + 1)"
+    if names.contains(.cell), let known = numbers[key] {
+      cells[known].patches.append(patch)
+      cells[known].name += " + " + name(of: patch)
+    } else {
+      numbers[key] = cells.count
+      cells.append(ListedCell(name: name(of: patch), patches: [patch]))
+    }
+  }
+  guard !cells.isEmpty else { throw CellListError(path: path, line: 1, problem: .empty) }
+  return try Sweep(name: "cells", list: cells)
+}
+
+private enum CellColumn: String {
+  case cell, hook, layer, head, neuron
+  case position = "pos"
+  case attended = "src"
+}
+
+/// The one hook that a row names.
+private func hook(
+  _ name: String, layer: Int?, _ selector: HookSelector, _ config: ModelConfig,
+  _ fail: (CellListError.Problem) -> CellListError
+) throws -> HookPoint {
+  var points: [HookPoint]
+  if let kind = HookKind.allCases.first(where: { $0.shortName == name }) {
+    points = config.hookPoints.filter { $0.kind == kind }
+  } else {
+    do throws(HookSelectionError) {
+      points = try selector.select([name]).compactMap(HookPoint.init(name:))
+    } catch {
+      throw fail(.hook(error))
+    }
+  }
+  if let layer {
+    let wanted = layer < 0 ? layer + config.layers : layer
+    points = points.filter { $0.layer == wanted }
+  }
+  guard points.count == 1 else { throw fail(.notOneHook(name, layer: layer, points.count)) }
+  return points[0]
+}
+
+/// A part of a cell in words, such as `z L9 H6 pos 14`.
+private func name(of patch: Patch) -> String {
+  [
+    patch.hook.kind.shortName, patch.hook.layer.map { "L\($0)" }, patch.head.map { "H\($0)" },
+    patch.neuron.map { "N\($0)" },
+    patch.place.map { if case .index = $0 { "pos \($0)" } else { "\($0)" } },
+    patch.key.map { "← \($0)" },
+  ].compactMap { $0 }.joined(separator: " ")
+}
+
+/// What is wrong with a list of cells.
+struct CellListError: ReportableError {
+  enum Problem {
+    case empty
+    case unknownColumn(String)
+    case noHookColumn
+    case wrongFields(found: Int, expected: Int)
+    case notANumber(column: String, String)
+    case hook(HookSelectionError)
+    case notOneHook(String, layer: Int?, Int)
+  }
+
+  let path: String
+  let line: Int
+  let problem: Problem
+
+  var exitCode: SysExit { .badData }
+
+  var description: String { "\(path), line \(line): \(what)" }
+
+  private var what: String {
+    switch problem {
+    case .empty: "there are no cells; give a header and a row a cell"
+    case .unknownColumn(let name):
+      "unknown column \"\(name)\"; the columns are cell, hook, layer, head, pos, src and neuron"
+    case .noHookColumn:
+      "the first line names the columns, each once, and hook among them"
+    case .wrongFields(let found, let expected):
+      "\(found) field\(found == 1 ? "" : "s") where the header has \(expected)"
+    case .notANumber(let column, let field): "\(column) \"\(field)\" is not a whole number"
+    case .hook(let error): error.description
+    case .notOneHook(let name, nil, _):
+      "\(name) is a hook of several layers; give the layer"
+    case .notOneHook(let name, let layer?, _): "there is no \(name) in layer \(layer)"
+    }
+  }
+}

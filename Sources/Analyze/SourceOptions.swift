@@ -1,0 +1,51 @@
+import ArgumentParser
+import Patching
+
+/// What is put in the place of activations, where it may be something else than the other run's.
+struct SourceOptions: ParsableArguments {
+  enum Name: String, ExpressibleByArgument, CaseIterable {
+    case other, zero, mean
+    case meanByPosition = "mean-pos"
+    case meanByTemplate = "mean-template"
+    case noise
+  }
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "Whose mean it is: that of the clean or of the corrupted prompts.", valueName: "which"))
+  var meanOver: MeanPrompts?
+
+  @Option(
+    name: .long,
+    help: "Standard deviation of noise, in units of the hook's own over all prompts.")
+  var noiseScale: Float = 3
+
+  func validate() throws {
+    guard noiseScale.isFinite, noiseScale >= 0 else {
+      throw ValidationError("--noise-scale must be a number from 0 on.")
+    }
+  }
+
+  /// - Parameter usual: the prompts of means unless the user says which.
+  func source(_ name: Name, seed: UInt64, meanOver usual: MeanPrompts) throws -> PatchSource {
+    let over = meanOver ?? usual
+    let source: PatchSource =
+      switch name {
+      case .other: .otherRun
+      case .zero: .zero
+      case .mean: .mean(.everywhere, over: over)
+      case .meanByPosition: .mean(.byPosition, over: over)
+      case .meanByTemplate: .mean(.byTemplate, over: over)
+      case .noise: .noise(scale: noiseScale, seed: seed)
+      }
+    if meanOver != nil {
+      guard case .mean = source else {
+        throw ValidationError("--mean-over belongs to the means; --source is \(name.rawValue).")
+      }
+    }
+    return source
+  }
+}
+
+extension MeanPrompts: ExpressibleByArgument {}

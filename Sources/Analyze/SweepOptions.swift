@@ -1,0 +1,212 @@
+import ArgumentParser
+import CacheFormat
+import Model
+import Patching
+import Terminal
+
+/// What every command takes that runs sweeps.
+struct SweepOptions: ParsableArguments {
+  @Option(name: .long, help: "The cache that capture wrote.")
+  var cache: String
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "The model's directory; by default the one the cache names.", valueName: "dir"))
+  var model: String?
+
+  @Option(
+    name: .long, parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      Hooks, separated by commas: short names (resid_pre, z, k6), full names or globs; block_every \
+      stands for resid_pre,attn_out,mlp_out and head_every for z,q,k,v,pattern.
+      """, valueName: "names"))
+  var hooks: [String] = []
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      """
+      A list of cells in place of --hooks: CSV with a header of some of cell, hook, layer, head, pos, \
+      src and neuron. Rows with the same cell are patched together.
+      """, valueName: "file.csv"))
+  var cells: String?
+
+  @Option(
+    name: .long,
+    help: """
+      One cell for each layer and position (pos), role (role), head (head), position and head \
+      (head-pos), head and two positions of a pattern (head-dest-src), single value (neuron), direction \
+      of --subspace (direction), or one a layer (all); by default pos for the residual stream and its \
+      writers, head inside attention, all elsewhere.
+      """)
+  var by: SweepAxis?
+
+  @Option(
+    name: .long, parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      The one position where --by leaves it open: a number, a negative one counting from the end, or \
+      a role of the prompt file such as S2, subject or END.
+      """, valueName: "pos"))
+  var pos: Place?
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      """
+      Change only the part of each row that lies in the span of these directions: an array [count, \
+      width] of float32 or float64.
+      """, valueName: "file.npy"))
+  var subspace: String?
+
+  @Option(
+    name: .long,
+    help: "How many neighbouring layers a cell changes at once, from layer - window/2 on.")
+  var window = 1
+
+  @Option(
+    name: .long, parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      What is measured, several separated by commas: \
+      \(AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")).
+      """, valueName: "names"))
+  var metric: [String] = [AnswerMetric.logitDiff.rawValue]
+
+  @Option(
+    name: .long, defaultAsFlag: SampleSize.some(32),
+    help: ArgumentHelp(
+      "Run so many cells, or all, again as whole forward passes, and show the largest difference.",
+      valueName: "n|all"))
+  var verify: SampleSize?
+
+  @Option(
+    name: .long, help: "Seed of the bootstrap, of sampled p-values, of --verify and of noise.")
+  var seed: UInt64 = 0
+
+  @Option(name: .long, help: "Sign patterns drawn for a p-value where there are over 12 pairs.")
+  var permutations: UInt32 = 1000
+
+  @Option(
+    name: .long,
+    help: """
+      What q controls the false discovery rate by: Benjamini and Hochberg (bh), or Benjamini and \
+      Yekutieli (by), which holds however the cells depend on each other.
+      """)
+  var fdr: FalseDiscoveryMethod = .benjaminiHochberg
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "Write cells.csv, patch.json, patch.html, SVGs and NPYs into this directory.",
+      valueName: "dir"))
+  var out: String?
+
+  @Flag(name: .long, help: "Print the result as JSON.")
+  var json = false
+
+  @Option(name: .long, help: "How many cells the table of the largest effects shows.")
+  var top = 10
+
+  @Flag(name: .long, help: "Leave out pairs of unequal length.")
+  var skipUnaligned = false
+
+  @OptionGroup var work: WorkOptions
+
+  @OptionGroup var io: AccessOption
+
+  func validate() throws {
+    guard top >= 0 else { throw ValidationError("--top must not be negative.") }
+    guard permutations <= 10_000_000 else {
+      throw ValidationError("--permutations takes 10 million at the most.")
+    }
+    if cells != nil {
+      guard hooks.isEmpty else { throw ValidationError("Give --hooks or --cells, not both.") }
+      guard by == nil, pos == nil, window == 1, subspace == nil else {
+        throw ValidationError(
+          "--cells says itself what is changed; leave out --by, --pos, --window and --subspace.")
+      }
+    } else if hooks.isEmpty {
+      throw ValidationError("Give --hooks or --cells: what is to be changed.")
+    }
+    _ = try metrics()
+  }
+
+  func metrics() throws -> [AnswerMetric] {
+    let names = metric.flatMap {
+      $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    }
+    let metrics = try names.map { name in
+      guard let metric = AnswerMetric(rawValue: name) else {
+        let known = AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")
+        throw ValidationError("There is no metric '\(name)'; there are \(known).")
+      }
+      return metric
+    }
+    guard Set(metrics).count == metrics.count else {
+      throw ValidationError("--metric names a metric twice.")
+    }
+    return metrics
+  }
+
+  /// One sweep a kind of hook, in the order in which the user named them, or the list of cells.
+  ///
+  /// - Parameter roles: those of the pairs.
+  func sweeps(for config: ModelConfig, roles: [String]) throws -> [Sweep] {
+    if let cells { return [try cellList(path: cells, config: config)] }
+    let subspaces = try subspace.map { path in
+      let rows = try npyRows(path: path)
+      return by == .direction
+        ? try rows.map { try Subspace(rows: [$0]) } : [try Subspace(rows: rows)]
+    }
+    let patterns = hooks.flatMap {
+      $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    }.flatMap { SweepOptions.groups[$0] ?? [$0] }
+    let selector = hookSelector(for: config)
+    var layers: [HookKind: Set<Int>] = [:]
+    var order: [HookKind] = []
+    for name in try patterns.flatMap({ try selector.select([$0]) }) {
+      guard let point = HookPoint(name: name) else { continue }
+      if layers[point.kind] == nil { order.append(point.kind) }
+      layers[point.kind, default: []].formUnion(point.layer.map { [$0] } ?? [])
+    }
+    return try order.map { kind in
+      try Sweep(
+        kind, layers: (layers[kind] ?? []).sorted(), by: by, at: pos, window: window,
+        roles: roles, subspaces: subspaces ?? [])
+    }
+  }
+
+  /// Several kinds of hooks by one name, as TransformerLens's `get_act_patch_…_every` sweep them.
+  private static let groups = [
+    "block_every": ["resid_pre", "attn_out", "mlp_out"],
+    "head_every": ["z", "q", "k", "v", "pattern"],
+  ]
+}
+
+extension FalseDiscoveryMethod: ExpressibleByArgument {}
+
+extension SweepAxis: ExpressibleByArgument {
+  /// Lists are given as files.
+  public init?(argument: String) {
+    self.init(rawValue: argument)
+    if self == .list { return nil }
+  }
+
+  public static var allValueStrings: [String] {
+    allCases.filter { $0 != .list }.map(\.rawValue)
+  }
+}
+
+extension Place: ExpressibleByArgument {
+  public init?(argument: String) {
+    if argument.isEmpty { return nil }
+    if let position = Int(argument) {
+      self = .index(position)
+    } else {
+      self = .role(argument)
+    }
+  }
+}

@@ -1,0 +1,150 @@
+import ArgumentParser
+import CacheFormat
+import Dispatch
+import FileIO
+import Model
+import Patching
+import Terminal
+
+/// Runs the sweeps that a command asks for, and writes and prints what comes out.
+struct SweepRun {
+  let options: SweepOptions
+  let direction: Direction
+  let source: PatchSource
+
+  func run() throws {
+    let (clock, work) = (Stopwatch(), options.work)
+    let reader = try CacheReader(directory: options.cache, access: options.io.access)
+    let prompts = try reader.prompts()
+    let metrics = try options.metrics()
+    let selection = try TaskSelection(
+      try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,
+      needs: TaskNeeds(metrics, direction, source), skipUnaligned: options.skipUnaligned)
+    let gpt2 = try loadModel(for: reader, name: options.model, threads: work.threads)
+    try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
+    let sweeps = try options.sweeps(for: gpt2.config, roles: selection.roles)
+    for sweep in sweeps { try selection.checkPlaces(of: sweep, prompts: prompts) }
+    let engine = PatchEngine(cache: reader, model: gpt2, threads: work.threads)
+    // What could stop the run comes before the work, not after it.
+    try engine.require(sweeps)
+    if let out = options.out { try PatchReport.makeDirectory(out) }
+    let loading = clock.lap()
+
+    let task = AnswerTask(pairs: selection.pairs, metrics: metrics)
+    let baselines = try engine.baselines(task, prompts: prompts)
+    let cellCount = sweeps.reduce(0) {
+      $0 + engine.cellCount(of: $1, task.pairs, prompts: prompts)
+    }
+    var progress = Progress(
+      "patching", unit: "cells", total: cellCount, quiet: work.quiet || options.json)
+    let unfinished = try options.out.map { out in
+      try UnfinishedSweeps(
+        in: out, identity: identity(of: sweeps, reader, selection), metrics: metrics.count)
+    }
+    var results: [[SweepResult]] = []
+    var before = 0
+    for (number, sweep) in sweeps.enumerated() {
+      let result = try engine.run(
+        sweep, task, direction: direction, source: source, prompts: prompts, baselines: baselines,
+        known: unfinished?.known(ofSweep: number) ?? [],
+        note: { try unfinished?.note($0, ofSweep: number) }
+      ) { done in
+        progress.update(done: before + done)
+      }
+      before += result[0].cellCount
+      results.append(result)
+    }
+    let sweeping = clock.lap()
+
+    let checks: [BruteForceCheck]? = try options.verify.map { count in
+      try results.map { result in
+        try engine.check(
+          result, task, prompts: prompts, count: count.limit ?? .max, seed: options.seed)
+      }
+    }
+    let resampling = Resampling(seed: options.seed, permutations: options.permutations)
+    let report = PatchReport(
+      command: CommandLine.arguments, cache: reader, direction: direction,
+      metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
+      statistics: results.map {
+        $0.map {
+          SweepStatistics($0, resampling: resampling, method: options.fdr, threads: work.threads)
+        }
+      }, falseDiscovery: options.fdr, checks: checks,
+      timing: .init(
+        loadS: loading, sweepS: sweeping,
+        gflop: results.reduce(0) { $0 + $1[0].operations } / 1e9, kernel: Linear.arithmetic,
+        threads: work.threads))
+    if let out = options.out {
+      try report.write(to: out)
+      try PatchFigures(report, prompts: prompts, top: options.top).write(to: out)
+      unfinished?.remove()
+    }
+    if options.json {
+      print(try report.json())
+    } else {
+      printReport(report, prompts: prompts)
+    }
+    if let checks, !checks.allSatisfy(\.isWithinTolerance) {
+      throw PatchingError.notReproduced(
+        largest: checks.flatMap(\.largestDifference).reduce(0) { $0.isNaN || $0 > $1 ? $0 : $1 })
+    }
+  }
+
+  /// All that the metrics of the sweeps depend on.
+  private func identity(
+    of sweeps: [Sweep], _ cache: CacheReader, _ selection: TaskSelection
+  ) -> String {
+    let plan = cache.plan
+    let parts =
+      [
+        toolVersion, Linear.arithmetic, cache.planDigest, plan.model.weightsDigest,
+        direction.rawValue, "\(source)", "\(options.metric)",
+      ] + sweeps.map { "\($0)" } + selection.pairs.map { identity(of: $0) }
+    return parts.joined(separator: "\n")
+  }
+
+  /// Dictionaries have no order of their own.
+  private func identity(of pair: PatchingPair) -> String {
+    let roles = pair.roles.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+    return "\(pair.clean) \(pair.corrupted) \(pair.answer ?? -1) \(pair.wrongAnswer ?? -1) "
+      + "\(pair.template ?? "") \(roles)"
+  }
+
+  private func printReport(_ report: PatchReport, prompts: [Prompt]) {
+    let style = Style.forStandardOutput()
+    for line in report.heading(style) { print(line) }
+    for (number, sweep) in report.results.enumerated() {
+      for (metric, result) in sweep.enumerated() {
+        print()
+        print(style.bold(report.title(of: result)))
+        let labels = ColumnLabels(result, pairs: report.selection.pairs, prompts: prompts)
+        for line in Heatmap(result, labels: labels).lines(style: style) { print(line) }
+        if options.top > 0 {
+          print()
+          let statistics = report.statistics[number][metric]
+          for line in topCells(of: result, statistics, count: options.top, labels: labels) {
+            print(line)
+          }
+        }
+      }
+      for line in report.notes(onSweep: number) { print(line) }
+    }
+    print()
+    print(style.faint(report.caution))
+    if let out = options.out {
+      printError("wrote \(out)/cells.csv, patch.json, patch.html, an SVG and NPYs a sweep")
+    }
+  }
+}
+
+/// Seconds of wall time, lap by lap.
+private final class Stopwatch {
+  private var last = DispatchTime.now().uptimeNanoseconds
+
+  func lap() -> Double {
+    let now = DispatchTime.now().uptimeNanoseconds
+    defer { last = now }
+    return Double(now - last) / 1e9
+  }
+}

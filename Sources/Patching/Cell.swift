@@ -1,0 +1,97 @@
+import Model
+
+/// Which positions of a run are meant.
+public enum Place: Hashable, Sendable, CustomStringConvertible {
+  /// A position; a negative one counts from the end.
+  case index(Int)
+  /// The position or positions that have a role in a pair.
+  case role(String)
+
+  public var description: String {
+    switch self {
+    case .index(let position): "\(position)"
+    case .role(let name): name
+    }
+  }
+}
+
+/// One intervention: at a layer's hook, some positions of some heads get other values.
+///
+/// These are its places on the axes of its sweep; `Sweep.patches(of:layerCount:)` says what it patches.
+public struct Cell: Hashable, Sendable {
+  /// nil for hooks outside the blocks, and in lists.
+  public var layer: Int?
+  /// nil stands for all heads, or for a hook without heads.
+  public var head: Int?
+  /// nil stands for all positions.
+  public var place: Place?
+  /// The attended position of a pattern; nil stands for all.
+  public var key: Int?
+  /// One value of each row; nil stands for all.
+  public var neuron: Int?
+  /// One of the sweep's directions; nil stands for the whole row, or the one subspace.
+  public var direction: Int?
+  /// The number in a list of cells.
+  public var number: Int?
+
+  public init(
+    layer: Int? = nil, head: Int? = nil, place: Place? = nil, key: Int? = nil, neuron: Int? = nil,
+    direction: Int? = nil, number: Int? = nil
+  ) {
+    self.layer = layer
+    self.head = head
+    self.place = place
+    self.key = key
+    self.neuron = neuron
+    self.direction = direction
+    self.number = number
+  }
+
+  /// The position, where the place is one.
+  public var position: Int? {
+    if case .index(let position) = place { position } else { nil }
+  }
+
+  /// The role, where the place is one.
+  public var role: String? {
+    if case .role(let name) = place { name } else { nil }
+  }
+}
+
+/// A part of an activation that a cell replaces.
+public struct Patch: Hashable, Sendable {
+  public var hook: HookPoint
+  /// nil stands for all heads, or for a hook without heads.
+  public var head: Int?
+  /// nil stands for all positions.
+  public var place: Place?
+  /// The attended position of a pattern; nil stands for all.
+  public var key: Int?
+  /// One value of each row; nil stands for all.
+  public var neuron: Int?
+  /// What of each row is replaced; nil stands for all of it.
+  public var subspace: Subspace?
+
+  public init(
+    _ hook: HookPoint, head: Int? = nil, place: Place? = nil, key: Int? = nil, neuron: Int? = nil,
+    subspace: Subspace? = nil
+  ) {
+    self.hook = hook
+    self.head = head
+    self.place = place
+    self.key = key
+    self.neuron = neuron
+    self.subspace = subspace
+  }
+}
+
+/// A cell of a list: parts of activations that are replaced together.
+public struct ListedCell: Hashable, Sendable {
+  public var name: String
+  public var patches: [Patch]
+
+  public init(name: String, patches: [Patch]) {
+    self.name = name
+    self.patches = patches
+  }
+}
