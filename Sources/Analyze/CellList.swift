@@ -42,7 +42,7 @@ struct CellList {
       let sweeps = file.sweeps.filter { $0.metricName == metric }
       let found = sweeps.flatMap { sweep in
         filter.cells(of: sweep).map { CellFacts($0, of: sweep) }
-      }.filter { filter.takes(effect: $0.numbers.effect, q: $0.numbers.q) }
+      }.filter { filter.takes(effect: $0.effect, q: $0.q) }
       let sorted = CellList.sorted(found, by: order)
       return CellList(
         metric: metric, total: sweeps.reduce(0) { $0 + $1.cellCount }, found: found.count,
@@ -52,9 +52,9 @@ struct CellList {
 
   private static func sorted(_ facts: [CellFacts], by order: CellOrder) -> [CellFacts] {
     switch order {
-    case .effect, .difference: ordered(facts) { $0.numbers.effect.map { -abs($0) } }
-    case .q: ordered(facts) { $0.numbers.q }
-    case .patched: ordered(facts) { $0.numbers.patched.map { -$0 } }
+    case .effect, .difference: ordered(facts) { $0.effect.map { -abs($0) } }
+    case .q: ordered(facts) { $0.q }
+    case .patched: ordered(facts) { $0.patched.map { -$0 } }
     case .cell: facts
     }
   }
@@ -71,13 +71,11 @@ struct CellList {
     ])
     for cell in facts {
       table.add([
-        shown(cell.site.hook), cell.site.cell, text(cell.numbers.effect),
-        text(cell.numbers.effectMeanOfRatios),
-        text(cell.numbers.patched), cell.numbers.standardError.map { fixed($0, 4) } ?? "",
-        cell.numbers.lower.flatMap { lower in
-          cell.numbers.upper.map { "[\(signed(lower, 4)), \(signed($0, 4))]" }
-        } ?? "", probability(cell.numbers.p), probability(cell.numbers.q),
-        grouped(cell.numbers.pairs),
+        shown(cell.hook), cell.cell, text(cell.effect), text(cell.effectMeanOfRatios),
+        text(cell.patched), cell.standardError.map { fixed($0, 4) } ?? "",
+        cell.lower.flatMap { lower in
+          cell.upper.map { "[\(signed(lower, 4)), \(signed($0, 4))]" }
+        } ?? "", probability(cell.p), probability(cell.q), grouped(cell.pairs),
       ])
     }
     lines += table.lines()
@@ -85,87 +83,48 @@ struct CellList {
   }
 }
 
-/// Which cell is meant, of which metric.
-struct CellSite: Encodable {
+/// What a result says about one cell. Statistics are those of patched − unpatched.
+struct CellFacts: Encodable {
   let hook: String
-  let layer, head, pos: Int?
+  let layer, head, pos, src, neuron: Int?
   let role: String?
-  let src, neuron: Int?
-  /// By axis, the places on axes that are none of a hook's own; nil without any.
-  let others: [String: String]?
   /// The cell in words.
   let cell: String
+  let effect, effectMeanOfRatios, patched, standardError, lower, upper, p, q: Double?
+  /// How many pairs have the cell.
+  let pairs: Int
   let metric: String
 
-  init(_ cell: ResultCell, metric: String) {
+  init(_ cell: ResultCell, of sweep: PatchFile.Sweep) {
+    let index = cell.index
     hook = cell.hook
     layer = cell.layer
     head = cell.head
     pos = cell.position
-    role = cell.role
     src = cell.key
     neuron = cell.neuron
-    others = cell.others.isEmpty ? nil : cell.others
+    role = cell.role
     self.cell = cell.name
-    self.metric = metric
+    effect = sweep.effect[index]
+    effectMeanOfRatios = sweep.effectMeanOfRatios[index]
+    patched = sweep.metric[index]
+    standardError = sweep.difference.standardError[index]
+    lower = sweep.difference.lower[index]
+    upper = sweep.difference.upper[index]
+    p = sweep.difference.p[index]
+    q = sweep.difference.q[index]
+    pairs = sweep.pairs[index]
+    metric = sweep.metricName
   }
 
-  /// Those of `analyze patch --cells` first; then what it passes over.
-  static let csvColumns = ["hook", "layer", "head", "pos", "src", "neuron", "cell", "metric"]
+  static let csvHeader =
+    "hook,layer,head,pos,src,neuron,cell,effect,effect_mean_of_ratios,patched,standard_error,"
+    + "lower,upper,p,q,pairs,metric"
 
-  /// - Parameter axes: further axes to have fields.
-  func csv(_ axes: [String]) -> [String] {
-    func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
-    return [
-      csvText(hook), field(layer), field(head), pos.map(String.init) ?? role.map(csvText) ?? "",
-      field(src), field(neuron), csvText(cell), csvText(metric),
-    ] + axes.map { others?[$0].map(csvText) ?? "" }
-  }
-}
-
-/// What a result says about one cell. Statistics are those of patched − unpatched.
-struct CellFacts: Encodable {
-  let site: CellSite
-  let numbers: Numbers
-
-  struct Numbers: Encodable {
-    let effect, effectMeanOfRatios, patched, standardError, lower, upper, p, q: Double?
-    /// How many pairs have the cell.
-    let pairs: Int
-  }
-
-  init(_ cell: ResultCell, of sweep: PatchFile.Sweep) {
-    let (index, difference) = (cell.index, sweep.difference)
-    site = CellSite(cell, metric: sweep.metricName)
-    numbers = Numbers(
-      effect: sweep.effect[index], effectMeanOfRatios: sweep.effectMeanOfRatios[index],
-      patched: sweep.metric[index], standardError: difference.standardError[index],
-      lower: difference.lower[index], upper: difference.upper[index], p: difference.p[index],
-      q: difference.q[index], pairs: sweep.pairs[index])
-  }
-
-  /// One object of both.
-  func encode(to encoder: any Encoder) throws {
-    try site.encode(to: encoder)
-    try numbers.encode(to: encoder)
-  }
-
-  static let csvColumns = [
-    "effect", "effect_mean_of_ratios", "patched", "standard_error", "lower", "upper", "p", "q",
-    "pairs",
-  ]
-
-  static func csvHeader(_ axes: [String]) -> String {
-    (CellSite.csvColumns + axes.map(csvText) + csvColumns).joined(separator: ",")
-  }
-
-  /// - Parameter axes: those of `csvHeader`.
-  func csv(_ axes: [String]) -> String {
-    let values = [
-      numbers.effect, numbers.effectMeanOfRatios, numbers.patched, numbers.standardError,
-      numbers.lower, numbers.upper, numbers.p, numbers.q,
-    ]
-    return (site.csv(axes) + values.map(csvNumber) + [String(numbers.pairs)]).joined(separator: ",")
+  var csv: String {
+    let site = csvSite(hook, layer, head, pos, role, src, neuron, cell)
+    let numbers = [effect, effectMeanOfRatios, patched, standardError, lower, upper, p, q]
+    return (site + numbers.map(csvNumber) + [String(pairs), csvText(metric)]).joined(separator: ",")
   }
 }
 
@@ -175,6 +134,18 @@ func text(_ effect: Double?) -> String { effect.map { signed($0, 4) } ?? "" }
 
 func probability(_ value: Double?) -> String {
   value.map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? ""
+}
+
+/// The columns of a cell that every list of cells begins with.
+func csvSite(
+  _ hook: String, _ layer: Int?, _ head: Int?, _ position: Int?, _ role: String?, _ key: Int?,
+  _ neuron: Int?, _ name: String
+) -> [String] {
+  func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
+  return [
+    csvText(hook), field(layer), field(head), role.map(csvText) ?? field(position), field(key),
+    field(neuron), csvText(name),
+  ]
 }
 
 func csvNumber(_ value: Double?) -> String { value.map { "\($0)" } ?? "" }

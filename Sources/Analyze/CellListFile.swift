@@ -13,47 +13,42 @@ func hookSelector(for config: ModelConfig) -> HookSelector {
 
 /// Reads a list of cells: CSV whose first line names its columns.
 ///
-/// Rows that have the same value in the column `cell` are one cell; without that column every row is
+/// Rows that have the same value in the column `group` are one cell; without that column every row is
 /// one. A field that is empty stands for all heads, positions, attended positions or values. What
-/// `analyze results --csv` says of a cell besides is passed over.
+/// `analyze results --csv` says of cells besides is passed over.
 ///
 /// - Throws: `CellListError`, `FileError`, `PatchingError`.
 func cellList(path: String, config: ModelConfig) throws -> Sweep {
   let text = String(decoding: try readFile(path, limit: 1 << 26), as: UTF8.self)
   let selector = hookSelector(for: config)
-  var columns: [CellColumn?]?
+  var columns: [String]?
   var cells: [ListedCell] = []
   var numbers: [String: Int] = [:]
   for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
     .enumerated()
   {
-    let fields = line.split(separator: ",", omittingEmptySubsequences: false).map {
-      $0.split(separator: " ").joined(separator: " ")
-    }
+    let fields = csvFields(line).map { $0.split(separator: " ").joined(separator: " ") }
     if fields.allSatisfy(\.isEmpty) { continue }
     func fail(_ problem: CellListError.Problem) -> CellListError {
       CellListError(path: path, line: index + 1, problem: problem)
     }
     guard let names = columns else {
-      let passedOver = CellSite.csvColumns + CellFacts.csvColumns
-      let found = try fields.map { name in
-        let column = CellColumn(rawValue: name)
-        guard column != nil || passedOver.contains(name) else { throw fail(.unknownColumn(name)) }
-        return column
+      for name in fields where CellColumn(rawValue: name) == nil && !isMeasured(name) {
+        throw fail(.unknownColumn(name))
       }
-      guard Set(fields).count == fields.count, found.contains(.hook) else {
+      columns = fields
+      guard Set(fields).count == fields.count, fields.contains(CellColumn.hook.rawValue) else {
         throw fail(.noHookColumn)
       }
-      columns = found
       continue
     }
     guard fields.count == names.count else {
       throw fail(.wrongFields(found: fields.count, expected: names.count))
     }
-    let row = Dictionary(
-      uniqueKeysWithValues: zip(names, fields).compactMap { name, field in
-        name.flatMap { field.isEmpty ? nil : ($0, field) }
-      })
+    var row: [CellColumn: String] = [:]
+    for (name, field) in zip(names, fields) where !field.isEmpty {
+      if let column = CellColumn(rawValue: name) { row[column] = field }
+    }
     func number(_ column: CellColumn) throws -> Int? {
       guard let field = row[column] else { return nil }
       guard let number = Int(field) else { throw fail(.notANumber(column: column.rawValue, field)) }
@@ -63,8 +58,8 @@ func cellList(path: String, config: ModelConfig) throws -> Sweep {
       try hook(row[.hook] ?? "", layer: try number(.layer), selector, config, fail),
       head: try number(.head), place: row[.position].flatMap(Place.init(argument:)),
       key: try number(.attended), neuron: try number(.neuron))
-    let key = row[.cell] ?? "\(index + 1)"
-    if names.contains(.cell), let known = numbers[key] {
+    let key = row[.group] ?? ""
+    if !key.isEmpty, let known = numbers[key] {
       cells[known].patches.append(patch)
       cells[known].name += " + " + name(of: patch)
     } else {
@@ -77,9 +72,36 @@ func cellList(path: String, config: ModelConfig) throws -> Sweep {
 }
 
 private enum CellColumn: String {
-  case cell, hook, layer, head, neuron
+  case group, hook, layer, head, neuron
   case position = "pos"
   case attended = "src"
+}
+
+/// Whether a column of `analyze results --csv` says something of a cell rather than which one it is.
+private func isMeasured(_ column: String) -> Bool {
+  let all = [CellFacts.csvHeader, ResultComparison.Cell.csvHeader].flatMap {
+    $0.split(separator: ",").map(String.init)
+  }
+  return all.contains(column)
+}
+
+/// The fields of a line (RFC 4180): one in quotes may hold commas, and quotes twice.
+private func csvFields(_ line: Substring) -> [String] {
+  var fields = [""]
+  var isQuoted = false
+  var previous: Character = ","
+  for character in line {
+    switch character {
+    case "\"":
+      // The second of two quotes within a field stands for one.
+      if !isQuoted, previous == "\"" { fields[fields.count - 1].append(character) }
+      isQuoted.toggle()
+    case "," where !isQuoted: fields.append("")
+    default: fields[fields.count - 1].append(character)
+    }
+    previous = character
+  }
+  return fields
 }
 
 /// The one hook that a row names.
@@ -139,7 +161,7 @@ struct CellListError: ReportableError {
     switch problem {
     case .empty: "there are no cells; give a header and a row a cell"
     case .unknownColumn(let name):
-      "unknown column \"\(name)\"; the columns are cell, hook, layer, head, pos, src and neuron"
+      "unknown column \"\(name)\"; the columns are group, hook, layer, head, pos, src and neuron"
     case .noHookColumn:
       "the first line names the columns, each once, and hook among them"
     case .wrongFields(let found, let expected):

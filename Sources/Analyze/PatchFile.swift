@@ -12,8 +12,7 @@ struct PatchFile: Codable {
     /// The row of the prompt file.
     let index: Int
     let id: String?
-    /// The numbers of its prompts in the cache. Where only clean runs are changed, there is no corrupted
-    /// one.
+    /// The numbers of its prompts in the cache; no corrupted one where the clean run is ablated.
     let clean: Int
     let corrupted: Int?
     /// The first metric of the unpatched runs.
@@ -31,16 +30,19 @@ struct PatchFile: Codable {
     let metricName: String
     let source: String
     let window: Int
+    /// Of how many dimensions the subspace is that is patched; nil where whole rows are, or a direction a
+    /// cell.
+    let subspace: Int?
     /// The numbers of the layers along the axis `layer`.
     let layers: [Int]
-    /// The one position that is patched where no axis says which, or the role that has it; nil for all.
+    /// The one position, or the role of it, that is patched where no axis says which; nil for all.
     let position: Int?
     let role: String?
     /// The names of the axes and their lengths, the last one running fastest.
     let axes: [String]
     let shape: [Int]
-    /// What the places along axes are called that have more than numbers, by the axis's name.
-    let labels: [String: [String]]
+    /// What the places along an axis are called, by the axis's name.
+    let labels: [String: [String]]?
     /// The mean patched metric, the ratio of means, and the mean of ratios.
     let metric, effect, effectMeanOfRatios: [Double?]
     let difference: Differences
@@ -49,7 +51,7 @@ struct PatchFile: Codable {
     let unchanged: Int
     let verified: Verified?
     let seconds: Double
-    /// What was computed, in 10⁹ floating-point operations, two a multiply-add.
+    /// What the sweep computed, in 10⁹ floating-point operations, two a multiply-add.
     let gflop: Double
   }
 
@@ -68,7 +70,7 @@ struct PatchFile: Codable {
     let loadS: Double
     /// Seconds of all sweeps.
     let sweepS: Double
-    /// What the sweeps computed, in 10⁹ floating-point operations, two a multiply-add.
+    /// That of all sweeps.
     let gflop: Double
     let kernel: String
     let threads: Int
@@ -159,7 +161,7 @@ extension PatchFile.Sweep {
       if axis == "layer", layers.count != length || Set(layers).count != length {
         return ("layers", "are not \(length) different numbers, as the shape has them")
       }
-      if let labels = labels[axis], labels.count != length {
+      if let labels = labels(of: axis), labels.count != length {
         return ("labels", "has \(labels.count) for the \(length) places of the axis \(axis)")
       }
     }

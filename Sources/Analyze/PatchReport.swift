@@ -289,7 +289,9 @@ struct PatchReport {
     let cells = result.cells.indices
     return PatchFile.Sweep(
       hook: result.sweep.name, metricName: result.metric, source: result.source.name,
-      window: result.sweep.window, layers: result.sweep.layers,
+      window: result.sweep.window,
+      subspace: result.sweep.axis == .direction ? nil : result.sweep.subspaces.first?.dimension,
+      layers: result.sweep.layers,
       position: result.sweep.place.flatMap { if case .index(let p) = $0 { p } else { nil } },
       role: result.sweep.place.flatMap { if case .role(let r) = $0 { r } else { nil } },
       axes: result.sweep.axisNames, shape: result.shape,

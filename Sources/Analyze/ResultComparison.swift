@@ -22,31 +22,23 @@ struct ResultComparison: Encodable {
   }
 
   struct Cell: Encodable {
-    let site: CellSite
+    let hook: String
+    let layer, head, pos, src, neuron: Int?
+    let role: String?
+    /// The cell in words.
+    let cell: String
     let effectA, effectB: Double
     /// effect B − effect A.
     let difference: Double
+    let metric: String
 
-    static func csvHeader(_ axes: [String]) -> String {
-      (CellSite.csvColumns + axes.map(csvText) + ["effect_a", "effect_b", "difference"])
+    static let csvHeader =
+      "hook,layer,head,pos,src,neuron,cell,effect_a,effect_b,difference,metric"
+
+    var csv: String {
+      let site = csvSite(hook, layer, head, pos, role, src, neuron, cell)
+      return (site + [effectA, effectB, difference].map(csvNumber) + [csvText(metric)])
         .joined(separator: ",")
-    }
-
-    /// - Parameter axes: those of `csvHeader`.
-    func csv(_ axes: [String]) -> String {
-      (site.csv(axes) + [effectA, effectB, difference].map(csvNumber)).joined(separator: ",")
-    }
-
-    private enum CodingKeys: String, CodingKey {
-      case effectA, effectB, difference
-    }
-
-    func encode(to encoder: any Encoder) throws {
-      try site.encode(to: encoder)
-      var container = encoder.container(keyedBy: CodingKeys.self)
-      try container.encode(effectA, forKey: .effectA)
-      try container.encode(effectB, forKey: .effectB)
-      try container.encode(difference, forKey: .difference)
     }
   }
 
@@ -109,10 +101,16 @@ struct ResultComparison: Encodable {
   }
 
   private static func warnings(_ a: PatchFile.Sweep, _ b: PatchFile.Sweep) -> [String] {
-    [
+    func position(_ sweep: PatchFile.Sweep) -> String {
+      sweep.position.map(String.init) ?? sweep.role ?? "all"
+    }
+    return [
       difference("source", a.source, b.source),
       difference("window", String(a.window), String(b.window)),
-      difference("position", a.place ?? "all", b.place ?? "all"),
+      difference("position", position(a), position(b)),
+      difference(
+        "dimensions of the subspace", a.subspace.map(String.init) ?? "all",
+        b.subspace.map(String.init) ?? "all"),
     ].compactMap { $0.map { "\(shown(a.hook)), \($0)" } }
   }
 
@@ -157,8 +155,9 @@ extension ResultComparison.Sweep {
           || filter.takes(effect: other, q: b.difference.q[match.index])
       else { continue }
       let row = ResultComparison.Cell(
-        site: CellSite(cell, metric: a.metricName), effectA: effect, effectB: other,
-        difference: other - effect)
+        hook: cell.hook, layer: cell.layer, head: cell.head, pos: cell.position, src: cell.key,
+        neuron: cell.neuron, role: cell.role, cell: cell.name, effectA: effect, effectB: other,
+        difference: other - effect, metric: a.metricName)
       rows.append((row, a.metric[cell.index], q))
     }
     let sorted =
@@ -177,7 +176,7 @@ extension ResultComparison.Sweep {
     self.onlyA = onlyA
     onlyB = others.count
     largestDifference = largest.flatMap { finite($0.difference) }
-    largestCell = largest?.site.cell
+    largestCell = largest?.cell
     rootMeanSquare = finite(
       (rows.reduce(0) { $0 + $1.cell.difference * $1.cell.difference } / Double(rows.count))
         .squareRoot())
@@ -241,7 +240,7 @@ extension ResultComparison.Sweep {
     table.add(["cell", "effect A", "effect B", "B - A"])
     for cell in cells {
       table.add([
-        cell.site.cell, text(cell.effectA), text(cell.effectB), significant(cell.difference, 4),
+        cell.cell, text(cell.effectA), text(cell.effectB), significant(cell.difference, 4),
       ])
     }
     return lines + table.lines()

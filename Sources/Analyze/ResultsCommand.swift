@@ -13,7 +13,7 @@ struct ResultsCommand: ParsableCommand {
       interval, p and q.
 
       --csv begins with the columns that `analyze patch --cells` reads, so that a list goes on as the \
-      cells of another sweep: without the window, source or subspace that it was made with.
+      cells of another sweep.
 
       With two directories, the effects of the cells that both have, B - A. Filters by size and q \
       leave a cell that passes in either of the two; --sort takes numbers from A.
@@ -71,9 +71,11 @@ struct ResultsCommand: ParsableCommand {
     let lists =
       isList ? CellList.lists(of: file, resolved, by: sort ?? .effect, top: top ?? 20) : nil
     if csv {
-      let axes = unique(file.sweeps.filter(resolved.takes).flatMap(\.otherAxes))
-      print(CellFacts.csvHeader(axes))
-      for facts in (lists ?? []).flatMap(\.facts) { print(facts.csv(axes)) }
+      try requireListable(file.sweeps.filter(resolved.takes))
+      print(CellFacts.csvHeader)
+      for list in lists ?? [] {
+        for facts in list.facts { print(facts.csv) }
+      }
     } else if json {
       try printJSON(ResultSummary(file, directory: directory, cells: lists?.flatMap(\.facts)))
     } else {
@@ -92,14 +94,22 @@ struct ResultsCommand: ParsableCommand {
     }
   }
 
+  /// A list that left out what a cell patches would be taken for another cell.
+  private func requireListable(_ sweeps: [PatchFile.Sweep]) throws {
+    guard let sweep = sweeps.first(where: { !$0.isListable }) else { return }
+    throw UsageError(
+      "the cells of \(shown(sweep.hook)), \(sweep.axesText), cannot be told by columns; take --json, or "
+        + "choose other cells with --hooks")
+  }
+
   private func compare(_ file: PatchFile, _ other: (directory: String, file: PatchFile)) throws {
     let resolved = try filter.resolved(among: file.sweeps + other.file.sweeps)
     let comparison = ResultComparison(
       (directory, file), other, resolved, by: sort ?? .difference, top: top ?? 20)
     if csv {
-      let axes = unique(file.sweeps.filter(resolved.takes).flatMap(\.otherAxes))
-      print(ResultComparison.Cell.csvHeader(axes))
-      for cell in comparison.sweeps.flatMap(\.cells) { print(cell.csv(axes)) }
+      try requireListable(file.sweeps.filter(resolved.takes))
+      print(ResultComparison.Cell.csvHeader)
+      for cell in comparison.sweeps.flatMap(\.cells) { print(cell.csv) }
     } else if json {
       try printJSON(comparison)
     } else {

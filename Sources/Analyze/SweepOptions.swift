@@ -28,8 +28,8 @@ struct SweepOptions: ParsableArguments {
     name: .long,
     help: ArgumentHelp(
       """
-      A list of cells in place of --hooks: CSV with a header of some of cell, hook, layer, head, pos, \
-      src and neuron. Rows with the same cell are patched together.
+      A list of cells in place of --hooks: CSV with a header of some of group, hook, layer, head, pos, \
+      src and neuron. Rows of the same group are patched together.
       """, valueName: "file.csv"))
   var cells: String?
 
@@ -186,8 +186,6 @@ struct SweepOptions: ParsableArguments {
   ]
 }
 
-extension FalseDiscoveryMethod: ExpressibleByArgument {}
-
 extension SweepAxis: ExpressibleByArgument {
   /// Lists are given as files.
   public init?(argument: String) {
@@ -199,6 +197,8 @@ extension SweepAxis: ExpressibleByArgument {
     allCases.filter { $0 != .list }.map(\.rawValue)
   }
 }
+
+extension FalseDiscoveryMethod: ExpressibleByArgument {}
 
 extension Place: ExpressibleByArgument {
   public init?(argument: String) {

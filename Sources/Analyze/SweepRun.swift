@@ -68,7 +68,8 @@ struct SweepRun {
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
       statistics: results.map {
         $0.map {
-          SweepStatistics($0, resampling: resampling, method: options.fdr, threads: work.threads)
+          SweepStatistics(
+            $0, resampling: resampling, method: options.fdr, threads: work.threads)
         }
       }, falseDiscovery: options.fdr, checks: checks,
       timing: .init(

@@ -112,7 +112,8 @@ import Testing
     let texts = try reader.prompts()
     for pair in data.pairs {
       let prompts = file.pairs[pair.pair]
-      for (run, prompt) in [(pair.clean, prompts.clean), (pair.corrupted, prompts.corrupted)] {
+      let corrupted = try #require(prompts.corrupted)
+      for (run, prompt) in [(pair.clean, prompts.clean), (pair.corrupted, corrupted)] {
         let T = texts[prompt].tokens.count
         #expect(data.runs[run].tokens == texts[prompt].pieces.map(tokenText))
         for (number, head) in data.heads.enumerated() {

@@ -47,6 +47,15 @@ import Testing
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--metric", "foo"], "logit-diff"),
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--top", "-1"], "--top"),
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--threads", "0"], "--threads"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--cells", "x.csv"], "not both"),
+    (.analyze, ["patch", "--cache", "c", "--cells", "x.csv", "--by", "pos"], "leave out --by"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--by", "cell"], "head-pos"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--direction", "ablate"], "denoise"),
+    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--mean-over", "clean"], "--mean-over"),
+    (.analyze, ["ablate", "--cache", "c", "--hooks", "z", "--source", "other"], "no other run"),
+    (
+      .analyze, ["ablate", "--cache", "c", "--hooks", "z", "--noise-scale", "nan"], "--noise-scale"
+    ),
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--fdr", "holm"], "by"),
     (.analyze, ["results"], "directory"),
     (.analyze, ["results", "a", "--top", "-1"], "--top"),
@@ -58,15 +67,6 @@ import Testing
     (.analyze, ["results", "a", "--min-effect", "nan"], "--min-effect"),
     (.analyze, ["results", "a", "--max-q", "1.5"], "--max-q"),
     (.analyze, ["results", "a", "--json", "--csv"], "--csv"),
-    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--cells", "x.csv"], "not both"),
-    (.analyze, ["patch", "--cache", "c", "--cells", "x.csv", "--by", "pos"], "leave out --by"),
-    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--by", "cell"], "head-pos"),
-    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--direction", "ablate"], "denoise"),
-    (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--mean-over", "clean"], "--mean-over"),
-    (.analyze, ["ablate", "--cache", "c", "--hooks", "z", "--source", "other"], "no other run"),
-    (
-      .analyze, ["ablate", "--cache", "c", "--hooks", "z", "--noise-scale", "nan"], "--noise-scale"
-    ),
     (.analyze, ["audit"], "--cache"),
     (.analyze, ["audit", "--cache", "c", "--sample", "0"], "--sample"),
     (.analyze, ["audit", "--cache", "c", "--seed", "-1"], "--seed"),

@@ -117,9 +117,9 @@ import Testing
     let csv = try Program.analyze.succeed(
       "results", a.directory, b.directory, "--csv", "--top", "0", "--hooks", "z")
     #expect(
-      csv.lines[0] == "hook,layer,head,pos,src,neuron,cell,metric,effect_a,effect_b,difference")
+      csv.lines[0] == "hook,layer,head,pos,src,neuron,cell,effect_a,effect_b,difference,metric")
     let numbers = csv.lines.dropFirst().map { line in
-      line.split(separator: ",", omittingEmptySubsequences: false)[8...10].map { Double($0) }
+      line.split(separator: ",", omittingEmptySubsequences: false)[7...9].map { Double($0) }
     }
     #expect(
       numbers == comparison.sweeps[1].cells.map { [$0.effectA, $0.effectB, $0.difference] })

@@ -36,7 +36,6 @@ import Testing
       let hook: String
       let layer, head, pos, src, neuron: Int?
       let role: String?
-      let others: [String: String]?
       let cell: String
       let effect, effectMeanOfRatios, patched, standardError, lower, upper, p, q: Double?
       let pairs: Int
@@ -305,22 +304,22 @@ import Testing
     let lines = try results(out, "--csv", "--sort", "cell", "--top", "0").lines
     #expect(
       lines[0]
-        == "hook,layer,head,pos,src,neuron,cell,metric,effect,effect_mean_of_ratios,patched,"
-        + "standard_error,lower,upper,p,q,pairs")
+        == "hook,layer,head,pos,src,neuron,cell,effect,effect_mean_of_ratios,patched,"
+        + "standard_error,lower,upper,p,q,pairs,metric")
     let all = try cells(out, "--cells", "--sort", "cell", "--top", "0")
     #expect(lines.count == all.count + 1)
     for (line, cell) in zip(lines.dropFirst(), all) {
       let fields = line.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
       try #require(fields.count == 17, "\(line)")
-      #expect(fields[0] == cell.hook && fields[6] == cell.cell && fields[7] == cell.metric)
+      #expect(fields[0] == cell.hook && fields[6] == cell.cell && fields[16] == cell.metric)
       #expect(
         fields[1...5].map { Int($0) } == [cell.layer, cell.head, cell.pos, cell.src, cell.neuron])
       #expect(
-        fields[8...15].map { Double($0) } == [
+        fields[7...14].map { Double($0) } == [
           cell.effect, cell.effectMeanOfRatios, cell.patched, cell.standardError, cell.lower,
           cell.upper, cell.p, cell.q,
         ])
-      #expect(Int(fields[16]) == cell.pairs)
+      #expect(Int(fields[15]) == cell.pairs)
     }
   }
 
@@ -370,7 +369,7 @@ import Testing
     #expect(roles.allSatisfy { $0.pos == nil && $0.head == nil })
     #expect(roles.map(\.role).prefix(3) == ["IO", "S, 2", "END"])
     let csv = try results(folder.path("changed"), "--csv", "--sort", "cell").lines
-    #expect(csv[2].hasPrefix("z,0,,\"S, 2\",,,\"L0 S, 2\",logit-diff,"))
+    #expect(csv[2].hasPrefix("z,0,,\"S, 2\",,,\"L0 S, 2\","))
     let end = try cells(folder.path("changed"), "--role", "END", "--top", "0", "--sort", "cell")
     #expect(end.map(\.cell) == ["L0 END", "L1 END", "L2 END"])
     try Program.analyze.refuse(
@@ -381,10 +380,9 @@ import Testing
     #expect(listed.map(\.cell) == ["a", "b \\u{1b}[2J", "c", "d", "e", "f", "g", "h", "i"])
     let other = try names(setting(["axes": ["layer", "tide"]]))
     #expect(other.map(\.cell).prefix(2) == ["L0 tide 0 all positions", "L0 tide 1 all positions"])
-    #expect(other.map(\.others).prefix(2) == [["tide": "0"], ["tide": "1"]])
-    let tides = try results(folder.path("changed"), "--csv", "--sort", "cell").lines
-    #expect(tides[0].hasPrefix("hook,layer,head,pos,src,neuron,cell,metric,tide,effect,"))
-    #expect(tides[2].hasPrefix("z,0,,,,,L0 tide 1 all positions,logit-diff,1,"))
+    try Program.analyze.refuse(
+      "results", folder.path("changed"), "--csv", status: 64,
+      saying: ["z, layer 3 × tide 3", "--json"])
     let places = try names(
       setting(["axes": ["layer", "pos"], "labels": ["pos": ["<|endoftext|>", " a", "b"]]]))
     #expect(places.map(\.cell).prefix(2) == ["L0 pos 0 <|endoftext|>", "L0 pos 1 ␣a"])

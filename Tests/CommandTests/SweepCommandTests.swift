@@ -63,7 +63,7 @@ import Testing
     let list = try folder.write(
       "cells.csv",
       """
-      cell,hook,layer,head,pos,src,neuron
+      group,hook,layer,head,pos,src,neuron
 
       both, z,0,1,,,
       both,blocks.2.attn.hook_z,,2,END,,
@@ -87,6 +87,33 @@ import Testing
     #expect(sweep.metric[2] == neurons.sweeps[0].metric[7])
     let names = try FileManager.default.contentsOfDirectory(atPath: out)
     #expect(names.contains("cells.svg") && names.contains("cells.csv"))
+  }
+
+  /// What `analyze results --csv` lists can be patched again.
+  @Test func listedResultsAreListsOfCells() throws {
+    let cache = try capture(SweepCommandTests.rows)
+    for arguments in [
+      ["--hooks", "pattern", "--by", "head-dest-src"], ["--hooks", "z", "--pos", "S"],
+    ] {
+      let out = folder.path("first")
+      let answer = try Program.analyze.run(
+        ["patch", "--cache", cache, "--quiet", "--out", out, "--top", "0"] + arguments)
+      try #require(answer.status == 0, "\(answer)")
+      let csv = try Program.analyze.succeed("results", out, "--csv", "--top", "5").output
+      let listed = try json("patch", "--cache", cache, "--cells", try folder.write("top.csv", csv))
+      let effects = csv.split(separator: "\n").dropFirst().map { line in
+        line.split(separator: ",", omittingEmptySubsequences: false).compactMap { Double($0) }
+      }
+      #expect(listed.sweeps[0].effect.count == 5 && effects.count == 5)
+      for (effect, fields) in zip(listed.sweeps[0].effect, effects) {
+        #expect(fields.contains { $0 == effect })
+      }
+    }
+    let out = folder.path("list")
+    let list = try folder.write("cells.csv", "hook\nz0\n")
+    try Program.analyze.succeed(
+      "patch", "--cache", cache, "--quiet", "--out", out, "--cells", list)
+    try Program.analyze.refuse("results", out, "--csv", status: 64, saying: ["--json"])
   }
 
   static let badLists: [(String, Int, String)] = [
