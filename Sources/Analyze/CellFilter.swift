@@ -93,7 +93,7 @@ struct CellFilter: ParsableArguments {
     }
     let wanted = role.flatMap { $0.split(separator: ",").map(String.init) }
     let roles = unique(
-      sweeps.flatMap { ($0.labels(of: "role") ?? []) + ($0.role.map { [$0] } ?? []) })
+      sweeps.flatMap { ($0.labels["role"] ?? []) + ($0.role.map { [$0] } ?? []) })
     if let none = wanted.first(where: { !roles.contains($0) }) {
       let known = roles.isEmpty ? "none" : roles.map(shown).joined(separator: ", ")
       throw UsageError("the result has no role '\(none)'; it has \(known)")

@@ -42,7 +42,7 @@ struct PatchFile: Codable {
     let axes: [String]
     let shape: [Int]
     /// What the places along an axis are called, by the axis's name.
-    let labels: [String: [String]]?
+    let labels: [String: [String]]
     /// The mean patched metric, the ratio of means, and the mean of ratios.
     let metric, effect, effectMeanOfRatios: [Double?]
     let difference: Differences
@@ -161,7 +161,7 @@ extension PatchFile.Sweep {
       if axis == "layer", layers.count != length || Set(layers).count != length {
         return ("layers", "are not \(length) different numbers, as the shape has them")
       }
-      if let labels = labels(of: axis), labels.count != length {
+      if let labels = labels[axis], labels.count != length {
         return ("labels", "has \(labels.count) for the \(length) places of the axis \(axis)")
       }
     }

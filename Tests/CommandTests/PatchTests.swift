@@ -257,7 +257,7 @@ import Testing
     #expect(
       file.warnings.suffix(2) == [
         "left out: 1 pair of unequal length",
-        "left out: 2 rows without a corrupted prompt, answer or wrong answer",
+        "left out: 2 rows without a corrupted prompt, an answer and a wrong answer",
       ])
     let out = folder.path("out")
     try Program.analyze.succeed(

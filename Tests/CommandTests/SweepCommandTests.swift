@@ -211,7 +211,7 @@ import Testing
         "patch", "--cache", shared.path, "--hooks", "resid_pre", "--subspace", path,
       ])
       #expect(answer.status == 65, "\(data.count) bytes: \(answer)")
-      #expect(answer.sentence.contains(words), "\(answer)")
+      #expect(words.isEmpty || answer.sentence.contains(words), "\(answer)")
     }
   }
 
