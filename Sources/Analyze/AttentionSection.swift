@@ -48,7 +48,11 @@ struct AttentionSection {
     let pairs = patterns.pairs.map { figures.pairName($0.number) }
     let choosers =
       chooser("attention-head", "Head", heads) + chooser("attention-pair", "Pair", pairs)
-      + chooser("attention-run", "Prompt", ["clean", "corrupted", "clean − corrupted"])
+      + chooser(
+        "attention-run", "Prompt",
+        // An ablation has no other run.
+        figures.report.direction == .ablate
+          ? ["clean"] : ["clean", "corrupted", "clean − corrupted"])
     return """
        <span>\(escaped(what))</span></h2>
       <form class="controls" hidden>

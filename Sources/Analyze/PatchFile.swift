@@ -213,7 +213,7 @@ enum PatchFileError: ReportableError {
     case .unreadable(let error):
       error.description
     case .notJSON(let path):
-      "\(path) is not whole JSON; write it again with `analyze patch --out`"
+      "\(path) is not the JSON that this version's `analyze patch` writes; write it again with its --out"
     case .badEntry(let path, let entry, let problem):
       "\(path) is not what this version's `analyze patch` writes: \(shown(entry)) \(shown(problem)); "
         + "write it again with `analyze patch --out`"

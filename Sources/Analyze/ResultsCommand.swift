@@ -1,4 +1,5 @@
 import ArgumentParser
+import FileIO
 import FoundationEssentials
 import Terminal
 
@@ -97,9 +98,7 @@ struct ResultsCommand: ParsableCommand {
   /// A list that left out what a cell patches would be taken for another cell.
   private func requireListable(_ sweeps: [PatchFile.Sweep]) throws {
     guard let sweep = sweeps.first(where: { !$0.isListable }) else { return }
-    throw UsageError(
-      "the cells of \(shown(sweep.hook)), \(sweep.axesText), cannot be told by columns; take --json, or "
-        + "choose other cells with --hooks")
+    throw NotListable(hook: sweep.hook, axes: sweep.axesText)
   }
 
   private func compare(_ file: PatchFile, _ other: (directory: String, file: PatchFile)) throws {
@@ -126,4 +125,14 @@ struct ResultsCommand: ParsableCommand {
       positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
     print(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
+}
+
+/// Columns would not say what the cells of a sweep patch.
+private struct NotListable: ReportableError {
+  let hook, axes: String
+
+  var description: String {
+    "the cells of \(shown(hook)), \(axes), cannot be told by columns; take --json"
+  }
+  var exitCode: SysExit { .usage }
 }

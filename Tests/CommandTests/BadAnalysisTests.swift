@@ -77,7 +77,6 @@ import Testing
     ("z", ["--pos", "-12"], "-11 to -1 from the end"),
     ("z", ["--pos", "S2"], "no pair has a role S2; there are END"),
     ("z", ["--by", "direction"], "--subspace FILE.npy"),
-    ("attn_in", ["--source", "noise"], "noise cannot be added to hook_attn_in"),
   ])
   func sweepsThatCannotBe(hooks: String, arguments: [String], words: String) throws {
     let answer = try Program.analyze.run(
