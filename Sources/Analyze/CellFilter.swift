@@ -52,6 +52,13 @@ struct CellFilter: ParsableArguments {
   var pos: NumberList?
 
   @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "Cells at the positions with these roles only, separated by commas, such as S2,END.",
+      valueName: "names"))
+  var role: [String] = []
+
+  @Option(
     help: ArgumentHelp(
       "Cells with an effect of at least this size only, of either sign.", valueName: "x"))
   var minEffect: Double?
@@ -71,7 +78,8 @@ struct CellFilter: ParsableArguments {
 
   /// Whether anything is asked for.
   var isUsed: Bool {
-    !hooks.isEmpty || layer != nil || head != nil || pos != nil || minEffect != nil || maxQ != nil
+    !hooks.isEmpty || layer != nil || head != nil || pos != nil || !role.isEmpty || minEffect != nil
+      || maxQ != nil
       || metric != nil
   }
 
@@ -83,7 +91,16 @@ struct CellFilter: ParsableArguments {
       let known = unique(sweeps.map(\.metricName)).map(shown).joined(separator: ", ")
       throw UsageError("the result has no metric '\(metric)'; it has \(known)")
     }
-    return Resolved(filter: self, layers: hooks.isEmpty ? nil : try layersByHook(sweeps))
+    let wanted = role.flatMap { $0.split(separator: ",").map(String.init) }
+    let roles = unique(
+      sweeps.flatMap { ($0.labels["role"] ?? []) + ($0.role.map { [$0] } ?? []) })
+    if let none = wanted.first(where: { !roles.contains($0) }) {
+      let known = roles.isEmpty ? "none" : roles.map(shown).joined(separator: ", ")
+      throw UsageError("the result has no role '\(none)'; it has \(known)")
+    }
+    return Resolved(
+      filter: self, layers: hooks.isEmpty ? nil : try layersByHook(sweeps),
+      roles: role.isEmpty ? nil : Set(wanted))
   }
 
   /// The layers that `hooks` choose, by the hook's short name; nil among them for hooks outside the
@@ -119,6 +136,7 @@ struct CellFilter: ParsableArguments {
   struct Resolved {
     fileprivate let filter: CellFilter
     fileprivate let layers: [String: Set<Int?>]?
+    fileprivate let roles: Set<String>?
 
     /// The cells of a sweep that are at the places asked for.
     func cells(of sweep: PatchFile.Sweep) -> [ResultCell] {
@@ -134,6 +152,7 @@ struct CellFilter: ParsableArguments {
 
     private func takes(_ cell: ResultCell) -> Bool {
       if let layers, layers[cell.hook]?.contains(cell.layer) != true { return false }
+      if let roles, !(cell.role.map(roles.contains) ?? false) { return false }
       return (filter.layer?.contains(cell.layer) ?? true)
         && (filter.head?.contains(cell.head) ?? true)
         && (filter.pos?.contains(cell.position) ?? true)

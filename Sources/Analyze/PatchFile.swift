@@ -161,7 +161,7 @@ extension PatchFile.Sweep {
       if axis == "layer", layers.count != length || Set(layers).count != length {
         return ("layers", "are not \(length) different numbers, as the shape has them")
       }
-      if let labels = labels(of: axis), labels.count != length {
+      if let labels = labels[axis], labels.count != length {
         return ("labels", "has \(labels.count) for the \(length) places of the axis \(axis)")
       }
     }

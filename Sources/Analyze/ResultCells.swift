@@ -5,9 +5,6 @@ import Terminal
 extension PatchFile.Sweep {
   var cellCount: Int { effect.count }
 
-  /// What the places along an axis are called, if the file says so.
-  func labels(of axis: String) -> [String]? { labels[axis] }
-
   /// Whether a list of cells can say what its cells patch.
   var isListable: Bool {
     window == 1 && subspace == nil
@@ -75,7 +72,7 @@ struct ResultCell {
     for (axis, length) in zip(sweep.axes, sweep.shape).reversed() {
       let place = rest % max(1, length)
       rest /= max(1, length)
-      let label = sweep.labels(of: axis)?[place]
+      let label = sweep.labels[axis]?[place]
       let number = axis == "layer" ? sweep.layers[place] : place
       numbers[axis] = number
       switch axis {
@@ -86,7 +83,7 @@ struct ResultCell {
       }
     }
     func text(_ axis: String, _ number: Int) -> String {
-      let label = axis == "layer" ? nil : sweep.labels(of: axis)?[number]
+      let label = axis == "layer" ? nil : sweep.labels[axis]?[number]
       return label.map { "\(number) \(shown($0))" } ?? String(number)
     }
     let position = numbers["pos"] ?? numbers["dest"]
@@ -108,7 +105,7 @@ struct ResultCell {
     self.position = position ?? sweep.position
     key = numbers["src"]
     neuron = numbers["neuron"]
-    role = numbers["role"].flatMap { sweep.labels(of: "role")?[$0] } ?? sweep.role
+    role = numbers["role"].flatMap { sweep.labels["role"]?[$0] } ?? sweep.role
     self.name = name.joined(separator: " ")
     self.identity = identity.reversed()
   }

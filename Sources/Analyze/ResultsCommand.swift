@@ -13,6 +13,9 @@ struct ResultsCommand: ParsableCommand {
       ratios, mean patched metric, and of the difference patched - unpatched the standard error, \
       interval, p and q.
 
+      --csv begins with the columns that `analyze patch --cells` reads, so that a list goes on as the \
+      cells of another sweep.
+
       With two directories, the effects of the cells that both have, B - A. Filters by size and q \
       leave a cell that passes in either of the two; --sort takes numbers from A.
       """)
@@ -69,7 +72,7 @@ struct ResultsCommand: ParsableCommand {
     let lists =
       isList ? CellList.lists(of: file, resolved, by: sort ?? .effect, top: top ?? 20) : nil
     if csv {
-      try requireListable(file)
+      try requireListable(file.sweeps.filter(resolved.takes))
       print(CellFacts.csvHeader)
       for list in lists ?? [] {
         for facts in list.facts { print(facts.csv) }
@@ -93,8 +96,8 @@ struct ResultsCommand: ParsableCommand {
   }
 
   /// A list that left out what a cell patches would be taken for another cell.
-  private func requireListable(_ file: PatchFile) throws {
-    guard let sweep = file.sweeps.first(where: { !$0.isListable }) else { return }
+  private func requireListable(_ sweeps: [PatchFile.Sweep]) throws {
+    guard let sweep = sweeps.first(where: { !$0.isListable }) else { return }
     throw NotListable(hook: sweep.hook, axes: sweep.axesText)
   }
 
@@ -103,7 +106,7 @@ struct ResultsCommand: ParsableCommand {
     let comparison = ResultComparison(
       (directory, file), other, resolved, by: sort ?? .difference, top: top ?? 20)
     if csv {
-      try requireListable(file)
+      try requireListable(file.sweeps.filter(resolved.takes))
       print(ResultComparison.Cell.csvHeader)
       for cell in comparison.sweeps.flatMap(\.cells) { print(cell.csv) }
     } else if json {

@@ -45,7 +45,7 @@ import Testing
     for length in stride(from: 0, to: whole.count - 2, by: 97) {
       try folder.write("out/patch.json", whole.prefix(length))
       try Program.analyze.refuse(
-        "results", folder.path("out"), status: 65, saying: ["patch.json is not the JSON"])
+        "results", folder.path("out"), status: 65, saying: ["patch.json is not whole JSON"])
     }
   }
 
@@ -145,6 +145,7 @@ import Testing
     try expectRefused(
       try sweep("effect", Array(repeating: "NaN", count: 9)), "sweeps[0].effect[0]", "wrong kind")
     try expectRefused(try sweep("layers", [0.5, 1, 2]))
+    try expectRefused(try sweep("layers", [true, 1, 2]), "sweeps[0].layers[0]")
     try expectRefused(try sweep("hook", 3), "sweeps[0].hook")
     try expectRefused(try sweep("shape", NSNull()), "sweeps[0].shape")
     try expectRefused(Data("[]".utf8))

@@ -35,6 +35,7 @@ import Testing
     struct Cell: Decodable, Equatable {
       let hook: String
       let layer, head, pos, src, neuron: Int?
+      let role: String?
       let cell: String
       let effect, effectMeanOfRatios, patched, standardError, lower, upper, p, q: Double?
       let pairs: Int
@@ -74,6 +75,22 @@ import Testing
     return decoder
   }
 
+  /// The arrays of a sweep. (`JSONSerialization` does not give every double back.)
+  private struct Arrays: Decodable {
+    struct Differences: Decodable {
+      let standardError, lower, upper, p, q: [Double?]
+    }
+    let hook, metricName: String
+    let metric, effect, effectMeanOfRatios: [Double?]
+    let difference: Differences
+    let pairs: [Int]
+  }
+
+  private func arrays(_ directory: String) throws -> [Arrays] {
+    struct File: Decodable { let sweeps: [Arrays] }
+    return try snakeCase().decode(File.self, from: try contents("\(directory)/patch.json")).sweeps
+  }
+
   private func object(_ directory: String) throws -> [String: Any] {
     try #require(
       JSONSerialization.jsonObject(with: try contents("\(directory)/patch.json"))
@@ -82,19 +99,6 @@ import Testing
 
   private func sweeps(_ directory: String) throws -> [[String: Any]] {
     try #require(try object(directory)["sweeps"] as? [[String: Any]])
-  }
-
-  /// But for the last digit, which JSONSerialization does not always read.
-  private func same(_ a: [Double?], _ b: [Double?]) -> Bool {
-    a.count == b.count
-      && zip(a, b).allSatisfy { a, b in
-        guard let a, let b else { return a == nil && b == nil }
-        return abs(a - b) <= 1e-12 * max(1, abs(b))
-      }
-  }
-
-  private func numbers(_ value: Any?) throws -> [Double?] {
-    try #require(value as? [Any]).map { ($0 as? NSNumber)?.doubleValue }
   }
 
   @Test func theTableHasALineForEachSweepAndMetric() throws {
@@ -117,21 +121,20 @@ import Testing
     let plan = try #require(cache["plan"] as? String)
     #expect(answer.lines.contains("cache \(shared.path), plan \(plan.prefix(12))"))
 
-    let sweeps = try sweeps(out)
+    let sweeps = try arrays(out)
     #expect(sweeps.count == 6)
     let table = answer.lines.suffix(7)
     #expect(table.first?.contains("q ≤ 0.05 (by)") == true)
     for (line, sweep) in zip(table.dropFirst(), sweeps) {
-      let hook = try #require(sweep["hook"] as? String)
-      let effect = try numbers(sweep["effect"])
-      let q = try numbers((sweep["difference"] as? [String: Any])?["q"]).compactMap { $0 }
+      let (hook, effect) = (sweep.hook, sweep.effect)
+      let q = sweep.difference.q.compactMap { $0 }
       let largest = effect.compactMap { $0 }.max { abs($0) < abs($1) } ?? 0
       let axes = [
         "resid_pre": "layer 3 × pos 11", "z": "layer 3 × head 3, all positions",
         "ln_final.scale": "all positions",
       ]
       #expect(line.hasPrefix("\(hook)  "))
-      #expect(line.contains("  \(sweep["metric_name"] as? String ?? "?")  "))
+      #expect(line.contains("  \(sweep.metricName)  "))
       #expect(line.contains("  \(axes[hook] ?? "?")  "))
       #expect(line.contains("  \(effect.count)      4  "), "\(line)")
       #expect(line.contains(String(format: "%+.4f", largest)))
@@ -153,6 +156,7 @@ import Testing
     ["--hooks", "resid_pre"], ["--hooks", "z"], ["--hooks", "z", "--pos", "-1"],
     ["--hooks", "pattern", "--by", "head-pos"], ["--hooks", "mlp_post", "--by", "all"],
     ["--hooks", "pattern1", "--by", "head-dest-src"], ["--hooks", "mlp_out", "--by", "neuron"],
+    ["--hooks", "resid_pre", "--by", "role"], ["--hooks", "z", "--pos", "END"],
     ["--hooks", "embed"], ["--hooks", "ln_final.hook_normalized"], ["--hooks", "k-1,k0"],
   ])
   func cellsHaveTheNamesAndNumbersOfThePatch(arguments: [String]) throws {
@@ -163,37 +167,40 @@ import Testing
         + arguments)
     try #require(patch.status == 0, "\(patch)")
     let all = try cells(out, "--cells", "--top", "0", "--sort", "cell")
-    let sweep = try #require(try sweeps(out).first)
-    let difference = try #require(sweep["difference"] as? [String: Any])
-    #expect(same(all.map(\.effect), try numbers(sweep["effect"])))
-    #expect(same(all.map(\.effectMeanOfRatios), try numbers(sweep["effect_mean_of_ratios"])))
-    #expect(same(all.map(\.patched), try numbers(sweep["metric"])))
-    #expect(same(all.map(\.standardError), try numbers(difference["standard_error"])))
-    #expect(same(all.map(\.lower), try numbers(difference["lower"])))
-    #expect(same(all.map(\.upper), try numbers(difference["upper"])))
-    #expect(same(all.map(\.p), try numbers(difference["p"])))
-    #expect(same(all.map(\.q), try numbers(difference["q"])))
-    #expect(try all.map { Double($0.pairs) } == numbers(sweep["pairs"]))
+    let sweep = try #require(try arrays(out).first)
+    #expect(all.map(\.effect) == sweep.effect)
+    #expect(all.map(\.effectMeanOfRatios) == sweep.effectMeanOfRatios)
+    #expect(all.map(\.patched) == sweep.metric)
+    #expect(all.map(\.standardError) == sweep.difference.standardError)
+    #expect(all.map(\.lower) == sweep.difference.lower)
+    #expect(all.map(\.upper) == sweep.difference.upper)
+    #expect(all.map(\.p) == sweep.difference.p)
+    #expect(all.map(\.q) == sweep.difference.q)
+    #expect(all.map(\.pairs) == sweep.pairs)
     #expect(Set(all.map(\.cell)).count == all.count)
 
     // The columns are those of cells.csv, the cells in its order.
-    let csv = try String(contentsOfFile: "\(out)/cells.csv", encoding: .utf8)
+    let rows = try String(contentsOfFile: "\(out)/cells.csv", encoding: .utf8)
       .split(separator: "\n").dropFirst().map {
-        $0.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
+        $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
       }
-    var sites: [[Int?]] = []
-    for row in csv {
-      let site = [row[1], row[2], row[3], row[10], row[11]]
+    var sites: [[String]] = []
+    for row in rows {
+      let place = row[12].isEmpty ? row[3] : row[12]
+      let site = [row[1], row[2], place, row[10], row[11]]
       if sites.last != site { sites.append(site) }
     }
+    func text(_ number: Int?) -> String { number.map(String.init) ?? "" }
     #expect(
-      all.filter { $0.pairs > 0 }.map { [$0.layer, $0.head, $0.pos, $0.src, $0.neuron] } == sites)
+      all.filter { $0.pairs > 0 }.map {
+        [text($0.layer), text($0.head), $0.role ?? text($0.pos), text($0.src), text($0.neuron)]
+      } == sites)
 
     // So are the names those of the table of top cells, in its order.
     let names = patch.lines.drop { !$0.hasPrefix("top cells ") }.dropFirst().prefix {
       !$0.hasPrefix("Denoising")
     }.compactMap { line in
-      line.firstRange(of: #/ +[+-]\d+\.\d/#).map { String(line[..<$0.lowerBound]) }
+      line.firstRange(of: #/ +[+-]\d+\.\d{4}/#).map { String(line[..<$0.lowerBound]) }
     }
     #expect(!names.isEmpty)
     let ranked = try cells(out, "--top", "0").filter { $0.effect ?? 0 != 0 }
@@ -227,6 +234,7 @@ import Testing
     let out = try patched(
       "out", "--hooks", "resid_pre,z,pattern", "--by", "pos", "--metric", "logit-diff,prob")
     let edges = try patched("edges", "--hooks", "pattern", "--by", "head-dest-src")
+    let someQ = try #require(try arrays(out).flatMap(\.difference.q).compactMap { $0 }.min())
     for (directory, arguments, keeps) in [
       (
         out, ["--hooks", "z,resid_pre2"],
@@ -237,7 +245,7 @@ import Testing
       (out, ["--pos", "3-5,9"], { [3, 4, 5, 9].contains($0.pos) }),
       (out, ["--metric", "prob"], { $0.metric == "prob" }),
       (out, ["--min-effect", "0.05"], { abs($0.effect ?? 0) >= 0.05 }),
-      (out, ["--max-q", "0.9"], { $0.q ?? 1 <= 0.9 }),
+      (out, ["--max-q", "\(someQ)"], { $0.q ?? 2 <= someQ }),
       (
         edges, ["--head", "1-2", "--pos", "7", "--layer", "1"],
         {
@@ -252,7 +260,7 @@ import Testing
       let found = try snakeCase().decode(Listed.self, from: Data(answer.output.utf8)).cells
       #expect(found == all.filter(keeps), "\(arguments)")
       #expect(found?.count != all.count)
-      if arguments == ["--head", "0"] { #expect(found?.isEmpty == true) }
+      #expect(found?.isEmpty == (arguments == ["--head", "0"]), "\(arguments)")
     }
     let last = try patched("last", "--hooks", "z", "--pos", "-1")
     #expect(try cells(last, "--pos", "-1", "--top", "0").count == 9)
@@ -315,6 +323,29 @@ import Testing
     }
   }
 
+  /// What was found goes on as the cells of another sweep.
+  @Test func aListOfCellsCanBePatchedAgain() throws {
+    for arguments in [
+      ["--hooks", "resid_pre,z"], ["--hooks", "pattern1", "--by", "head-dest-src"],
+      ["--hooks", "mlp_out2", "--by", "neuron"], ["--hooks", "ln_final.hook_scale,k0"],
+    ] {
+      let out = folder.path("first")
+      let first = try Program.analyze.run(
+        ["patch", "--cache", shared.path, "--out", out] + arguments)
+      try #require(first.status == 0, "\(first)")
+      let list = try results(out, "--csv", "--top", "9", "--min-effect", "1e-9").output
+      let path = try folder.write("list.csv", list)
+      try Program.analyze.succeed(
+        "patch", "--cache", shared.path, "--cells", path, "--out", folder.path("second"))
+      let expected = try cells(out, "--top", "9", "--min-effect", "1e-9").map(\.effect)
+      let found = try #require(try arrays(folder.path("second")).first?.effect)
+      #expect(found.count == expected.count && found.count > 0)
+      for (one, other) in zip(found, expected) {
+        #expect(abs((one ?? .nan) - (other ?? .nan)) < 1e-5, "\(arguments)")
+      }
+    }
+  }
+
   /// Axes that are read off the file alone.
   @Test func axesOfOtherKindsAreNamedByTheirLabels() throws {
     let out = try patched("out", "--hooks", "z")
@@ -336,14 +367,22 @@ import Testing
     #expect(roles.map(\.cell).prefix(4) == ["L0 IO", "L0 S, 2", "L0 END", "L1 IO"])
     #expect(roles.map(\.layer) == [0, 0, 0, 1, 1, 1, 2, 2, 2])
     #expect(roles.allSatisfy { $0.pos == nil && $0.head == nil })
+    #expect(roles.map(\.role).prefix(3) == ["IO", "S, 2", "END"])
     let csv = try results(folder.path("changed"), "--csv", "--sort", "cell").lines
     #expect(csv[2].hasPrefix("z,0,,\"S, 2\",,,\"L0 S, 2\","))
+    let end = try cells(folder.path("changed"), "--role", "END", "--top", "0", "--sort", "cell")
+    #expect(end.map(\.cell) == ["L0 END", "L1 END", "L2 END"])
+    try Program.analyze.refuse(
+      "results", folder.path("changed"), "--role", "S1", status: 64, saying: ["IO, S, 2, END"])
 
     let labels = ["a", "b \u{1B}[2J", "c", "d", "e", "f", "g", "h", "i"]
     let listed = try names(setting(["axes": ["cell"], "shape": [9], "labels": ["cell": labels]]))
     #expect(listed.map(\.cell) == ["a", "b \\u{1b}[2J", "c", "d", "e", "f", "g", "h", "i"])
     let other = try names(setting(["axes": ["layer", "tide"]]))
     #expect(other.map(\.cell).prefix(2) == ["L0 tide 0 all positions", "L0 tide 1 all positions"])
+    try Program.analyze.refuse(
+      "results", folder.path("changed"), "--csv", status: 64,
+      saying: ["z, layer 3 × tide 3", "--json"])
     let places = try names(
       setting(["axes": ["layer", "pos"], "labels": ["pos": ["<|endoftext|>", " a", "b"]]]))
     #expect(places.map(\.cell).prefix(2) == ["L0 pos 0 <|endoftext|>", "L0 pos 1 ␣a"])
