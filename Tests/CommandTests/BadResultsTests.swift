@@ -45,7 +45,7 @@ import Testing
     for length in stride(from: 0, to: whole.count - 2, by: 97) {
       try folder.write("out/patch.json", whole.prefix(length))
       try Program.analyze.refuse(
-        "results", folder.path("out"), status: 65, saying: ["patch.json is not whole JSON"])
+        "results", folder.path("out"), status: 65, saying: ["patch.json is not the JSON"])
     }
   }
 
