@@ -54,12 +54,14 @@ public struct PatchEngine: Sendable {
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
     let reader = MetricReader(model: model, metrics: task.metrics)
     let pairs = task.pairs
-    let values = try parallelMap(pairs.count, threads: threads) { number in
-      let pair = pairs[number]
-      let clean = try finalRow(of: pair.clean, prompts)
-      let corrupted = try finalRow(of: pair.corrupted, prompts)
-      return reader.values(of: pair, rows: clean + corrupted, clean: clean)
-    }
+    let values = try parallelMap(
+      pairs.count, threads: threads, with: { MultiplyScratch() },
+      { number, scratch in
+        let pair = pairs[number]
+        let clean = try finalRow(of: pair.clean, prompts)
+        let corrupted = try finalRow(of: pair.corrupted, prompts)
+        return reader.values(of: pair, rows: clean + corrupted, clean: clean, scratch: scratch)
+      })
     return task.metrics.indices.map { metric in
       values.map { Baseline(clean: $0[0][metric], corrupted: $0[1][metric]) }
     }
