@@ -8,7 +8,7 @@ struct AnalyzeCommand: ParsableCommand {
     version: toolVersion,
     subcommands: [
       PatchCommand.self, AblateCommand.self, ResultsCommand.self, AuditCommand.self,
-      HooksCommand.self,
+      HooksCommand.self, TaskCommand.self,
       TokensCommand.self,
     ])
 }
