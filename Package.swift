@@ -88,7 +88,9 @@ let package = Package(
     tests(
       "PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    tests("TasksTests", ["Tasks", "Patching", "Model", "FileIO", "TestSupport"]),
+    tests(
+      "TasksTests", ["Tasks", "Patching", "Model", "FileIO", "TestSupport"],
+      resources: [.copy("Golden")]),
     tests(
       "CommandTests",
       [

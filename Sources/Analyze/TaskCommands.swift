@@ -43,7 +43,7 @@ struct IOITaskCommand: ParsableCommand {
     help: "Known prompts instead: ARENA's eight (arena), or five with names exchanged (seed1).")
   var preset: Preset?
 
-  @OptionGroup var options: TaskOptions
+  @OptionGroup var options: TaskFileOptions
 
   func validate() throws {
     if preset != nil {
@@ -96,7 +96,7 @@ struct GreaterThanTaskCommand: ParsableCommand {
       (YY) and END.
       """)
 
-  @OptionGroup var options: TaskOptions
+  @OptionGroup var options: TaskFileOptions
 
   func run() throws {
     try options.run({ try GreaterThanTask(tokenizer: $0) }) { [note($0.supply)] }
@@ -120,7 +120,7 @@ struct DocstringTaskCommand: ParsableCommand {
       """)
   var corrupt: DocstringTask.Corruption = .answer
 
-  @OptionGroup var options: TaskOptions
+  @OptionGroup var options: TaskFileOptions
 
   func run() throws {
     try options.run({ try DocstringTask(tokenizer: $0, corruption: corrupt) }) {
@@ -146,7 +146,7 @@ struct InductionTaskCommand: ParsableCommand {
   @Option(name: .long, help: "How many of them come again: 1 up to one less than --length.")
   var repeated = 6
 
-  @OptionGroup var options: TaskOptions
+  @OptionGroup var options: TaskFileOptions
 
   func run() throws {
     try options.run({ tokenizer in
@@ -183,7 +183,7 @@ struct FactsTaskCommand: ParsableCommand {
   @Flag(name: .long, help: "Leave out facts whose object is not one token.")
   var skipUnusable = false
 
-  @OptionGroup var options: TaskOptions
+  @OptionGroup var options: TaskFileOptions
 
   func run() throws {
     let facts = try factTable(path: csv)

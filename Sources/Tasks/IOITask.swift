@@ -4,9 +4,9 @@ import Patching
 /// Indirect object identification after Wang et al. 2022 ("Interpretability in the wild"): of two
 /// names, one is said again as the one who gives, and the other is who receives.
 ///
-/// Rows take turns through the orders, and then through the templates. Their answer is IO and the
-/// wrong one S, whatever the corruption. Roles: IO, S1, S1+1, S2 and END; the template of a row is
-/// `ioi-NN-ABBA` or `ioi-NN-BABA`.
+/// Templates and orders take turns, so that each is as frequent as every other one. The answer is IO and
+/// the wrong one S, whatever the corruption. Roles: IO, S1, S1+1 (the token after S1), S2 and END; the
+/// template of a row is `ioi-NN-ABBA` or `ioi-NN-BABA`.
 public struct IOITask: PromptTask {
   public let name = "ioi"
   public let templates: [Int]
@@ -18,7 +18,7 @@ public struct IOITask: PromptTask {
   private let corruption: IOICorruption
 
   /// - Parameters:
-  ///   - templates: their numbers; nil for all.
+  ///   - templates: their numbers; nil or none for all.
   ///   - orders: one or both.
   /// - Throws: `TaskError.tooFewWords`, `.noSuchTemplate`.
   public init(
@@ -26,7 +26,8 @@ public struct IOITask: PromptTask {
     orders: [IOIOrder] = IOIOrder.allCases, corruption: IOICorruption
   ) throws(TaskError) {
     self.words = words
-    self.templates = templates ?? Array(words.templates.indices)
+    self.templates =
+      templates.flatMap { $0.isEmpty ? nil : $0 } ?? Array(words.templates.indices)
     for number in self.templates where !words.templates.indices.contains(number) {
       throw .noSuchTemplate(number, count: words.templates.count)
     }
@@ -41,8 +42,9 @@ public struct IOITask: PromptTask {
   }
 
   public func draft(_ number: Int, using random: inout SplitMix64) -> RowDraft {
-    let order = orders[number % orders.count]
-    let template = templates[number / orders.count % templates.count]
+    let (round, turn) = number.quotientAndRemainder(dividingBy: templates.count)
+    let template = templates[turn]
+    let order = orders[(turn + round) % orders.count]
     let drawn = random.sample(2 + corruption.freshCount, of: names)
     let place = random.choice(places)
     let object = random.choice(objects)

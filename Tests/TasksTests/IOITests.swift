@@ -16,7 +16,7 @@ import Testing
   }
 
   private func rows(
-    _ corrupt: String, count: Int = 60, seed: UInt64 = 0, templates: [Int]? = nil,
+    _ corrupt: String, count: Int = 30, seed: UInt64 = 0, templates: [Int]? = nil,
     orders: [IOIOrder] = IOIOrder.allCases
   ) throws -> TaskRows {
     let task = try IOITask(
@@ -35,7 +35,7 @@ import Testing
   @Test(arguments: IOICorruption.named.map(\.name))
   func corruptionsChangeTheNamesAsTheySay(corrupt: String) throws {
     let pattern = try #require(IOICorruption.named.first { $0.name == corrupt }).pattern
-    for seed in UInt64(0)..<8 {
+    for seed in UInt64(0)..<3 {
       let made = try rows(corrupt, seed: seed).rows
       try properties.check(made, "\(corrupt), seed \(seed)")
       for row in made {
@@ -85,7 +85,7 @@ import Testing
   @Test func wordsAreDrawnEvenly() throws {
     var counts: [String: Int] = [:]
     var drawn = 0
-    for seed in UInt64(0)..<20 {
+    for seed in UInt64(0)..<6 {
       for row in try rows("s2", count: 300, seed: seed).rows {
         counts[row.answer ?? "", default: 0] += 1
         drawn += 1
@@ -118,21 +118,26 @@ import Testing
   }
 
   @Test func wordsThatAreNotTokensAreLeftOut() throws {
-    let few = try TestTokenizers.of(words: [" Anna", " Carl", " beach", " ball"])
+    let few = try TestTokenizers.of(words: [" Emma", " Carl", " beach", " ball"])
     let task = try IOITask(tokenizer: few, corruption: try IOICorruption("s2"))
     let made = try TaskRows(task, count: 40, seed: 1, tokenizer: few).rows
     try RowProperties(tokenizer: few).check(made, "two names")
-    #expect(Set(made.compactMap(\.answer)) == [" Anna", " Carl"])
-    #expect(throws: TaskError.tooFewWords(task: "ioi", [
-      .init(list: "names", usable: 2, total: IOIWords.standard.names.words.count, needed: 5),
-      .init(list: "places", usable: 1, total: IOIWords.standard.places.words.count, needed: 1),
-      .init(list: "objects", usable: 1, total: IOIWords.standard.objects.words.count, needed: 1),
-    ])) { try IOITask(tokenizer: few, corruption: try IOICorruption("abc")) }
+    #expect(Set(made.compactMap(\.answer)) == [" Emma", " Carl"])
+    #expect(
+      throws: TaskError.tooFewWords(
+        task: "ioi",
+        [
+          .init(list: "names", usable: 2, total: IOIWords.standard.names.words.count, needed: 5),
+          .init(list: "places", usable: 1, total: IOIWords.standard.places.words.count, needed: 1),
+          .init(
+            list: "objects", usable: 1, total: IOIWords.standard.objects.words.count, needed: 1),
+        ])
+    ) { try IOITask(tokenizer: few, corruption: try IOICorruption("abc")) }
   }
 
   /// 15 templates, two orders and who of the two is IO: there are no more.
   @Test func whenAllRowsWereMadeDrawingEnds() throws {
-    let few = try TestTokenizers.of(words: [" Anna", " Carl", " beach", " ball"])
+    let few = try TestTokenizers.of(words: [" Emma", " Carl", " beach", " ball"])
     let task = try IOITask(tokenizer: few, templates: [0], corruption: try IOICorruption("s2"))
     #expect(try TaskRows(task, count: 4, seed: 2, tokenizer: few).rows.count == 4)
     #expect {

@@ -9,15 +9,16 @@ import Testing
 
 @Suite struct OtherTaskTests {
   @Test func laterAndNotLaterYears() throws {
-    // Years of the 18th century only, and one year that is a token of its own.
+    // Years of the 18th century only, and a year that is a token of its own.
     let tokenizer = try TestTokenizers.of(
       words: GreaterThanTask.events.words.map { " " + $0 } + [" 17", " 1745"]
         + (0..<100).map { ($0 < 10 ? "0" : "") + String($0) })
     let task = try GreaterThanTask(tokenizer: tokenizer)
-    #expect(task.years.count == 96)
-    #expect(!task.years.contains(GreaterThanTask.Year(century: 17, digits: 45)))
+    // The tokenizer has " 174" on the way to " 1745", so that 1740 to 1749 are split otherwise.
+    #expect(task.years.map(\.digits) == Array(2...39) + Array(50...98))
+    #expect(task.years.allSatisfy { $0.century == 17 })
     let properties = RowProperties(tokenizer: tokenizer)
-    for seed in UInt64(0)..<10 {
+    for seed in UInt64(0)..<3 {
       let rows = try TaskRows(task, count: 100, seed: seed, tokenizer: tokenizer).rows
       try properties.check(rows, "seed \(seed)")
       for row in rows {
@@ -26,17 +27,19 @@ import Testing
         #expect(try #require(Int(row.wrongAnswer ?? "")) <= year)
         #expect(try properties.piece("century", in: row) == " 17")
         #expect(row.corrupted?.contains(" 1701 to the year 17") == true)
-        // A year that is one token has no second token to predict.
-        #expect(row.answer != "45" && row.wrongAnswer != "45")
+        // A year that is split otherwise has no two digits to predict.
+        for answer in [row.answer, row.wrongAnswer] { #expect(answer?.hasPrefix("4") == false) }
       }
     }
   }
 
   @Test func aTokenizerWithoutYears() throws {
     let tokenizer = try TestTokenizers.of(words: [" war"])
-    #expect(throws: TaskError.tokenizerLacks(
-      task: "greater-than", what: "years are one token for the century and one for the year in it",
-      usable: 0, total: 679, needed: 1)
+    #expect(
+      throws: TaskError.tokenizerLacks(
+        task: "greater-than",
+        what: "years are one token for the century and one for the year in it",
+        usable: 0, total: 679, needed: 1)
     ) { try GreaterThanTask(tokenizer: tokenizer) }
   }
 
@@ -56,9 +59,12 @@ import Testing
       #expect(try properties.piece("C_def", in: row) == row.answer)
       #expect(try properties.piece("A_doc", in: row) == properties.piece("A_def", in: row))
       switch corruption {
-      case .answer: #expect(changed == ["C_def"] && (try other("C_def")) == row.wrongAnswer)
+      case .answer:
+        #expect(changed == ["C_def"])
+        #expect(try other("C_def") == row.wrongAnswer)
       case .definition:
-        #expect(changed == Array(roles[..<4]) && (try other("C_def")) == row.wrongAnswer)
+        #expect(changed == Array(roles[..<4]))
+        #expect(try other("C_def") == row.wrongAnswer)
       case .documentation:
         #expect(changed == ["A_doc", "B_doc"])
         #expect(try properties.piece("D_def", in: row) == row.wrongAnswer)
@@ -72,7 +78,7 @@ import Testing
     let tokenizer = try TestTokenizers.demo()
     let task = try InductionTask(tokenizer: tokenizer, length: length, repeated: repeated)
     let properties = RowProperties(tokenizer: tokenizer)
-    for seed in UInt64(0)..<5 {
+    for seed in UInt64(0)..<2 {
       let rows = try TaskRows(task, count: 40, seed: seed, tokenizer: tokenizer).rows
       try properties.check(rows, "seed \(seed)")
       for row in rows {
@@ -115,7 +121,8 @@ import Testing
     let tokenizer = try TestTokenizers.demo()
     let task = try InductionTask(tokenizer: tokenizer, length: 40, repeated: 24)
     #expect(
-      try TaskRows(task, count: 3, seed: 0, tokenizer: tokenizer, contextLength: 65).rows.count == 3)
+      try TaskRows(task, count: 3, seed: 0, tokenizer: tokenizer, contextLength: 65).rows.count == 3
+    )
     #expect {
       try TaskRows(task, count: 3, seed: 0, tokenizer: tokenizer, contextLength: 64)
     } throws: { error in
@@ -141,20 +148,23 @@ import Testing
         5,"Temple ""Old"" Gate",{} looks to,Paris
         """.utf8))
     let facts = try factTable(path: path)
-    #expect(facts.map(\.subject) == [
-      "Tower East", "Temple West", "Gate", "Tower West", "Temple \"Old\" Gate",
-    ])
+    #expect(
+      facts.map(\.subject) == [
+        "Tower East", "Temple West", "Gate", "Tower West", "Temple \"Old\" Gate",
+      ])
     #expect(facts[2].source == "\(path), line 5")
     let task = FactsTask(facts, tokenizer: tokenizer)
     #expect(task.unpaired == 3)
     let rows = try TaskRows(task, count: 99, seed: 0, tokenizer: tokenizer).rows
     try RowProperties(tokenizer: tokenizer).check(rows, "facts")
     #expect(rows.count == 5)
-    #expect(rows[0].corrupted == "Temple West is, as all know, in" && rows[0].wrongAnswer == " Rome")
+    #expect(
+      rows[0].corrupted == "Temple West is, as all know, in" && rows[0].wrongAnswer == " Rome")
     #expect(rows[0].subject == "Tower East")
     #expect(rows[2].corrupted == nil && rows[2].wrongAnswer == nil && rows[2].answer == " Lima")
-    #expect(FactsTask(facts, tokenizer: tokenizer, isPaired: false).draft(0, using: &SplitMix64.zero)
-      .corrupted == nil)
+    #expect(
+      FactsTask(facts, tokenizer: tokenizer, isPaired: false).draft(0, using: &SplitMix64.zero)
+        .corrupted == nil)
   }
 
   @Test func factsThatCannotBeUsed() throws {
@@ -178,9 +188,10 @@ import Testing
     let rows = try TaskRows(task, count: 4, seed: 0, tokenizer: tokenizer, skipUnusable: true)
     #expect(rows.rows.count == 1)
     #expect(rows.skipped.map(\.source) == ["Gate", "in", "Tower"])
-    #expect(rows.skipped.map(\.rejection.kind) == [
-      "an answer of several tokens", "a subject that is not there exactly once", "drawn before",
-    ])
+    #expect(
+      rows.skipped.map(\.rejection.kind) == [
+        "an answer of several tokens", "a subject that is not there exactly once", "drawn before",
+      ])
     #expect(throws: TaskError.nothingUsable(task: "facts")) {
       try TaskRows(
         FactsTask([facts[1]], tokenizer: tokenizer), count: 1, seed: 0, tokenizer: tokenizer,

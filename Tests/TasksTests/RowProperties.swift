@@ -18,7 +18,9 @@ struct RowProperties {
       return position + tokens.count
     case .text(let text):
       let (all, part) = (Array(row.clean.utf8), Array(text.utf8))
-      let starts = (0...all.count - part.count).filter { Array(all[$0..<$0 + part.count]) == part }
+      let starts = (0...all.count - part.count).filter {
+        all[$0] == part[0] && all[$0..<$0 + part.count].elementsEqual(part)
+      }
       try #require(starts.count == 1, "\(text.debugDescription) in \(row)")
       var end = 0
       for (position, token) in tokens.enumerated() {

@@ -7,20 +7,25 @@ import Tasks
 import Terminal
 
 /// What every task takes: how many rows, of which seed, for which tokenizer, and where they go.
-struct TaskOptions: ParsableArguments {
+struct TaskFileOptions: ParsableArguments {
   @Option(name: .long, help: "How many pairs; by default 100, or all where they are given.")
   var count: Int?
 
   @Option(name: .long, help: "Seed of everything that is drawn.")
   var seed: UInt64 = 0
 
-  @Option(name: .long, help: "A model, as for capture; only its tokenizer and context length are read.")
+  @Option(
+    name: .long,
+    help: "A model, as for capture; only its tokenizer and context length are read.")
   var model: String = "gpt2"
 
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "Write a .jsonl file, or a .txt file without roles and templates; without it, JSON lines are printed.",
+      """
+      Write a .jsonl file, or a .txt file without roles and templates; without it, JSON lines are \
+      printed.
+      """,
       valueName: "file"))
   var out: String?
 
@@ -72,7 +77,7 @@ struct TaskOptions: ParsableArguments {
       for note in facts(rows) + notes(task) { printError(note) }
       return
     }
-    let text = (isText ? [header(task.name, rows)] : []) + lines
+    let text = (isText ? [header] : []) + lines
     try replaceFile(out, with: Array(text.map { $0 + "\n" }.joined().utf8))
     print("wrote \(out)")
     for note in facts(rows) + notes(task) { print(note) }
@@ -102,7 +107,7 @@ struct TaskOptions: ParsableArguments {
   }
 
   /// A comment that says how the file was made.
-  private func header(_ task: String, _ rows: TaskRows) -> String {
+  private var header: String {
     let arguments = CommandLine.arguments.dropFirst().map(visible).joined(separator: " ")
     return "# analyze \(arguments)\n# clean <TAB> corrupted <TAB> answer <TAB> wrong answer"
   }
