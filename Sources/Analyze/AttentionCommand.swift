@@ -98,7 +98,7 @@ struct AttentionCommand: ParsableCommand {
     let queries = try selection.places(try PlaceName.parse(from, option: "--from"))
     let keys = try selection.places(try PlaceName.parse(to, option: "--to"))
     let attention = try AttentionReading(selection.reader)
-    try options.makeOut(for: "attention.json")
+    try options.makeOut(for: "attention-means.json")
     let prompts = selection.read
     var progress = options.progress("reading", prompts.count)
     let table = try attention.attention(
@@ -126,7 +126,7 @@ struct AttentionCommand: ParsableCommand {
     guard !prompts.isEmpty else {
       throw isRepeated ? ReadingError.noRepetition : .noPromptOfLength(length)
     }
-    try options.makeOut(for: "attention.json")
+    try options.makeOut(for: "attention-detect.json")
     var progress = options.progress("reading", prompts.count)
     let table: ReadingTable
     if isRepeated {
@@ -187,7 +187,7 @@ struct AttentionCommand: ParsableCommand {
     columnAxis: String, notes: [String] = []
   ) -> ReadingReport {
     ReadingReport(
-      command: CommandLine.arguments, analysis: "attention", selection: selection,
+      command: CommandLine.arguments, analysis: name, selection: selection,
       prompts: prompts, formula: formula,
       parts: [
         .init(

@@ -69,7 +69,7 @@ struct AttributionCommand: ParsableCommand {
     try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
     let attribution = try LogitAttribution(
       selection.reader, model: gpt2, split: by, target: metric, places: places)
-    try options.makeOut(for: "attribution.json")
+    try options.makeOut(for: "attribution-\(by.rawValue).json")
     let prompts = selection.read
     var progress = options.progress("reading", prompts.count)
     let result = try attribution.run(
@@ -79,15 +79,15 @@ struct AttributionCommand: ParsableCommand {
     let isLong = by != .layer && by != .accumulated
     try options.show(
       ReadingReport(
-        command: CommandLine.arguments, analysis: "attribution", selection: selection,
-        prompts: prompts, formula: "direct logit attribution: \(metric.rawValue)",
+        command: CommandLine.arguments, analysis: "attribution-\(by.rawValue)",
+        selection: selection, prompts: prompts, formula: "direct logit attribution: \(metric.rawValue)",
         parts: [
           .init(
             table: result.parts, name: "attribution-\(by.rawValue)", title: title,
             heads: by == .head ? gpt2.config.heads : nil, tokens: selection.tokens(at: places),
             rowAxis: isLong ? "part" : "layer", isList: by.hasNeurons || by == .fullMLP),
           .init(
-            table: result.sums, name: "attribution-sums",
+            table: result.sums, name: "attribution-\(by.rawValue)-sums",
             title: "parts + constant = \(metric.rawValue)", tokens: selection.tokens(at: places),
             rowAxis: "sum"),
         ], top: top))

@@ -104,7 +104,7 @@ struct Heatmap {
     guard let effect else { return String(repeating: " ", count: numeric ? Heatmap.cellWidth : 2) }
     let shade = Heatmap.shade(effect / unit)
     let isSmall = abs(effect / unit) < 0.02
-    let number = fixed(effect, abs(effect) < 9.995 ? 2 : abs(effect) < 99.95 ? 1 : 0)
+    let number = Heatmap.number(effect, isFine: unit < 0.4)
     if style.usesColor {
       let text =
         numeric
@@ -115,6 +115,20 @@ struct Heatmap {
     if !numeric { return effect < 0 && !isSmall ? "-" + shade : shade + shade }
     let text = isSmall ? "·" : shade + padded(number, to: 5, .right)
     return padded(text, to: Heatmap.cellWidth, .right)
+  }
+
+  /// A number of five characters, as long as it is not too large.
+  ///
+  /// - Parameter isFine: whether all of the numbers are small.
+  private static func number(_ effect: Double, isFine: Bool) -> String {
+    switch abs(effect) {
+    case ..<0.2 where isFine:
+      let text = fixed(effect, 3)
+      return effect < 0 ? "-" + text.dropFirst(2) : text
+    case ..<9.995: return fixed(effect, 2)
+    case ..<99.95: return fixed(effect, 1)
+    default: return fixed(effect, 0)
+    }
   }
 
   /// Denser for larger effects of either sign: from .02, .05, .1 and .2 on.

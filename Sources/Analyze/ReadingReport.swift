@@ -25,7 +25,7 @@ struct ReadingReport {
   }
 
   let command: [String]
-  /// `lens`, `attribution`, `attention` or `stats`.
+  /// What was done, and the beginning of the files' names: `lens`, `attribution-head` and so on.
   let analysis: String
   let selection: ReadingSelection
   /// What was read, by prompt.
@@ -68,16 +68,20 @@ struct ReadingReport {
 
   func lines(of part: Part, style: Style) -> [String] {
     var lines = [style.bold(part.title)]
-    if part.table.columns.count == 1, part.heads == nil {
-      lines += columnLines(part)
+    let table = part.table
+    if let heads = part.heads {
+      for column in table.columns.indices {
+        if table.columns.count > 1 { lines += column > 0 ? ["", ""] : [] }
+        if table.columns.count > 1 { lines.append("\(table.columns[column])  layer × head") }
+        lines += Heatmap(headGrid(of: part, column: column, heads: heads)).lines(style: style)
+        lines += [""] + largest(part, column: column)
+      }
+    } else if table.columns.count == 1 {
+      let rows = Array(table.rows.indices)
+      lines += part.isList ? largest(part, column: 0) : rowTable(part, rows: rows, column: 0)
     } else {
       lines += Heatmap(grid(of: part)).lines(style: style)
-      if part.heads != nil {
-        lines.append("")
-        lines += largest(part)
-      }
     }
-    let table = part.table
     if Set(table.counts).count > 1 {
       let columns = zip(table.columns, table.counts).map { "\($0) \(grouped($1))" }
       lines.append("prompts by column: " + columns.joined(separator: ", "))
@@ -85,33 +89,32 @@ struct ReadingReport {
     return lines
   }
 
-  /// A row a line, with bars; of long tables the largest ones.
-  private func columnLines(_ part: Part) -> [String] {
+  /// The rows with the largest means of a column. What is left over is not ranked.
+  private func largest(_ part: Part, column: Int) -> [String] {
     let table = part.table
-    return rowTable(
-      part, rows: part.isList ? rankedCells(table.means, count: top) : Array(table.rows.indices))
+    let means = table.rows.indices.map { row in
+      table.rows[row] == "remainder" ? nil : table.mean(row: row, column: column)
+    }
+    let rows = rankedCells(means, count: top)
+    let rest = table.rows.lastIndex(of: "remainder").map { [$0] } ?? []
+    return rowTable(part, rows: rows + (top > 0 ? rest : []), column: column)
   }
 
-  private func largest(_ part: Part) -> [String] {
-    rowTable(part, rows: rankedCells(part.table.means, count: top))
-  }
-
-  /// - Parameter cells: of the table.
-  private func rowTable(_ part: Part, rows cells: [Int]) -> [String] {
-    guard !cells.isEmpty else { return top > 0 ? ["all are 0"] : [] }
+  /// A row a line, with bars.
+  private func rowTable(_ part: Part, rows: [Int], column: Int) -> [String] {
+    guard !rows.isEmpty else { return top > 0 ? ["all are 0"] : [] }
     let table = part.table
-    let width = table.columns.count
-    let scale = table.means.compactMap { $0.map(abs) }.max() ?? 0
-    var lines = Table([.left, .left, .right, .right, .left])
-    lines.add([part.rowAxis, width > 1 ? part.columnAxis : "", table.quantity, "± s.e.", ""])
-    for cell in cells {
-      let mean = table.means[cell]
-      let length = scale > 0 ? Int((abs(mean ?? 0) / scale * 20).rounded()) : 0
+    func mean(_ row: Int) -> Double { table.mean(row: row, column: column) ?? 0 }
+    let scale = rows.map { abs(mean($0)) }.max() ?? 0
+    var lines = Table([.left, .right, .right, .left])
+    lines.add([part.rowAxis, table.quantity, "± s.e.", ""])
+    for row in rows {
+      let cell = row * table.columns.count + column
+      let length = scale > 0 ? Int((abs(mean(row)) / scale * 20).rounded()) : 0
       lines.add([
-        table.rows[cell / width], width > 1 ? table.columns[cell % width] : "",
-        mean.map { signed($0, 4) } ?? "",
+        table.rows[row], table.means[cell].map { signed($0, 4) } ?? "",
         table.standardErrors[cell].map { fixed($0, 4) } ?? "",
-        String(repeating: (mean ?? 0) < 0 ? "▒" : "█", count: length),
+        String(repeating: mean(row) < 0 ? "▒" : "█", count: length),
       ])
     }
     return lines.lines()
@@ -121,20 +124,27 @@ struct ReadingReport {
 
   private func grid(of part: Part) -> EffectGrid {
     let table = part.table
+    if let heads = part.heads, table.columns.count == 1 {
+      return headGrid(of: part, column: 0, heads: heads)
+    }
     let names = table.rows.flatMap { row in
       table.columns.map { table.columns.count > 1 ? "\(row) \($0)" : row }
-    }
-    if let heads = part.heads, heads > 0, table.columns.count == 1 {
-      return EffectGrid(
-        rows: (0..<table.rows.count / heads).map { "L\($0)" },
-        columns: (0..<heads).map { "H\($0)" }, tokens: nil, rowAxis: "layer",
-        columnAxis: "head", effects: Array(table.means.prefix(table.rows.count / heads * heads)),
-        names: names, quantity: table.quantity)
     }
     return EffectGrid(
       rows: table.rows, rowsInGroup: part.heads ?? 1, columns: table.columns,
       tokens: part.tokens, rowAxis: part.rowAxis, columnAxis: part.columnAxis,
       effects: table.means, names: names, quantity: table.quantity)
+  }
+
+  /// A column of heads as layers × heads; what is left over has no place in it.
+  private func headGrid(of part: Part, column: Int, heads: Int) -> EffectGrid {
+    let layers = part.table.rows.count / max(1, heads)
+    let rows = 0..<layers * heads
+    return EffectGrid(
+      rows: (0..<layers).map { "L\($0)" }, columns: (0..<heads).map { "H\($0)" }, tokens: nil,
+      rowAxis: "layer", columnAxis: "head",
+      effects: rows.map { part.table.mean(row: $0, column: column) },
+      names: rows.map { part.table.rows[$0] }, quantity: part.table.quantity)
   }
 
   private func svg(of part: Part) -> String {
