@@ -7,7 +7,8 @@ import Terminal
 struct AttentionCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "attention",
-    abstract: "What heads attend to: scores of known kinds of heads, attention between roles, pictures.",
+    abstract:
+      "What heads attend to: scores of known kinds of heads, attention between roles, pictures.",
     discussion: """
       --detect compares every head's attention patterns with those of previous-token, duplicate-token \
       and induction heads, as TransformerLens's detect_head does, or with one of your own; `repeated` \
@@ -142,9 +143,10 @@ struct AttentionCommand: ParsableCommand {
         keepsValues: options.out != nil, threads: options.work.threads,
         progress: { progress.update(done: $0) },
         patterns: { tokens in
-          own.map { [$0] } ?? columns.compactMap(DetectionPattern.Kind.init).map {
-            DetectionPattern($0, tokens: tokens)
-          }
+          own.map { [$0] }
+            ?? columns.compactMap(DetectionPattern.Kind.init).map {
+              DetectionPattern($0, tokens: tokens)
+            }
         })
     }
     var notes: [String] = []
@@ -155,7 +157,8 @@ struct AttentionCommand: ParsableCommand {
     }
     if measure == .mul, let own, !own.isBinary {
       notes.append(
-        "warning: the pattern has other values than 0 and 1; `mul` then is no share of the attention")
+        "warning: the pattern has other values than 0 and 1; `mul` then is no share of the attention"
+      )
     }
     try options.show(
       report(

@@ -80,7 +80,8 @@ struct AttributionCommand: ParsableCommand {
     try options.show(
       ReadingReport(
         command: CommandLine.arguments, analysis: "attribution-\(by.rawValue)",
-        selection: selection, prompts: prompts, formula: "direct logit attribution: \(metric.rawValue)",
+        selection: selection, prompts: prompts,
+        formula: "direct logit attribution: \(metric.rawValue)",
         parts: [
           .init(
             table: result.parts, name: "attribution-\(by.rawValue)", title: title,

@@ -159,7 +159,8 @@ struct PatchReport {
   /// Makes the directory for `write(to:)`, if it is not there.
   ///
   /// - Parameter file: one that is to be written into it.
-  static func makeDirectory(_ directory: String, for file: String = "patch.json") throws(FileError) {
+  static func makeDirectory(_ directory: String, for file: String = "patch.json") throws(FileError)
+  {
     do throws(SystemError) {
       try SystemCalls().makeDirectory(directory)
     } catch {

@@ -46,7 +46,8 @@ import Testing
       for column in places.indices where isFew || column < logits.count {
         let first = number * sums.means.count + column
         let (parts, constant, target) = (
-          sums.values[first], sums.values[first + places.count], sums.values[first + 2 * places.count]
+          sums.values[first], sums.values[first + places.count],
+          sums.values[first + 2 * places.count]
         )
         #expect(abs(target - (isFew ? logits[logits.count - 1] : logits[column])) < 1e-4)
         #expect(abs(parts + constant - target) < 2e-5 * Float(max(10, abs(target))))

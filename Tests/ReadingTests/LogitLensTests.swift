@@ -19,7 +19,8 @@ import Testing
     #expect(lens.labels == (try ReadFixture.labels(folder, .accumulated)))
     for (metric, table) in zip(AnswerMetric.allCases, tables) {
       let expected = try referenceMeans(fixture, "lens/\(metric.rawValue)", columns: 11)
-      #expect(table.quantity == metric.rawValue && table.counts == [3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1])
+      #expect(
+        table.quantity == metric.rawValue && table.counts == [3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1])
       let difference = largestDifference(table.means, expected)
       #expect(difference < 1e-4, "\(metric.rawValue): \(difference)")
       // Each prompt's own values, and a standard error of one's own making.
@@ -56,12 +57,14 @@ import Testing
     let both = [Place.role("S"), .index(3), .index(4), .index(-7), .role("none")]
     let lens = try LogitLens(fixture.cache, model: fixture.model, places: both)
     let tables = try lens.tables(
-      of: try fixture.read(roles: ["S": 3..<5]), metrics: [AnswerMetric.logitDiff], keepsValues: true,
+      of: try fixture.read(roles: ["S": 3..<5]), metrics: [AnswerMetric.logitDiff],
+      keepsValues: true,
       threads: 1)
     let table = tables[0]
     #expect(table.counts == [2, 2, 2, 1, 0])
     for row in lens.labels.indices {
-      let pair = (table.mean(row: row, column: 1) ?? .nan) + (table.mean(row: row, column: 2) ?? .nan)
+      let pair =
+        (table.mean(row: row, column: 1) ?? .nan) + (table.mean(row: row, column: 2) ?? .nan)
       #expect(abs((table.mean(row: row, column: 0) ?? .nan) - pair / 2) < 1e-5)
       #expect(table.mean(row: row, column: 4) == nil)
     }
@@ -86,7 +89,8 @@ import Testing
     let same = try lens.tables(
       of: Array(repeating: prompts[2], count: 70), metrics: metrics, keepsValues: true, threads: 3)
     #expect(same[0].standardErrors.allSatisfy { $0 == 0 })
-    #expect(same[0].means.map { Float($0 ?? .nan) } == Array(same[0].values.prefix(same[0].means.count)))
+    #expect(
+      same[0].means.map { Float($0 ?? .nan) } == Array(same[0].values.prefix(same[0].means.count)))
   }
 
   @Test func missingHooksAndImpossiblePromptsAreNamed() throws {
