@@ -8,7 +8,8 @@ struct AnalyzeCommand: ParsableCommand {
     version: toolVersion,
     subcommands: [
       PatchCommand.self, AblateCommand.self, ResultsCommand.self, AuditCommand.self,
-      HooksCommand.self,
+      LensCommand.self, AttributionCommand.self, AttentionCommand.self, StatsCommand.self,
+      HooksCommand.self, TaskCommand.self,
       TokensCommand.self,
     ])
 }

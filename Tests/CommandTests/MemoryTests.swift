@@ -15,7 +15,7 @@ import Testing
       try $0 + contents("\(cache)/\($1)").count
     }
     let sweep = [
-      "ablate", "--cache", cache, "--by", "all", "--pos", "-1", "--source", "mean", "--mean-over",
+      "ablate", "--cache", cache, "--by", "all", "--pos", "-1", "--source", "mean-pos", "--mean-over",
       "corrupted", "--quiet", "--top", "0", "--permutations", "1", "--hooks",
       "resid_pre,resid_mid,resid_post,attn_out,mlp_out,q,k,v,z,pattern,attn_scores,pre,post",
     ]
@@ -43,6 +43,7 @@ import Testing
       peak = max(peak, (kilobytes.flatMap { Int($0) } ?? 0) << 10)
       Thread.sleep(forTimeInterval: 0.005)
     }
+    process.waitUntilExit()
     #expect(process.terminationStatus == 0 && peak > 0)
     return peak
   }
