@@ -13,9 +13,9 @@ public final class PageBudget: Sendable {
   private let files = Mutex<[MappedFile]>([])
   private let bytesSinceLook = Atomic(0)
 
-  /// Bytes that are read from one look at the number of mapped pages to the next. A fault maps the 64 kB
-  /// around it, so that up to ten times as much may have been mapped where arrays are small.
-  private static let step = 4 << 20
+  /// Bytes that are read from one look at the number of mapped pages to the next. A fault maps pages
+  /// around it as well, so that more than that may have been mapped.
+  private static let step = 1 << 20
 
   /// - Parameter limit: bytes.
   public init(limit: Int) {

@@ -58,7 +58,7 @@ import Testing
     let expected = try results(plain)
     #expect(expected.keys.contains("post.npy") && expected.keys.contains("cells.csv"))
 
-    let kills = Int(ProcessInfo.processInfo.environment["PATCHBAY_KILLS"] ?? "") ?? 3
+    let kills = Int(ProcessInfo.processInfo.environment["PATCHBAY_KILLS"] ?? "") ?? 2
     let seed = UInt64.random(in: 0...UInt64.max)
     var generator = SeededGenerator(seed: seed)
     var kill = 0

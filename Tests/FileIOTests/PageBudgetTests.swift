@@ -1,5 +1,4 @@
 @testable import FileIO
-import Foundation
 import Testing
 
 @Suite struct PageBudgetTests {
@@ -9,7 +8,7 @@ import Testing
   private func mapped(_ path: String) throws -> Int {
     var isFile = false
     var kilobytes = 0
-    for line in try String(contentsOfFile: "/proc/self/smaps", encoding: .utf8).split(
+    for line in try readProcFile("/proc/self/smaps").split(
       separator: "\n")
     {
       let words = line.split(separator: " ")
@@ -41,10 +40,14 @@ import Testing
   }
 
   @Test func pagesAreGivenBackAboveTheLimit() throws {
-    #expect(try peak(limit: 0) <= 5 << 20)
+    let most = try peak(limit: 0)
+    #expect(most > 0)
+    // Between two looks 1 MiB is read, and faults map what is around it.
+    #expect(most <= 5 << 20)
   }
 
   @Test func pagesStayBelowIt() throws {
-    #expect(try peak(limit: .max) >= PageBudgetTests.size)
+    let most = try peak(limit: .max)
+    #expect(most >= PageBudgetTests.size)
   }
 }
