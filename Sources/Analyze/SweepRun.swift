@@ -20,7 +20,7 @@ struct SweepRun {
     let selection = try TaskSelection(
       try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,
       needs: TaskNeeds(metrics, direction, source), skipUnaligned: options.skipUnaligned)
-    let gpt2 = try loadModel(for: reader, name: options.model, threads: work.threads)
+    let gpt2 = try loadModel(for: reader, name: options.model, work: work)
     try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
     let sweeps = try options.sweeps(for: gpt2.config, roles: selection.roles)
     for sweep in sweeps { try selection.checkPlaces(of: sweep, prompts: prompts) }
