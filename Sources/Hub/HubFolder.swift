@@ -6,7 +6,7 @@ import FileIO
 ///     models--OWNER--NAME/blobs/DIGEST            the files, by digest
 ///     models--OWNER--NAME/blobs/DIGEST.incomplete what there is of a file so far
 ///     models--OWNER--NAME/snapshots/COMMIT/FILE   links to ../../blobs/DIGEST
-///     .locks/models--OWNER--NAME/DIGEST.lock      held by who fetches
+///     .locks/models--OWNER--NAME/DIGEST.lock      held by who fetches the file
 struct HubFolder: Sendable {
   let path: String
   private let locks: String
@@ -37,19 +37,30 @@ struct HubFolder: Sendable {
 
   /// Waits until no other process fetches the file.
   func lock(_ digest: ContentDigest, waiting: () -> Void) throws(FileError) -> WaitingLock {
-    try makeDirectories(locks)
-    return try WaitingLock(path: "\(locks)/\(digest.name).lock", waiting: waiting)
+    try lock(digest.name, waiting: waiting)
   }
 
-  /// Gives a blob its name in a snapshot.
-  func link(_ file: RemoteFile) throws(FileError) {
+  private func lock(_ name: String, waiting: () -> Void) throws(FileError) -> WaitingLock {
+    try makeDirectories(locks)
+    return try WaitingLock(path: "\(locks)/\(name).lock", waiting: waiting)
+  }
+
+  /// Gives blobs their names in a snapshot, one after another, and then notes that a branch or tag
+  /// is at the commit.
+  func publish(_ files: [RemoteFile], commit: String, as revision: String) throws(FileError) {
+    let lock = try lock("snapshots") {}
+    for file in files { try link(file) }
+    try setReference(revision, to: commit)
+    withExtendedLifetime(lock) {}
+  }
+
+  private func link(_ file: RemoteFile) throws(FileError) {
     try makeDirectories(snapshot(file.commit))
     try replaceLink(
       "\(snapshot(file.commit))/\(file.name)", to: "../../blobs/\(file.digest.name)")
   }
 
-  /// Notes the commit that a branch or tag is at.
-  func setReference(_ revision: String, to commit: String) throws(FileError) {
+  private func setReference(_ revision: String, to commit: String) throws(FileError) {
     guard !isCommit(revision) else { return }
     let reference = "\(path)/refs/\(revision)"
     try makeDirectories(directory(of: reference))

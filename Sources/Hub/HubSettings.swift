@@ -101,7 +101,9 @@ struct HubSettings: Sendable {
       result += rest[..<dollar]
       let after = rest[dollar...].dropFirst()
       let isBraced = after.first == "{"
-      let name = (isBraced ? after.dropFirst() : after).prefix { $0 == "_" || $0.isLetter || $0.isNumber }
+      let name = (isBraced ? after.dropFirst() : after).prefix {
+        $0 == "_" || $0.isLetter || $0.isNumber
+      }
       let end = isBraced ? name.endIndex : nil
       if let end, end >= rest.endIndex || rest[end] != "}" {
         result += "$"

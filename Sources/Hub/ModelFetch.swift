@@ -55,8 +55,7 @@ struct ModelFetch {
 
     try fetch(files)
     do throws(FileError) {
-      for file in files { try folder.link(file) }
-      try folder.setReference(revision, to: commit)
+      try folder.publish(files, commit: commit, as: revision)
     } catch {
       throw HubError.file(error)
     }

@@ -64,7 +64,9 @@ enum ModelFiles {
     let names = Set(index.weight_map.values).sorted()
     let isPlain = names.allSatisfy { name in
       name.hasSuffix(".safetensors") && !name.hasPrefix(".") && name.utf8.count <= 200
-        && name.unicodeScalars.allSatisfy { $0.isASCII && $0.value > 0x20 && $0 != "/" && $0 != "\u{7F}" }
+        && name.unicodeScalars.allSatisfy {
+          $0.isASCII && $0.value > 0x20 && $0 != "/" && $0 != "\u{7F}"
+        }
     }
     guard isPlain, 1...1000 ~= names.count else {
       throw .badIndex(name: model, problem: "names files that are not plain safetensors files")

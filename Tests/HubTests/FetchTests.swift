@@ -70,7 +70,9 @@ import Testing
     try FileManager.default.removeItem(atPath: model.snapshot + "/model-2.safetensors")
     for blob in try model.blobs() where blob.count == 64 {
       let path = "\(model.folder)/blobs/\(blob)"
-      if try [UInt8](Data(contentsOf: URL(fileURLWithPath: path))) == model.files["model-2.safetensors"] {
+      if try [UInt8](Data(contentsOf: URL(fileURLWithPath: path)))
+        == model.files["model-2.safetensors"]
+      {
         try FileManager.default.removeItem(atPath: path)
       }
     }
@@ -108,7 +110,8 @@ import Testing
     #expect(
       try readFile(model.folder + "/refs/refs/pr/7", limit: 100)
         == Array(HubServer.otherCommit.utf8))
-    #expect(!FileManager.default.fileExists(atPath: model.folder + "/refs/\(HubServer.otherCommit)"))
+    #expect(
+      !FileManager.default.fileExists(atPath: model.folder + "/refs/\(HubServer.otherCommit)"))
     // The same files in two commits are there once.
     _ = try model.fetch()
     #expect(try model.transfers(of: "model.safetensors").count == 1)
@@ -120,7 +123,9 @@ import Testing
   /// The hub answers for a repository under the name that it has now.
   @Test func aRepositoryThatMoved() throws {
     let model = try ServedModel()
-    for (name, content) in model.files { try model.server.serve(name, of: "openai-community/gpt2", content) }
+    for (name, content) in model.files {
+      try model.server.serve(name, of: "openai-community/gpt2", content)
+    }
     try model.server.set(
       "moved", ["gpt2": "openai-community/gpt2", "someone/old": ServedModel.repository])
     #expect(

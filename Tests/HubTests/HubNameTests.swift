@@ -8,9 +8,14 @@ import Testing
     ("openai-community/gpt2", "openai-community/gpt2", nil),
     ("some_one/Tuned.GPT2-v1", "some_one/Tuned.GPT2-v1", nil),
     ("gpt2@main", "gpt2", "main"), ("gpt2@refs/pr/7", "gpt2", "refs/pr/7"),
-    ("a/b@607a30d783dfa663caf39e06633721c8d4cfcd7e", "a/b", "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
-    ("stanford-crfm/alias-gpt2-small-x21@checkpoint-400000", "stanford-crfm/alias-gpt2-small-x21",
-      "checkpoint-400000"),
+    (
+      "a/b@607a30d783dfa663caf39e06633721c8d4cfcd7e", "a/b",
+      "607a30d783dfa663caf39e06633721c8d4cfcd7e"
+    ),
+    (
+      "stanford-crfm/alias-gpt2-small-x21@checkpoint-400000", "stanford-crfm/alias-gpt2-small-x21",
+      "checkpoint-400000"
+    ),
   ])
   func aRepositoryAndARevision(text: String, repository: String, revision: String?) throws {
     let name = try #require(HubName(text))
@@ -19,8 +24,10 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "/", "..", ".", "a/..", "../a", "a/../b", "/gpt2", "gpt2/", "a//b", "a/b/c", "./gpt2", "~/gpt2",
-    "a--b", "a..b", "-a", "a-", "a/-b", "a.", "a.git", "a b", "a\nb", "a?b", "a%2e%2e", "gpt2\\x", "gptü",
+    "", "/", "..", ".", "a/..", "../a", "a/../b", "/gpt2", "gpt2/", "a//b", "a/b/c", "./gpt2",
+    "~/gpt2",
+    "a--b", "a..b", "-a", "a-", "a/-b", "a.", "a.git", "a b", "a\nb", "a?b", "a%2e%2e", "gpt2\\x",
+    "gptü",
     "gpt2@", "gpt2@..", "gpt2@a/../b", "gpt2@/etc", "gpt2@a//b", "gpt2@a/", "gpt2@.hidden",
     "gpt2@a/.b", "gpt2@a b", "gpt2@a\u{0}", "gpt2@x.lock", "gpt2@a@{1}", "gpt2@x\r\nHost: y",
     "gpt2@ä", "@main", String(repeating: "a", count: 97),

@@ -65,7 +65,8 @@ import Testing
     #expect(try endpoint("https://hf-mirror.com/").trimmed == "https://hf-mirror.com")
     #expect(try endpoint("http://host:8081/api/hub/").trimmed == "http://host:8081/api/hub")
     for bad in [
-      "huggingface.co", "ftp://x", "file:///etc", "https://", "https://me:secret@x", "https://x/?a=b",
+      "huggingface.co", "ftp://x", "file:///etc", "https://", "https://me:secret@x",
+      "https://x/?a=b",
       "https://x/#a", "not an address", "https://a b",
     ] {
       #expect(throws: HubError.self, "\(bad)") { try endpoint(bad) }

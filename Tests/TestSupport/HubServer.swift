@@ -38,7 +38,9 @@ public final class HubServer: @unchecked Sendable {
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .appendingPathComponent("hub_server.py").path
-    process.arguments = ["python3", script, folder.path + "/scenario", folder.path + "/log"]
+    process.arguments = [
+      "python3", "-IS", script, folder.path + "/scenario", folder.path + "/log",
+    ]
     process.standardInput = input
     process.standardOutput = output
     try process.run()

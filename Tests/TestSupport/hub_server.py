@@ -148,6 +148,8 @@ class Handler(BaseHTTPRequestHandler):
         if commit:
             headers["X-Repo-Commit"] = commit
         if self.command == "HEAD":
+            if self.scenario.get("faults", {}).get(name, {}).get("content", {}).get("bare"):
+                headers = {}
             return self.answer(200, headers | {"Content-Length": str(len(data))})
         fault = self.fault(name, "content")
         if "status" in fault:
