@@ -183,7 +183,8 @@ import Testing
     corrupted[5] = 10
     // Behind a common part of their own; a beginning of another, the same again, and nothing alike.
     let tokens: [[Int32]] = [
-      clean, corrupted, [112, 5, 17, 31, 2, 9], [112, 5, 17, 31, 2, 8, 1], Array(clean[..<4]), clean,
+      clean, corrupted, [112, 5, 17, 31, 2, 9], [112, 5, 17, 31, 2, 8, 1], Array(clean[..<4]),
+      clean,
       [3, 5, 17], [112],
     ]
     let hooks = Set(
