@@ -30,6 +30,7 @@ let package = Package(
     .library(name: "Model", targets: ["Model"]),
     .library(name: "Patching", targets: ["Patching"]),
     .library(name: "Tasks", targets: ["Tasks"]),
+    .library(name: "Reading", targets: ["Reading"]),
     .executable(name: "capture", targets: ["Capture"]),
     .executable(name: "analyze", targets: ["Analyze"]),
     .executable(name: "cachedump", targets: ["CacheDump"]),
@@ -52,6 +53,7 @@ let package = Package(
     module("Model", ["FileIO", "Parallel", "CKernels", "COpenBLAS", crypto]),
     module("Patching", ["Model", "CacheFormat", "FileIO", "Parallel", crypto]),
     module("Tasks", ["Patching", "Model", "FileIO"]),
+    module("Reading", ["Patching", "Model", "CacheFormat", "FileIO", "Parallel", "COpenBLAS"]),
     module("Terminal", ["FileIO", argumentParser]),
 
     .executableTarget(
@@ -61,7 +63,7 @@ let package = Package(
     .executableTarget(
       name: "Analyze",
       dependencies: [
-        "Tasks", "Patching", "Model", "CacheFormat", "FileIO", "Parallel", "Terminal",
+        "Tasks", "Reading", "Patching", "Model", "CacheFormat", "FileIO", "Parallel", "Terminal",
         argumentParser,
       ],
       swiftSettings: swiftSettings),
@@ -91,6 +93,8 @@ let package = Package(
     tests(
       "TasksTests", ["Tasks", "Patching", "Model", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
+    tests(
+      "ReadingTests", ["Reading", "Patching", "Model", "CacheFormat", "TestSupport"]),
     tests(
       "CommandTests",
       [

@@ -8,6 +8,7 @@ struct AnalyzeCommand: ParsableCommand {
     version: toolVersion,
     subcommands: [
       PatchCommand.self, AblateCommand.self, ResultsCommand.self, AuditCommand.self,
+      LensCommand.self, AttributionCommand.self, AttentionCommand.self, StatsCommand.self,
       HooksCommand.self, TaskCommand.self,
       TokensCommand.self,
     ])

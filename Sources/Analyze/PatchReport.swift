@@ -129,7 +129,7 @@ struct PatchReport {
       add(
         baselines.indices.filter { !baselines[$0].clean.isFinite },
         "have a metric that is not a finite number")
-      return lines + leftOut
+      return lines + selection.leftOut
     }
     let gaps = baselines.map { abs($0.gap) }
     let meanGap = gaps.reduce(0, +) / Double(max(1, gaps.count))
@@ -147,23 +147,7 @@ struct PatchReport {
         baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
         "give the same answer clean and corrupted")
     }
-    return lines + leftOut
-  }
-
-  private var leftOut: [String] {
-    var lines: [String] = []
-    if selection.unaligned > 0 {
-      lines.append("left out: \(counted(selection.unaligned, "pair")) of unequal length")
-    }
-    if selection.incomplete > 0 {
-      lines.append(
-        "left out: \(counted(selection.incomplete, "row")) without \(selection.needs.description)")
-    }
-    if selection.notCaptured > 0 {
-      lines.append(
-        "left out: \(counted(selection.notCaptured, "pair")) that the capture did not come to")
-    }
-    return lines
+    return lines + selection.leftOut
   }
 
   func mean(_ baselines: [Baseline], _ value: KeyPath<Baseline, Float>) -> Double {
@@ -173,13 +157,16 @@ struct PatchReport {
   // In files.
 
   /// Makes the directory for `write(to:)`, if it is not there.
-  static func makeDirectory(_ directory: String) throws(FileError) {
+  ///
+  /// - Parameter file: one that is to be written into it.
+  static func makeDirectory(_ directory: String, for file: String = "patch.json") throws(FileError)
+  {
     do throws(SystemError) {
       try SystemCalls().makeDirectory(directory)
     } catch {
       guard error.errno == EEXIST else { throw FileError(.create, directory, errno: error.errno) }
       if (try? SystemCalls().list(directory)) == nil {
-        throw FileError(.create, directory + "/patch.json", errno: ENOTDIR)
+        throw FileError(.create, directory + "/" + file, errno: ENOTDIR)
       }
     }
   }

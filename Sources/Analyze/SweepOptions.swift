@@ -135,20 +135,7 @@ struct SweepOptions: ParsableArguments {
   }
 
   func metrics() throws -> [AnswerMetric] {
-    let names = metric.flatMap {
-      $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-    }
-    let metrics = try names.map { name in
-      guard let metric = AnswerMetric(rawValue: name) else {
-        let known = AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")
-        throw ValidationError("There is no metric '\(name)'; there are \(known).")
-      }
-      return metric
-    }
-    guard Set(metrics).count == metrics.count else {
-      throw ValidationError("--metric names a metric twice.")
-    }
-    return metrics
+    try answerMetrics(metric)
   }
 
   /// One sweep a kind of hook, in the order in which the user named them, or the list of cells.

@@ -11,17 +11,8 @@ struct Alignment: Hashable {
 
   /// The positions of a place that can matter: empty if none can, nil if the pair has no such place.
   func positions(of place: Place?) -> Range<Int>? {
-    let all: Range<Int>
-    switch place {
-    case nil: all = 0..<length
-    case .index(let position):
-      let index = position < 0 ? length + position : position
-      guard index >= 0, index < length else { return nil }
-      all = index..<(index + 1)
-    case .role(let name):
-      guard let positions = roles[name], positions.upperBound <= length else { return nil }
-      all = positions
-    }
+    guard let place else { return first..<max(first, length) }
+    guard let all = place.positions(roles: roles, length: length) else { return nil }
     return all.clamped(to: first..<max(first, length))
   }
 

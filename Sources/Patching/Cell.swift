@@ -13,6 +13,23 @@ public enum Place: Hashable, Sendable, CustomStringConvertible {
     case .role(let name): name
     }
   }
+
+  /// Where the place is in a prompt; nil if the prompt has no such place.
+  ///
+  /// - Parameters:
+  ///   - roles: the positions of each role.
+  ///   - length: T.
+  public func positions(roles: [String: Range<Int>], length: Int) -> Range<Int>? {
+    switch self {
+    case .index(let position):
+      let index = position < 0 ? length + position : position
+      return index >= 0 && index < length ? index..<(index + 1) : nil
+    case .role(let name):
+      guard let positions = roles[name], positions.lowerBound >= 0, positions.upperBound <= length
+      else { return nil }
+      return positions
+    }
+  }
 }
 
 /// One intervention: at a layer's hook, some positions of some heads get other values.
