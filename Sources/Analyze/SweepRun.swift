@@ -8,9 +8,11 @@ import Terminal
 
 /// Runs the sweeps that a command asks for, and writes and prints what comes out.
 struct SweepRun {
-  let options: SweepOptions
+  let options: RunOptions
   let direction: Direction
   let source: PatchSource
+  /// What is swept in a model over some pairs.
+  let sweeps: (ModelConfig, TaskSelection) throws -> [Sweep]
 
   func run() throws {
     let (clock, work) = (Stopwatch(), options.work)
@@ -22,7 +24,7 @@ struct SweepRun {
       needs: TaskNeeds(metrics, direction, source), skipUnaligned: options.skipUnaligned)
     let gpt2 = try loadModel(for: reader, name: options.model, threads: work.threads)
     try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
-    let sweeps = try options.sweeps(for: gpt2.config, roles: selection.roles)
+    let sweeps = try self.sweeps(gpt2.config, selection)
     for sweep in sweeps { try selection.checkPlaces(of: sweep, prompts: prompts) }
     let engine = PatchEngine(cache: reader, model: gpt2, threads: work.threads)
     // What could stop the run comes before the work, not after it.
