@@ -46,6 +46,6 @@ struct AblateCommand: ParsableCommand {
   }
 
   private func patchSource() throws -> PatchSource {
-    try sourceOptions.source(source, seed: options.seed, meanOver: .clean)
+    try sourceOptions.source(source, seed: options.task.seed, meanOver: .clean)
   }
 }

@@ -7,7 +7,7 @@ struct AnalyzeCommand: ParsableCommand {
     abstract: "Analyses a cache of activations that `capture` wrote.",
     version: toolVersion,
     subcommands: [
-      PatchCommand.self, AblateCommand.self, PathCommand.self, ResultsCommand.self, AuditCommand.self,
+      PatchCommand.self, AblateCommand.self, PathCommand.self, CircuitCommand.self, ResultsCommand.self, AuditCommand.self,
       HooksCommand.self,
       TokensCommand.self,
     ])

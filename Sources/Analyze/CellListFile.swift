@@ -86,7 +86,7 @@ private func isMeasured(_ column: String) -> Bool {
 }
 
 /// The fields of a line (RFC 4180): one in quotes may hold commas, and quotes twice.
-private func csvFields(_ line: Substring) -> [String] {
+func csvFields(_ line: Substring) -> [String] {
   var fields = [""]
   var isQuoted = false
   var previous: Character = ","

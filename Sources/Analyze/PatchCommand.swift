@@ -48,7 +48,7 @@ struct PatchCommand: ParsableCommand {
 
   private func patchSource() throws -> PatchSource {
     try sourceOptions.source(
-      source, seed: options.seed, meanOver: direction == .denoise ? .clean : .corrupted)
+      source, seed: options.task.seed, meanOver: direction == .denoise ? .clean : .corrupted)
   }
 }
 

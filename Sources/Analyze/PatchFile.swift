@@ -113,12 +113,7 @@ extension PatchFile {
   /// The most bytes that are read; a sweep of a million cells has some 200 MB.
   static let limit = 1_000_000_000
 
-  func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    return String(decoding: try encoder.encode(self), as: UTF8.self)
-  }
+  func json() throws -> String { try encodedJSON(self) }
 
   /// Reads `patch.json` of a directory. What is answered has arrays of the lengths that its shapes say.
   init(directory: String) throws(PatchFileError) {
@@ -213,7 +208,7 @@ extension PatchFile.Sweep {
 
 /// The path of the entry that could not be decoded, such as `sweeps[0].effect`; nil if the whole is
 /// not JSON.
-private func offendingKey(_ error: any Error) -> String? {
+func offendingKey(_ error: any Error) -> String? {
   var path: [any CodingKey]
   switch error as? DecodingError {
   case .typeMismatch(_, let context), .valueNotFound(_, let context),

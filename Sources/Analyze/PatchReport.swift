@@ -247,7 +247,9 @@ struct PatchReport {
 
   /// A role has a position of its own in each pair.
   private func position(of cell: Cell, pair: Int) -> Int? {
-    cell.role.map { selection.pairs[pair].roles[$0]?.lowerBound } ?? cell.position
+    cell.role.map {
+      selection.pairs[pair].roles.positions(of: $0, length: 1 << 30)?.lowerBound
+    } ?? cell.position
   }
 
   private func field(_ number: Int?) -> String { number.map(String.init) ?? "" }

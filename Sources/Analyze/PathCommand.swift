@@ -83,7 +83,7 @@ struct PathCommand: ParsableCommand {
 
   private func patchSource() throws -> PatchSource {
     try sourceOptions.source(
-      source, seed: options.seed, meanOver: direction == .denoise ? .clean : .corrupted)
+      source, seed: options.task.seed, meanOver: direction == .denoise ? .clean : .corrupted)
   }
 
   private func patches() throws -> [PathPatch] {

@@ -4,7 +4,7 @@ import Model
 public enum Place: Hashable, Sendable, CustomStringConvertible {
   /// A position; a negative one counts from the end.
   case index(Int)
-  /// The position or positions that have a role in a pair.
+  /// The position or positions that have a role in a pair, or such as `S1+1` those beside them.
   case role(String)
 
   public var description: String {
@@ -65,6 +65,8 @@ public struct Patch: Hashable, Sendable {
   public var head: Int?
   /// nil stands for all positions.
   public var place: Place?
+  /// Positions of `place` that are left as they are.
+  public var spared: [Place]
   /// The attended position of a pattern; nil stands for all.
   public var key: Int?
   /// One value of each row; nil stands for all.
@@ -73,12 +75,13 @@ public struct Patch: Hashable, Sendable {
   public var subspace: Subspace?
 
   public init(
-    _ hook: HookPoint, head: Int? = nil, place: Place? = nil, key: Int? = nil, neuron: Int? = nil,
-    subspace: Subspace? = nil
+    _ hook: HookPoint, head: Int? = nil, place: Place? = nil, sparing spared: [Place] = [],
+    key: Int? = nil, neuron: Int? = nil, subspace: Subspace? = nil
   ) {
     self.hook = hook
     self.head = head
     self.place = place
+    self.spared = spared
     self.key = key
     self.neuron = neuron
     self.subspace = subspace
