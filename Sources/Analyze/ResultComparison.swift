@@ -107,6 +107,7 @@ struct ResultComparison: Encodable {
     return [
       difference("source", a.source, b.source),
       difference("window", String(a.window), String(b.window)),
+      difference("paths", a.path?.text ?? "none", b.path?.text ?? "none"),
       difference("position", position(a), position(b)),
       difference(
         "dimensions of the subspace", a.subspace.map(String.init) ?? "all",
