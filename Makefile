@@ -73,7 +73,8 @@ bench: build
 
 # Capture and sweeps beside TransformerLens on a random model of GPT-2 small's size.
 bench-transformerlens: build
-	$(BENCH) python3 tools/compare_transformerlens.py --size gpt2-small --part times --part sweeps
+	$(BENCH) python3 tools/compare_transformerlens.py --size gpt2-small --part times --part sweeps \
+	  --weights transformerlens --direction denoise --repeats 3
 
 # Reads changed caches under libFuzzer and AddressSanitizer: `make fuzz FUZZ_SECONDS=3600`. Inputs that
 # found something are in Fuzz/Finds, and run first; Fuzz/Corpus is where it begins. Of two sanitizers

@@ -9,13 +9,15 @@ struct AblateCommand: ParsableCommand {
     discussion: """
       Every cell takes one activation out of the clean run and measures the logits at the last \
       position. The effect is the difference to the run as it was, in the metric's own units. \
-      Prompts need no corrupted counterpart; logit-diff needs an answer and a wrong one, prob, \
+      Prompts need no corrupted counterpart; logit-diff needs an answer and a wrong one, logit, prob, \
       logprob, loss and rank an answer, and kl neither.
 
       Cells, metrics and files are those of `analyze patch`.
       """)
 
-  @OptionGroup var options: SweepOptions
+  @OptionGroup var options: RunOptions
+
+  @OptionGroup var sweeps: SweepOptions
 
   @Option(
     name: .long,
@@ -38,10 +40,12 @@ struct AblateCommand: ParsableCommand {
   }
 
   func run() throws {
-    try SweepRun(options: options, direction: .ablate, source: try patchSource()).run()
+    try SweepRun(options: options, direction: .ablate, source: try patchSource()) {
+      try sweeps.sweeps(for: $0, roles: $1.roles)
+    }.run()
   }
 
   private func patchSource() throws -> PatchSource {
-    try sourceOptions.source(source, seed: options.seed, meanOver: .clean)
+    try sourceOptions.source(source, seed: options.task.seed, meanOver: .clean)
   }
 }

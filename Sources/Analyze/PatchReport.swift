@@ -64,7 +64,9 @@ struct PatchReport {
     var parts = [sweep.axisNames.joined(separator: " × ")].filter {
       !$0.isEmpty && sweep.axis != .list
     }
-    if !sweep.axis.hasPositions, sweep.axis != .list { parts.append(sweep.placeText) }
+    if !sweep.axis.hasPositions, sweep.axis != .list || sweep.path != nil {
+      parts.append(sweep.placeText)
+    }
     if let subspace = sweep.subspaces.first, sweep.axis != .direction {
       parts.append("a subspace of \(counted(subspace.dimension, "dimension"))")
     }
@@ -129,7 +131,7 @@ struct PatchReport {
       add(
         baselines.indices.filter { !baselines[$0].clean.isFinite },
         "have a metric that is not a finite number")
-      return lines + leftOut
+      return lines + selection.leftOut
     }
     let gaps = baselines.map { abs($0.gap) }
     let meanGap = gaps.reduce(0, +) / Double(max(1, gaps.count))
@@ -147,23 +149,7 @@ struct PatchReport {
         baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
         "give the same answer clean and corrupted")
     }
-    return lines + leftOut
-  }
-
-  private var leftOut: [String] {
-    var lines: [String] = []
-    if selection.unaligned > 0 {
-      lines.append("left out: \(counted(selection.unaligned, "pair")) of unequal length")
-    }
-    if selection.incomplete > 0 {
-      lines.append(
-        "left out: \(counted(selection.incomplete, "row")) without \(selection.needs.description)")
-    }
-    if selection.notCaptured > 0 {
-      lines.append(
-        "left out: \(counted(selection.notCaptured, "pair")) that the capture did not come to")
-    }
-    return lines
+    return lines + selection.leftOut
   }
 
   func mean(_ baselines: [Baseline], _ value: KeyPath<Baseline, Float>) -> Double {
@@ -173,13 +159,16 @@ struct PatchReport {
   // In files.
 
   /// Makes the directory for `write(to:)`, if it is not there.
-  static func makeDirectory(_ directory: String) throws(FileError) {
+  ///
+  /// - Parameter file: one that is to be written into it.
+  static func makeDirectory(_ directory: String, for file: String = "patch.json") throws(FileError)
+  {
     do throws(SystemError) {
       try SystemCalls().makeDirectory(directory)
     } catch {
       guard error.errno == EEXIST else { throw FileError(.create, directory, errno: error.errno) }
       if (try? SystemCalls().list(directory)) == nil {
-        throw FileError(.create, directory + "/patch.json", errno: ENOTDIR)
+        throw FileError(.create, directory + "/" + file, errno: ENOTDIR)
       }
     }
   }
@@ -245,7 +234,9 @@ struct PatchReport {
 
   /// A role has a position of its own in each pair.
   private func position(of cell: Cell, pair: Int) -> Int? {
-    cell.role.map { selection.pairs[pair].roles[$0]?.lowerBound } ?? cell.position
+    cell.role.map {
+      selection.pairs[pair].roles.positions(of: $0, length: 1 << 30)?.lowerBound
+    } ?? cell.position
   }
 
   private func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
@@ -289,7 +280,14 @@ struct PatchReport {
     let cells = result.cells.indices
     return PatchFile.Sweep(
       hook: result.sweep.name, metricName: result.metric, source: result.source.name,
-      window: result.sweep.window,
+      meanOver: { if case .mean(_, let over) = result.source { over.rawValue } else { nil } }(),
+      noise: {
+        if case .noise(let scale, let seed) = result.source {
+          PatchFile.Noise(scale: scale, seed: seed)
+        } else {
+          nil
+        }
+      }(), window: result.sweep.window, path: result.sweep.path.map { .init($0) },
       subspace: result.sweep.axis == .direction ? nil : result.sweep.subspaces.first?.dimension,
       layers: result.sweep.layers,
       position: result.sweep.place.flatMap { if case .index(let p) = $0 { p } else { nil } },

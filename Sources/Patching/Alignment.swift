@@ -11,17 +11,8 @@ struct Alignment: Hashable {
 
   /// The positions of a place that can matter: empty if none can, nil if the pair has no such place.
   func positions(of place: Place?) -> Range<Int>? {
-    let all: Range<Int>
-    switch place {
-    case nil: all = 0..<length
-    case .index(let position):
-      let index = position < 0 ? length + position : position
-      guard index >= 0, index < length else { return nil }
-      all = index..<(index + 1)
-    case .role(let name):
-      guard let positions = roles[name], positions.upperBound <= length else { return nil }
-      all = positions
-    }
+    guard let place else { return first..<max(first, length) }
+    guard let all = place.positions(roles: roles, length: length) else { return nil }
     return all.clamped(to: first..<max(first, length))
   }
 
@@ -34,14 +25,54 @@ struct Alignment: Hashable {
       guard let positions = positions(of: patch.place), (patch.key ?? 0) < length else {
         return nil
       }
-      guard !positions.isEmpty else { continue }
-      sites.append(
-        Site(
-          hook: patch.hook, positions: positions, head: patch.head, key: patch.key,
-          neuron: patch.neuron, subspace: patch.subspace))
+      var spared: [Range<Int>] = []
+      for place in patch.spared {
+        guard let positions = self.positions(of: place) else { return nil }
+        spared.append(positions)
+      }
+      for rest in positions.without(spared) where !rest.isEmpty {
+        sites.append(
+          Site(
+            hook: patch.hook, positions: rest, head: patch.head, key: patch.key,
+            neuron: patch.neuron, subspace: patch.subspace))
+      }
     }
     // Swift's sort keeps the order of equal ones: of two that overlap, the later one holds.
     return sites.count > 1 ? sites.sorted { $0.hook.comesBefore($1.hook) } : sites
+  }
+}
+
+extension [String: Range<Int>] {
+  /// The positions of a role, or of a role and a distance such as `S1+1` or `END-2`; nil if there is no
+  /// such role, or no such position in a prompt of `length` positions.
+  public func positions(of name: String, length: Int) -> Range<Int>? {
+    if let known = self[name] {
+      return known.lowerBound >= 0 && known.upperBound <= length ? known : nil
+    }
+    guard let sign = name.lastIndex(where: { $0 == "+" || $0 == "-" }),
+      let base = self[String(name[..<sign])], base.upperBound <= length,
+      let distance = Int(name[sign...]), -length...length ~= distance
+    else { return nil }
+    let moved = base.lowerBound + distance..<base.upperBound + distance
+    return moved.lowerBound >= 0 && moved.upperBound <= length ? moved : nil
+  }
+}
+
+extension Range<Int> {
+  /// What is left of it, in ascending order, when some ranges are taken out.
+  fileprivate func without(_ others: [Range<Int>]) -> [Range<Int>] {
+    var rest = [self]
+    for other in others where !other.isEmpty {
+      rest = rest.flatMap { range in
+        [
+          range
+            .lowerBound..<Swift.min(Swift.max(other.lowerBound, range.lowerBound), range.upperBound),
+          Swift.max(
+            Swift.min(other.upperBound, range.upperBound), range.lowerBound)..<range.upperBound,
+        ]
+      }.filter { !$0.isEmpty }
+    }
+    return rest
   }
 }
 

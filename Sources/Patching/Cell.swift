@@ -4,13 +4,27 @@ import Model
 public enum Place: Hashable, Sendable, CustomStringConvertible {
   /// A position; a negative one counts from the end.
   case index(Int)
-  /// The position or positions that have a role in a pair.
+  /// The position or positions that have a role in a pair, or such as `S1+1` those beside them.
   case role(String)
 
   public var description: String {
     switch self {
     case .index(let position): "\(position)"
     case .role(let name): name
+    }
+  }
+
+  /// Where the place is in a prompt; nil if the prompt has no such place.
+  ///
+  /// - Parameters:
+  ///   - roles: the positions of each role.
+  ///   - length: T.
+  public func positions(roles: [String: Range<Int>], length: Int) -> Range<Int>? {
+    switch self {
+    case .index(let position):
+      let index = position < 0 ? length + position : position
+      return index >= 0 && index < length ? index..<(index + 1) : nil
+    case .role(let name): return roles.positions(of: name, length: length)
     }
   }
 }
@@ -65,6 +79,8 @@ public struct Patch: Hashable, Sendable {
   public var head: Int?
   /// nil stands for all positions.
   public var place: Place?
+  /// Positions of `place` that are left as they are.
+  public var spared: [Place]
   /// The attended position of a pattern; nil stands for all.
   public var key: Int?
   /// One value of each row; nil stands for all.
@@ -73,12 +89,13 @@ public struct Patch: Hashable, Sendable {
   public var subspace: Subspace?
 
   public init(
-    _ hook: HookPoint, head: Int? = nil, place: Place? = nil, key: Int? = nil, neuron: Int? = nil,
-    subspace: Subspace? = nil
+    _ hook: HookPoint, head: Int? = nil, place: Place? = nil, sparing spared: [Place] = [],
+    key: Int? = nil, neuron: Int? = nil, subspace: Subspace? = nil
   ) {
     self.hook = hook
     self.head = head
     self.place = place
+    self.spared = spared
     self.key = key
     self.neuron = neuron
     self.subspace = subspace
