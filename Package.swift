@@ -98,7 +98,7 @@ let package = Package(
       "PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"],
       resources: [.copy("Fixtures")]),
     tests(
-      "TasksTests", ["Tasks", "Patching", "Model", "FileIO", "TestSupport"],
+      "TasksTests", ["Tasks", "Patching", "Model", "Hub", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
     tests(
       "ReadingTests", ["Reading", "Patching", "Model", "CacheFormat", "TestSupport"]),

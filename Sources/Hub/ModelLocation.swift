@@ -15,7 +15,6 @@ import Terminal
 public func locateModel(_ name: String, for use: ModelUse = .weights, quiet: Bool = false)
   throws -> String
 {
-  if isDirectory(name) { return name }
   let display = FetchDisplay(quiet: quiet)
   return try locateModel(name, for: use, settings: HubSettings(), report: display.show)
 }
@@ -24,6 +23,7 @@ func locateModel(
   _ name: String, for use: ModelUse, settings: HubSettings, patience: HubClient.Patience? = nil,
   report: @escaping (FetchEvent) -> Void
 ) throws -> String {
+  if isDirectory(name) { return name }
   guard let hubName = HubName(name) else { throw HubError.notAModel(name: name) }
   let revision = hubName.revision ?? "main"
   let folders = hubName.spellings.map { HubFolder(cache: settings.cache, repository: $0) }
