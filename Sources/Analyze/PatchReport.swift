@@ -64,7 +64,9 @@ struct PatchReport {
     var parts = [sweep.axisNames.joined(separator: " × ")].filter {
       !$0.isEmpty && sweep.axis != .list
     }
-    if !sweep.axis.hasPositions, sweep.axis != .list { parts.append(sweep.placeText) }
+    if !sweep.axis.hasPositions, sweep.axis != .list || sweep.path != nil {
+      parts.append(sweep.placeText)
+    }
     if let subspace = sweep.subspaces.first, sweep.axis != .direction {
       parts.append("a subspace of \(counted(subspace.dimension, "dimension"))")
     }
@@ -232,7 +234,9 @@ struct PatchReport {
 
   /// A role has a position of its own in each pair.
   private func position(of cell: Cell, pair: Int) -> Int? {
-    cell.role.map { selection.pairs[pair].roles[$0]?.lowerBound } ?? cell.position
+    cell.role.map {
+      selection.pairs[pair].roles.positions(of: $0, length: 1 << 30)?.lowerBound
+    } ?? cell.position
   }
 
   private func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
@@ -276,7 +280,14 @@ struct PatchReport {
     let cells = result.cells.indices
     return PatchFile.Sweep(
       hook: result.sweep.name, metricName: result.metric, source: result.source.name,
-      window: result.sweep.window,
+      meanOver: { if case .mean(_, let over) = result.source { over.rawValue } else { nil } }(),
+      noise: {
+        if case .noise(let scale, let seed) = result.source {
+          PatchFile.Noise(scale: scale, seed: seed)
+        } else {
+          nil
+        }
+      }(), window: result.sweep.window, path: result.sweep.path.map { .init($0) },
       subspace: result.sweep.axis == .direction ? nil : result.sweep.subspaces.first?.dimension,
       layers: result.sweep.layers,
       position: result.sweep.place.flatMap { if case .index(let p) = $0 { p } else { nil } },

@@ -35,8 +35,14 @@ public struct PatchEngine: Sendable {
     var needed: Set = [HookPoint(.finalNormalized)]
     for sweep in sweeps {
       for hook in sweep.hooks(config: model.config) {
-        needed.formUnion([hook])
+        // What is added to a head's input needs no cached one.
+        if sweep.path?.definition != .direct { needed.insert(hook) }
         needed.formUnion(Entry(hook).streams(behind: hook, layers: model.config.layers))
+      }
+      if let path = sweep.path {
+        needed.formUnion(path.senderHooks(layers: sweep.layers))
+        needed.formUnion(
+          path.streamHooks(layers: sweep.layers, layerCount: model.config.layers))
       }
     }
     let missing = model.config.hookPoints.filter {
@@ -54,12 +60,14 @@ public struct PatchEngine: Sendable {
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
     let reader = MetricReader(model: model, metrics: task.metrics)
     let pairs = task.pairs
-    let values = try parallelMap(pairs.count, threads: threads) { number in
-      let pair = pairs[number]
-      let clean = try finalRow(of: pair.clean, prompts)
-      let corrupted = try finalRow(of: pair.corrupted, prompts)
-      return reader.values(of: pair, rows: clean + corrupted, clean: clean)
-    }
+    let values = try parallelMap(
+      pairs.count, threads: threads, with: { MultiplyScratch() },
+      { number, scratch in
+        let pair = pairs[number]
+        let clean = try finalRow(of: pair.clean, prompts)
+        let corrupted = try finalRow(of: pair.corrupted, prompts)
+        return reader.values(of: pair, rows: clean + corrupted, clean: clean, scratch: scratch)
+      })
     return task.metrics.indices.map { metric in
       values.map { Baseline(clean: $0[0][metric], corrupted: $0[1][metric]) }
     }
@@ -168,16 +176,27 @@ public struct PatchEngine: Sendable {
     var cells: [Int]
   }
 
+  /// The same with what they need.
+  struct CellsOfPair {
+    let runs: PairRuns
+    let alignment: Alignment
+    let cells: [Cell]
+  }
+
   /// What a thread keeps from batch to batch: a long prompt's cells are many batches, all of which
   /// need the same arrays.
   private final class Worker {
     let pass: PatchedPass
+    let paths: PathPass
     /// For metrics.
     let scratch = MultiplyScratch()
-    var operations: Double { pass.operations + scratch.operations }
+    var operations: Double { pass.operations + paths.operations + scratch.operations }
     private var runs: [Int: PairRuns] = [:]
 
-    init(_ model: GPT2) { pass = PatchedPass(model) }
+    init(_ model: GPT2) {
+      pass = PatchedPass(model)
+      paths = PathPass(model)
+    }
 
     /// Forgets the arrays of all other pairs.
     func keep(_ pairs: Set<Int>) { runs = runs.filter { pairs.contains($0.key) } }
@@ -201,9 +220,8 @@ public struct PatchEngine: Sendable {
     worker.keep(Set(batch.map(\.pair)))
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
-    for part in batch {
+    let parts = batch.map { part in
       let pair = task.pairs[part.pair]
-      let alignment = alignment(of: pair, values.isOtherRun, prompts)
       let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
       let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
       let runs = worker.runs(of: part.pair) {
@@ -211,18 +229,26 @@ public struct PatchEngine: Sendable {
           cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
           receiving: direction == .denoise ? corrupted : clean, template: pair.template)
       }
+      return CellsOfPair(
+        runs: runs, alignment: alignment(of: pair, values.isOtherRun, prompts),
+        cells: part.cells.map { cells[$0] })
+    }
+    let edits =
+      try sweep.path.map { try pathEdits($0, parts, values, worker.paths) }
+      ?? parts.map { try self.edits(sweep, $0, values) }
+    for (part, (own, edits)) in zip(batch, zip(parts, edits)) {
       func note(_ number: Int, _ value: (Baseline) -> Float, isUnchanged: Bool) {
         results.append(
           CellValues(
             cell: number, pair: part.pair, values: baselines.map { value($0[part.pair]) },
             isUnchanged: isUnchanged))
       }
-      for number in part.cells {
-        switch try outcome(of: cells[number], sweep, values, runs, alignment) {
+      for (number, edits) in zip(part.cells, edits) {
+        switch try outcome(of: edits, own.runs) {
         case .receiving: note(number, { $0.receiving(direction) }, isUnchanged: true)
         case .source: note(number, { $0.source(direction) }, isUnchanged: false)
         case .computed(let edits):
-          items.append(PatchedRun(runs: runs, edits: edits))
+          items.append(PatchedRun(runs: own.runs, edits: edits))
           places.append((number, part.pair))
         }
       }
@@ -260,18 +286,22 @@ public struct PatchEngine: Sendable {
     case computed([Edit])
   }
 
-  private func outcome(
-    of cell: Cell, _ sweep: Sweep, _ values: SourceValues, _ runs: PairRuns,
-    _ alignment: Alignment
-  ) throws -> Outcome {
-    let edits = try (sites(sweep, cell, alignment) ?? []).map { site in
-      Edit(
-        site: site, values: try values.array(site.hook, runs), isOfSource: values.isOtherRun,
-        adds: values.isAdded)
+  /// The edits of each cell of a pair.
+  private func edits(
+    _ sweep: Sweep, _ part: CellsOfPair, _ values: SourceValues
+  ) throws -> [[Edit]] {
+    try part.cells.map { cell in
+      try (sites(sweep, cell, part.alignment) ?? []).map { try values.edit($0, part.runs) }
     }
+  }
+
+  private func outcome(of edits: [Edit], _ runs: PairRuns) throws -> Outcome {
     // Behind the first one that changes something, an edit that puts in what the receiving run has
     // holds that value against what the first one did.
     let changing = try edits.drop { edit in
+      if edit.adds, edit.isZero { return true }
+      // It is added to each head's own copy of the stream, which is not cached.
+      if edit.adds, edit.hook.kind.isHeadInput { return false }
       let receiving = try runs.array(.receiving, edit.hook)
       return edit.leaves(receiving, length: runs.length, config: model.config)
     }
@@ -309,7 +339,7 @@ public struct PatchEngine: Sendable {
     _ source: PatchSource, _ sweep: Sweep, _ pairs: [PatchingPair], _ direction: Direction,
     prompts: [Prompt]
   ) throws -> SourceValues {
-    let hooks = sweep.hooks(config: model.config)
+    let hooks = sweep.sourceHooks(config: model.config)
     switch source {
     case .otherRun: return .otherRun
     case .zero: return .zero
@@ -335,7 +365,7 @@ public struct PatchEngine: Sendable {
   }
 
   /// Cells of neighbouring pairs in batches of about `rowsPerPass` rows, and at least two batches a
-  /// thread, so that none is idle for long.
+  /// thread. Of the last batches the longest come first, so that no thread is idle for long at the end.
   private func batches(
     of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
     prompts: [Prompt], isKnown: (Int, Int) -> Bool
@@ -343,36 +373,45 @@ public struct PatchEngine: Sendable {
     // Many pairs have the same alignment, and then the same rows by cell: nil where there is no such
     // cell.
     let alignments = pairs.map { alignment(of: $0, source == .otherRun, prompts) }
-    var rows: [Alignment: [Int?]] = [:]
+    var rows: [Alignment: [(rows: Int, blocks: Int)?]] = [:]
     for alignment in alignments where rows[alignment] == nil {
       rows[alignment] = cells.map { cell in
         sites(sweep, cell, alignment).map { sites in
-          sites.map(\.positions.lowerBound).min().map { alignment.length - $0 } ?? 0
+          guard let first = sites.first, let start = sites.map(\.positions.lowerBound).min() else {
+            return (0, 0)
+          }
+          let entry = Entry(first.hook).firstAttention(of: model.config.layers)
+          return (alignment.length - start, model.config.layers - entry)
         }
       }
     }
     let total = alignments.reduce(0) { total, alignment in
-      (rows[alignment] ?? []).reduce(total) { $0 + ($1 ?? 0) }
+      (rows[alignment] ?? []).reduce(total) { $0 + ($1?.rows ?? 0) }
     }
     let limit = min(rowsPerPass, max(1, total / (2 * threads)))
     var batches: [[PairCells]] = [[]]
+    var work = [0]  // by batch, rows times blocks
     var size = 0
     for pair in pairs.indices {
       var part = PairCells(pair: pair, cells: [])
-      for (number, rows) in (rows[alignments[pair]] ?? []).enumerated() {
-        guard let rows, !isKnown(number, pair) else { continue }
-        if size > 0, size + rows > limit {
+      for (number, cell) in (rows[alignments[pair]] ?? []).enumerated() {
+        guard let cell, !isKnown(number, pair) else { continue }
+        if size > 0, size + cell.rows > limit {
           batches[batches.count - 1].append(part)
           batches.append([])
+          work.append(0)
           part.cells = []
           size = 0
         }
         part.cells.append(number)
-        size += rows
+        size += cell.rows
+        work[work.count - 1] += cell.rows * cell.blocks
       }
       batches[batches.count - 1].append(part)
     }
-    return batches
+    let last = max(0, batches.count - 4 * threads)..<batches.count
+    let order = Array(0..<last.lowerBound) + last.sorted { (work[$0], $1) > (work[$1], $0) }
+    return order.map { batches[$0] }
   }
 }
 
