@@ -20,8 +20,7 @@ struct LensTokens {
     let (read, positions) = try self.positions(of: number, found, reader)
     let gpt2 = try loadModel(for: reader, name: model, work: options.work)
     let tokenizer = try Tokenizer(
-      directory: try locateModel(
-        model ?? reader.plan.model.name, for: .tokenizer, quiet: options.work.quiet))
+      directory: try locateModel(model ?? reader.plan.model.name, for: .tokenizer))
     guard tokenizer.digest == reader.plan.model.tokenizerDigest else {
       throw CacheMismatch.otherTokenizer(
         cache: reader.directory, captured: reader.plan.model.tokenizerDigest,
