@@ -15,7 +15,9 @@ struct AblateCommand: ParsableCommand {
       Cells, metrics and files are those of `analyze patch`.
       """)
 
-  @OptionGroup var options: SweepOptions
+  @OptionGroup var options: RunOptions
+
+  @OptionGroup var sweeps: SweepOptions
 
   @Option(
     name: .long,
@@ -38,10 +40,12 @@ struct AblateCommand: ParsableCommand {
   }
 
   func run() throws {
-    try SweepRun(options: options, direction: .ablate, source: try patchSource()).run()
+    try SweepRun(options: options, direction: .ablate, source: try patchSource()) {
+      try sweeps.sweeps(for: $0, roles: $1.roles)
+    }.run()
   }
 
   private func patchSource() throws -> PatchSource {
-    try sourceOptions.source(source, seed: options.seed, meanOver: .clean)
+    try sourceOptions.source(source, seed: options.task.seed, meanOver: .clean)
   }
 }

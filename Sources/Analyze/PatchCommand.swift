@@ -18,7 +18,9 @@ struct PatchCommand: ParsableCommand {
       the vocabulary; rank is the number of tokens with a larger logit than the answer.
       """)
 
-  @OptionGroup var options: SweepOptions
+  @OptionGroup var options: RunOptions
+
+  @OptionGroup var sweeps: SweepOptions
 
   @Option(
     name: .long, help: "Which run is patched: the corrupted one (denoise) or the clean one (noise)."
@@ -41,12 +43,12 @@ struct PatchCommand: ParsableCommand {
   func run() throws {
     try SweepRun(
       options: options, direction: direction.direction, source: try patchSource()
-    ).run()
+    ) { try sweeps.sweeps(for: $0, roles: $1.roles) }.run()
   }
 
   private func patchSource() throws -> PatchSource {
     try sourceOptions.source(
-      source, seed: options.seed, meanOver: direction == .denoise ? .clean : .corrupted)
+      source, seed: options.task.seed, meanOver: direction == .denoise ? .clean : .corrupted)
   }
 }
 

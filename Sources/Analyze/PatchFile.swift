@@ -1,6 +1,7 @@
 import FileIO
 import FoundationEssentials
 import Glibc
+import Patching
 
 /// `patch.json`: the result of `analyze patch`. Arrays over cells are row-major in the sweep's shape.
 struct PatchFile: Codable {
@@ -33,6 +34,8 @@ struct PatchFile: Codable {
     let meanOver: String?
     let noise: Noise?
     let window: Int
+    /// What paths were patched; nil where whole activations were.
+    let path: Path?
     /// Of how many dimensions the subspace is that is patched; nil where whole rows are, or a direction a
     /// cell.
     let subspace: Int?
@@ -56,6 +59,15 @@ struct PatchFile: Codable {
     let seconds: Double
     /// What the sweep computed, in 10⁹ floating-point operations, two a multiply-add.
     let gflop: Double
+  }
+
+  /// Heads are written as `9.6`; nil stands for those that are swept, and for receivers where the path
+  /// goes to the logits.
+  struct Path: Codable, Equatable {
+    let definition: String
+    let senders, receivers: [String]?
+    /// `q`, `k`, `v`; or `logits`.
+    let inputs: [String]
   }
 
   /// The statistics of patched − unpatched over the pairs, in the metric's own units.
@@ -110,12 +122,7 @@ extension PatchFile {
   /// The most bytes that are read; a sweep of a million cells has some 200 MB.
   static let limit = 1_000_000_000
 
-  func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    return String(decoding: try encoder.encode(self), as: UTF8.self)
-  }
+  func json() throws -> String { try encodedJSON(self) }
 
   /// Reads `patch.json` of a directory. What is answered has arrays of the lengths that its shapes say.
   init(directory: String) throws(PatchFileError) {
@@ -139,6 +146,27 @@ extension PatchFile {
       throw .badEntry(
         path: path, entry: "sweeps[\(number)].\(problem.entry)", problem: problem.what)
     }
+  }
+}
+
+extension PatchFile.Path {
+  init(_ path: PathPatch) {
+    func names(_ heads: [AttentionHead]) -> [String]? {
+      heads.isEmpty ? nil : heads.map(\.description)
+    }
+    definition = path.definition.rawValue
+    senders = names(path.senders)
+    receivers = names(path.receivers)
+    inputs = path.isToLogits ? ["logits"] : path.inputs.map(\.shortName)
+  }
+
+  /// Such as `through-mlps from 8.6 to q of each head`.
+  var text: String {
+    let from = senders.map { " from \($0.map(shown).joined(separator: ", "))" } ?? ""
+    let to =
+      inputs == ["logits"]
+      ? "" : " of \(receivers.map { $0.map(shown).joined(separator: ", ") } ?? "each head")"
+    return "\(shown(definition))\(from) to \(inputs.map(shown).joined(separator: ", "))\(to)"
   }
 }
 
@@ -191,7 +219,7 @@ extension PatchFile.Sweep {
 
 /// The path of the entry that could not be decoded, such as `sweeps[0].effect`; nil if the whole is
 /// not JSON.
-private func offendingKey(_ error: any Error) -> String? {
+func offendingKey(_ error: any Error) -> String? {
   var path: [any CodingKey]
   switch error as? DecodingError {
   case .typeMismatch(_, let context), .valueNotFound(_, let context),

@@ -64,7 +64,9 @@ struct PatchReport {
     var parts = [sweep.axisNames.joined(separator: " × ")].filter {
       !$0.isEmpty && sweep.axis != .list
     }
-    if !sweep.axis.hasPositions, sweep.axis != .list { parts.append(sweep.placeText) }
+    if !sweep.axis.hasPositions, sweep.axis != .list || sweep.path != nil {
+      parts.append(sweep.placeText)
+    }
     if let subspace = sweep.subspaces.first, sweep.axis != .direction {
       parts.append("a subspace of \(counted(subspace.dimension, "dimension"))")
     }
@@ -232,7 +234,9 @@ struct PatchReport {
 
   /// A role has a position of its own in each pair.
   private func position(of cell: Cell, pair: Int) -> Int? {
-    cell.role.map { selection.pairs[pair].roles[$0]?.lowerBound } ?? cell.position
+    cell.role.map {
+      selection.pairs[pair].roles.positions(of: $0, length: 1 << 30)?.lowerBound
+    } ?? cell.position
   }
 
   private func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
@@ -283,7 +287,7 @@ struct PatchReport {
         } else {
           nil
         }
-      }(), window: result.sweep.window,
+      }(), window: result.sweep.window, path: result.sweep.path.map { .init($0) },
       subspace: result.sweep.axis == .direction ? nil : result.sweep.subspaces.first?.dimension,
       layers: result.sweep.layers,
       position: result.sweep.place.flatMap { if case .index(let p) = $0 { p } else { nil } },

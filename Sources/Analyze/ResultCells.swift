@@ -7,7 +7,7 @@ extension PatchFile.Sweep {
 
   /// Whether a list of cells can say what its cells patch.
   var isListable: Bool {
-    window == 1 && subspace == nil
+    window == 1 && subspace == nil && path == nil
       && Set(axes).isSubset(of: ["layer", "head", "pos", "role", "dest", "src", "neuron"])
   }
 
@@ -26,7 +26,9 @@ extension PatchFile.Sweep {
   /// What is not to be seen from the axes: the positions where no axis has them, and what is unusual.
   private var remarks: [String] {
     var remarks: [String] = []
-    if !hasPositions {
+    if let path {
+      remarks.append(path.text)
+    } else if !hasPositions {
       let place = position.map(String.init) ?? role.map(shown)
       remarks.append(place.map { "position \($0)" } ?? "all positions")
     }
@@ -94,7 +96,7 @@ struct ResultCell {
     name += words.reversed()
     if let position {
       name.append("pos " + text(numbers["pos"] == nil ? "dest" : "pos", position))
-    } else if !sweep.hasPositions {
+    } else if !sweep.hasPositions, sweep.path == nil {
       name.append(sweep.position.map { "pos \($0)" } ?? sweep.role.map(shown) ?? "all positions")
     }
     if let key = numbers["src"] { name.append("← pos " + text("src", key)) }

@@ -78,7 +78,8 @@ struct ResultsCommand: ParsableCommand {
         for facts in list.facts { print(facts.csv) }
       }
     } else if json {
-      try printJSON(ResultSummary(file, directory: directory, cells: lists?.flatMap(\.facts)))
+      print(
+        try encodedJSON(ResultSummary(file, directory: directory, cells: lists?.flatMap(\.facts))))
     } else {
       let style = Style.forStandardOutput()
       for line in file.heading(style) { print(line) }
@@ -110,20 +111,10 @@ struct ResultsCommand: ParsableCommand {
       print(ResultComparison.Cell.csvHeader)
       for cell in comparison.sweeps.flatMap(\.cells) { print(cell.csv) }
     } else if json {
-      try printJSON(comparison)
+      print(try encodedJSON(comparison))
     } else {
       for line in comparison.lines(style: .forStandardOutput()) { print(line) }
     }
-  }
-
-  private func printJSON(_ value: some Encodable) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    // The difference of two effects may be beyond what a Double holds.
-    encoder.nonConformingFloatEncodingStrategy = .convertToString(
-      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
-    print(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 }
 

@@ -4,7 +4,8 @@ import Patching
 extension Sweep {
   /// Which positions are changed where no axis says it.
   var placeText: String {
-    switch place {
+    if let path { return path.description }
+    return switch place {
     case nil: "all positions"
     case .index(let position): "position \(position)"
     case .role(let role): "position \(role)"
@@ -31,7 +32,7 @@ extension Sweep {
       cell.head.map { "H\($0)" }, cell.neuron.map { "N\($0)" },
     ]
     switch cell.place {
-    case nil: parts.append("all positions")
+    case nil: if path == nil { parts.append("all positions") }
     case .role(let role): parts.append(role)
     case .index(let position):
       parts += ["pos \(position)", axis.hasPositions ? token(position) : nil]

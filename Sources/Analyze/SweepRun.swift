@@ -8,35 +8,31 @@ import Terminal
 
 /// Runs the sweeps that a command asks for, and writes and prints what comes out.
 struct SweepRun {
-  let options: SweepOptions
+  let options: RunOptions
   let direction: Direction
   let source: PatchSource
+  /// What is swept in a model over some pairs.
+  let sweeps: (ModelConfig, TaskSelection) throws -> [Sweep]
 
   func run() throws {
-    let (clock, work) = (Stopwatch(), options.work)
-    let reader = try CacheReader(directory: options.cache, access: options.io.access)
-    let prompts = try reader.prompts()
-    let metrics = try options.metrics()
-    let selection = try TaskSelection(
-      try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,
-      needs: TaskNeeds(metrics, direction, source), skipUnaligned: options.skipUnaligned)
-    let gpt2 = try loadModel(for: reader, name: options.model, threads: work.threads)
-    try selection.checkTokens(vocabulary: gpt2.config.vocabulary)
-    let sweeps = try options.sweeps(for: gpt2.config, roles: selection.roles)
+    let (clock, work) = (Stopwatch(), options.task.work)
+    let loaded = try LoadedTask(options.task, direction, source)
+    let (reader, prompts, engine) = (loaded.cache, loaded.prompts, loaded.engine)
+    let (metrics, selection) = (loaded.metrics, loaded.selection)
+    let sweeps = try self.sweeps(loaded.model.config, selection)
     for sweep in sweeps { try selection.checkPlaces(of: sweep, prompts: prompts) }
-    let engine = PatchEngine(cache: reader, model: gpt2, threads: work.threads)
     // What could stop the run comes before the work, not after it.
     try engine.require(sweeps)
     if let out = options.out { try PatchReport.makeDirectory(out) }
     let loading = clock.lap()
 
-    let task = AnswerTask(pairs: selection.pairs, metrics: metrics)
+    let task = loaded.task
     let baselines = try engine.baselines(task, prompts: prompts)
     let cellCount = sweeps.reduce(0) {
       $0 + engine.cellCount(of: $1, task.pairs, prompts: prompts)
     }
     var progress = Progress(
-      "patching", unit: "cells", total: cellCount, quiet: work.quiet || options.json)
+      "patching", unit: "cells", total: cellCount, quiet: work.quiet || options.task.json)
     let unfinished = try options.out.map { out in
       try UnfinishedSweeps(
         in: out, identity: identity(of: sweeps, reader, selection), metrics: metrics.count)
@@ -56,13 +52,13 @@ struct SweepRun {
     }
     let sweeping = clock.lap()
 
-    let checks: [BruteForceCheck]? = try options.verify.map { count in
+    let checks: [BruteForceCheck]? = try options.task.verify.map { count in
       try results.map { result in
         try engine.check(
-          result, task, prompts: prompts, count: count.limit ?? .max, seed: options.seed)
+          result, task, prompts: prompts, count: count.limit ?? .max, seed: options.task.seed)
       }
     }
-    let resampling = Resampling(seed: options.seed, permutations: options.permutations)
+    let resampling = Resampling(seed: options.task.seed, permutations: options.permutations)
     let report = PatchReport(
       command: CommandLine.arguments, cache: reader, direction: direction,
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
@@ -81,7 +77,7 @@ struct SweepRun {
       try PatchFigures(report, prompts: prompts, top: options.top).write(to: out)
       unfinished?.remove()
     }
-    if options.json {
+    if options.task.json {
       print(try report.json())
     } else {
       printReport(report, prompts: prompts)
@@ -100,7 +96,7 @@ struct SweepRun {
     let parts =
       [
         toolVersion, Linear.arithmetic, cache.planDigest, plan.model.weightsDigest,
-        direction.rawValue, "\(source)", "\(options.metric)",
+        direction.rawValue, "\(source)", "\(options.task.metric)",
       ] + sweeps.map { "\($0)" } + selection.pairs.map { identity(of: $0) }
     return parts.joined(separator: "\n")
   }

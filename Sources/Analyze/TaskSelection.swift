@@ -127,7 +127,10 @@ struct TaskSelection {
       switch place {
       case .index(let position) where !(-longest..<longest ~= position):
         throw .noSuchPosition(position, longest: longest)
-      case .role(let role) where !pairs.contains { $0.roles[role] != nil }:
+      case .role(let role)
+      where !pairs.contains {
+        $0.roles.positions(of: role, length: prompts[$0.clean].tokens.count) != nil
+      }:
         throw .noSuchRole(role, known: roles)
       default: break
       }

@@ -25,14 +25,54 @@ struct Alignment: Hashable {
       guard let positions = positions(of: patch.place), (patch.key ?? 0) < length else {
         return nil
       }
-      guard !positions.isEmpty else { continue }
-      sites.append(
-        Site(
-          hook: patch.hook, positions: positions, head: patch.head, key: patch.key,
-          neuron: patch.neuron, subspace: patch.subspace))
+      var spared: [Range<Int>] = []
+      for place in patch.spared {
+        guard let positions = self.positions(of: place) else { return nil }
+        spared.append(positions)
+      }
+      for rest in positions.without(spared) where !rest.isEmpty {
+        sites.append(
+          Site(
+            hook: patch.hook, positions: rest, head: patch.head, key: patch.key,
+            neuron: patch.neuron, subspace: patch.subspace))
+      }
     }
     // Swift's sort keeps the order of equal ones: of two that overlap, the later one holds.
     return sites.count > 1 ? sites.sorted { $0.hook.comesBefore($1.hook) } : sites
+  }
+}
+
+extension [String: Range<Int>] {
+  /// The positions of a role, or of a role and a distance such as `S1+1` or `END-2`; nil if there is no
+  /// such role, or no such position in a prompt of `length` positions.
+  public func positions(of name: String, length: Int) -> Range<Int>? {
+    if let known = self[name] {
+      return known.lowerBound >= 0 && known.upperBound <= length ? known : nil
+    }
+    guard let sign = name.lastIndex(where: { $0 == "+" || $0 == "-" }),
+      let base = self[String(name[..<sign])], base.upperBound <= length,
+      let distance = Int(name[sign...]), -length...length ~= distance
+    else { return nil }
+    let moved = base.lowerBound + distance..<base.upperBound + distance
+    return moved.lowerBound >= 0 && moved.upperBound <= length ? moved : nil
+  }
+}
+
+extension Range<Int> {
+  /// What is left of it, in ascending order, when some ranges are taken out.
+  fileprivate func without(_ others: [Range<Int>]) -> [Range<Int>] {
+    var rest = [self]
+    for other in others where !other.isEmpty {
+      rest = rest.flatMap { range in
+        [
+          range
+            .lowerBound..<Swift.min(Swift.max(other.lowerBound, range.lowerBound), range.upperBound),
+          Swift.max(
+            Swift.min(other.upperBound, range.upperBound), range.lowerBound)..<range.upperBound,
+        ]
+      }.filter { !$0.isEmpty }
+    }
+    return rest
   }
 }
 

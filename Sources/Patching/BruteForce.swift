@@ -76,17 +76,15 @@ extension PatchEngine {
     var sourceArrays: [HookPoint: Matrix] = [:]
     try pass.run(
       tokens: [source],
-      hooks: PassHooks(reading: Set(sweep.hooks(config: model.config))) { activation in
-        let array = activation.sequence(0)
-        let copy = Matrix(rows: 1, columns: array.count)
-        if let base = array.baseAddress { copy.pointer.update(from: base, count: array.count) }
-        sourceArrays[activation.hook] = copy
+      hooks: PassHooks(reading: Set(sweep.sourceHooks(config: model.config))) { activation in
+        sourceArrays[activation.hook] = copy(of: activation)
       })
     let cleanRow = try lastRow(clean, pass)
     let alignment = alignment(of: pair, false, prompts)
-    return try cells.map { cell in
+    /// Edits by hook, with the source's values.
+    func edits(_ sites: [Site]) -> [HookPoint: [Edit]] {
       var edits: [HookPoint: [Edit]] = [:]
-      for site in sites(sweep, cell, alignment) ?? [] {
+      for site in sites {
         let array =
           values.array(
             site.hook, of: pair, receiving: direction == .denoise ? pair.corrupted : pair.clean,
@@ -95,14 +93,28 @@ extension PatchEngine {
         edits[site.hook, default: []].append(
           Edit(site: site, values: array, isOfSource: false, adds: values.isAdded))
       }
-      try pass.run(
-        tokens: [receiving],
-        hooks: PassHooks(editing: Set(edits.keys)) { activation in
-          guard let base = activation.sequence(0).baseAddress else { return }
-          for edit in edits[activation.hook] ?? [] {
-            edit.apply(toWhole: base, length: length, config: model.config)
-          }
-        })
+      return edits
+    }
+    return try cells.map { cell in
+      if let path = sweep.path {
+        let heads = path.senders(of: cell).flatMap { head in
+          alignment.sites(
+            of: [Patch(HookPoint(.z, layer: head.layer), head: head.head)]) ?? []
+        }
+        let run = try BruteForcePath(path, tokens: receiving, model: model, pass: pass)
+        try run.patch(
+          edits(heads), receivers: sites(sweep, cell, alignment) ?? [])
+      } else {
+        let edits = edits(sites(sweep, cell, alignment) ?? [])
+        try pass.run(
+          tokens: [receiving],
+          hooks: PassHooks(editing: Set(edits.keys)) { activation in
+            guard let base = activation.sequence(0).baseAddress else { return }
+            for edit in edits[activation.hook] ?? [] {
+              edit.apply(toWhole: base, length: length, config: model.config)
+            }
+          })
+      }
       let row = Array(
         UnsafeBufferPointer(start: pass.lastRow(sequence: 0), count: model.config.width))
       return reader.values(of: pair, rows: row, clean: cleanRow)[0]
@@ -121,4 +133,12 @@ extension PatchEngine {
 
   /// A NaN is larger than any number.
   private func larger(_ a: Float, _ b: Float) -> Float { a.isNaN || a > b ? a : b }
+}
+
+/// A copy of what a hook holds in the only sequence of a pass.
+func copy(of activation: Activation) -> Matrix {
+  let array = activation.sequence(0)
+  let copy = Matrix(rows: 1, columns: array.count)
+  if let base = array.baseAddress { copy.pointer.update(from: base, count: array.count) }
+  return copy
 }

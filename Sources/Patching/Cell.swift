@@ -4,7 +4,7 @@ import Model
 public enum Place: Hashable, Sendable, CustomStringConvertible {
   /// A position; a negative one counts from the end.
   case index(Int)
-  /// The position or positions that have a role in a pair.
+  /// The position or positions that have a role in a pair, or such as `S1+1` those beside them.
   case role(String)
 
   public var description: String {
@@ -24,10 +24,7 @@ public enum Place: Hashable, Sendable, CustomStringConvertible {
     case .index(let position):
       let index = position < 0 ? length + position : position
       return index >= 0 && index < length ? index..<(index + 1) : nil
-    case .role(let name):
-      guard let positions = roles[name], positions.lowerBound >= 0, positions.upperBound <= length
-      else { return nil }
-      return positions
+    case .role(let name): return roles.positions(of: name, length: length)
     }
   }
 }
@@ -82,6 +79,8 @@ public struct Patch: Hashable, Sendable {
   public var head: Int?
   /// nil stands for all positions.
   public var place: Place?
+  /// Positions of `place` that are left as they are.
+  public var spared: [Place]
   /// The attended position of a pattern; nil stands for all.
   public var key: Int?
   /// One value of each row; nil stands for all.
@@ -90,12 +89,13 @@ public struct Patch: Hashable, Sendable {
   public var subspace: Subspace?
 
   public init(
-    _ hook: HookPoint, head: Int? = nil, place: Place? = nil, key: Int? = nil, neuron: Int? = nil,
-    subspace: Subspace? = nil
+    _ hook: HookPoint, head: Int? = nil, place: Place? = nil, sparing spared: [Place] = [],
+    key: Int? = nil, neuron: Int? = nil, subspace: Subspace? = nil
   ) {
     self.hook = hook
     self.head = head
     self.place = place
+    self.spared = spared
     self.key = key
     self.neuron = neuron
     self.subspace = subspace

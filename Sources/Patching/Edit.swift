@@ -1,7 +1,7 @@
 import Model
 
 /// A part of a run's activation.
-struct Site: Sendable {
+struct Site: Hashable, Sendable {
   let hook: HookPoint
   /// Rows; for scores and patterns those of the position that attends.
   let positions: Range<Int>
@@ -29,7 +29,8 @@ struct Site: Sendable {
 /// Values that take the place of a part of a run's activation, or are added to it.
 struct Edit {
   let site: Site
-  /// What is put there: an array in the hook's shape for all T positions.
+  /// What is put there: an array in the hook's shape for all T positions. What is added to the inputs of
+  /// heads is [T, D], the same for each head.
   let values: Matrix
   /// Whether these are the values that the source run has there.
   let isOfSource: Bool
@@ -95,6 +96,9 @@ struct Edit {
     }
   }
 
+  /// Whether all its values are zero.
+  var isZero: Bool { values.values.allSatisfy { $0 == 0 } }
+
   /// Whether it leaves, bit for bit, an array of the hook as it is.
   func leaves(_ array: Matrix, length: Int, config: ModelConfig) -> Bool {
     func same(_ start: Int, _ count: Int) -> Bool {
@@ -127,6 +131,9 @@ struct Edit {
 extension HookKind {
   /// Whether it holds a value for every query and key.
   var isAttention: Bool { self == .attnScores || self == .pattern }
+
+  /// Whether it holds each head's own copy of a block's input.
+  var isHeadInput: Bool { [.attnIn, .qInput, .kInput, .vInput].contains(self) }
 }
 
 /// Where a patched pass is entered: the last place at which none of its changes is behind it.

@@ -35,8 +35,14 @@ public struct PatchEngine: Sendable {
     var needed: Set = [HookPoint(.finalNormalized)]
     for sweep in sweeps {
       for hook in sweep.hooks(config: model.config) {
-        needed.formUnion([hook])
+        // What is added to a head's input needs no cached one.
+        if sweep.path?.definition != .direct { needed.insert(hook) }
         needed.formUnion(Entry(hook).streams(behind: hook, layers: model.config.layers))
+      }
+      if let path = sweep.path {
+        needed.formUnion(path.senderHooks(layers: sweep.layers))
+        needed.formUnion(
+          path.streamHooks(layers: sweep.layers, layerCount: model.config.layers))
       }
     }
     let missing = model.config.hookPoints.filter {
@@ -170,16 +176,27 @@ public struct PatchEngine: Sendable {
     var cells: [Int]
   }
 
+  /// The same with what they need.
+  struct CellsOfPair {
+    let runs: PairRuns
+    let alignment: Alignment
+    let cells: [Cell]
+  }
+
   /// What a thread keeps from batch to batch: a long prompt's cells are many batches, all of which
   /// need the same arrays.
   private final class Worker {
     let pass: PatchedPass
+    let paths: PathPass
     /// For metrics.
     let scratch = MultiplyScratch()
-    var operations: Double { pass.operations + scratch.operations }
+    var operations: Double { pass.operations + paths.operations + scratch.operations }
     private var runs: [Int: PairRuns] = [:]
 
-    init(_ model: GPT2) { pass = PatchedPass(model) }
+    init(_ model: GPT2) {
+      pass = PatchedPass(model)
+      paths = PathPass(model)
+    }
 
     /// Forgets the arrays of all other pairs.
     func keep(_ pairs: Set<Int>) { runs = runs.filter { pairs.contains($0.key) } }
@@ -203,9 +220,8 @@ public struct PatchEngine: Sendable {
     worker.keep(Set(batch.map(\.pair)))
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
-    for part in batch {
+    let parts = batch.map { part in
       let pair = task.pairs[part.pair]
-      let alignment = alignment(of: pair, values.isOtherRun, prompts)
       let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
       let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
       let runs = worker.runs(of: part.pair) {
@@ -213,18 +229,26 @@ public struct PatchEngine: Sendable {
           cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
           receiving: direction == .denoise ? corrupted : clean, template: pair.template)
       }
+      return CellsOfPair(
+        runs: runs, alignment: alignment(of: pair, values.isOtherRun, prompts),
+        cells: part.cells.map { cells[$0] })
+    }
+    let edits =
+      try sweep.path.map { try pathEdits($0, parts, values, worker.paths) }
+      ?? parts.map { try self.edits(sweep, $0, values) }
+    for (part, (own, edits)) in zip(batch, zip(parts, edits)) {
       func note(_ number: Int, _ value: (Baseline) -> Float, isUnchanged: Bool) {
         results.append(
           CellValues(
             cell: number, pair: part.pair, values: baselines.map { value($0[part.pair]) },
             isUnchanged: isUnchanged))
       }
-      for number in part.cells {
-        switch try outcome(of: cells[number], sweep, values, runs, alignment) {
+      for (number, edits) in zip(part.cells, edits) {
+        switch try outcome(of: edits, own.runs) {
         case .receiving: note(number, { $0.receiving(direction) }, isUnchanged: true)
         case .source: note(number, { $0.source(direction) }, isUnchanged: false)
         case .computed(let edits):
-          items.append(PatchedRun(runs: runs, edits: edits))
+          items.append(PatchedRun(runs: own.runs, edits: edits))
           places.append((number, part.pair))
         }
       }
@@ -262,18 +286,22 @@ public struct PatchEngine: Sendable {
     case computed([Edit])
   }
 
-  private func outcome(
-    of cell: Cell, _ sweep: Sweep, _ values: SourceValues, _ runs: PairRuns,
-    _ alignment: Alignment
-  ) throws -> Outcome {
-    let edits = try (sites(sweep, cell, alignment) ?? []).map { site in
-      Edit(
-        site: site, values: try values.array(site.hook, runs), isOfSource: values.isOtherRun,
-        adds: values.isAdded)
+  /// The edits of each cell of a pair.
+  private func edits(
+    _ sweep: Sweep, _ part: CellsOfPair, _ values: SourceValues
+  ) throws -> [[Edit]] {
+    try part.cells.map { cell in
+      try (sites(sweep, cell, part.alignment) ?? []).map { try values.edit($0, part.runs) }
     }
+  }
+
+  private func outcome(of edits: [Edit], _ runs: PairRuns) throws -> Outcome {
     // Behind the first one that changes something, an edit that puts in what the receiving run has
     // holds that value against what the first one did.
     let changing = try edits.drop { edit in
+      if edit.adds, edit.isZero { return true }
+      // It is added to each head's own copy of the stream, which is not cached.
+      if edit.adds, edit.hook.kind.isHeadInput { return false }
       let receiving = try runs.array(.receiving, edit.hook)
       return edit.leaves(receiving, length: runs.length, config: model.config)
     }
@@ -311,7 +339,7 @@ public struct PatchEngine: Sendable {
     _ source: PatchSource, _ sweep: Sweep, _ pairs: [PatchingPair], _ direction: Direction,
     prompts: [Prompt]
   ) throws -> SourceValues {
-    let hooks = sweep.hooks(config: model.config)
+    let hooks = sweep.sourceHooks(config: model.config)
     switch source {
     case .otherRun: return .otherRun
     case .zero: return .zero

@@ -62,6 +62,12 @@ enum SourceValues: Sendable {
     if case .noise = self { true } else { false }
   }
 
+  /// What puts them in a part of the receiving run.
+  func edit(_ site: Site, _ runs: PairRuns) throws -> Edit {
+    Edit(
+      site: site, values: try array(site.hook, runs), isOfSource: isOtherRun, adds: isAdded)
+  }
+
   /// The values for a hook of a pair, in the hook's shape for its T positions.
   func array(_ hook: HookPoint, _ runs: PairRuns) throws -> Matrix {
     switch self {

@@ -341,19 +341,26 @@ final class PatchedPass {
   ) {
     let own: HookKind = kind == .q ? .qInput : kind == .k ? .kInput : .vInput
     let (width, inner) = (config.width, config.heads * config.headWidth)
-    let normal = row.need(width)
+    let normal = row.need(2 * width)
+    let sum = normal + width
     for hook in [HookKind.attnIn, own] {
       for (item, edit) in edits[HookPoint(hook, layer: layer)] ?? [] {
         guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
         for position in edit.positions.clamped(to: slot.rows) {
           for head in edit.site.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
-            let input = edit.values.pointer + (position * config.heads + head) * width
+            let place = slot.offset + position - slot.rows.lowerBound
+            var input = UnsafePointer(edit.values.pointer)
+            if edit.adds {
+              pb_add(stream.pointer + place * width, input + position * width, sum, width)
+              input = UnsafePointer(sum)
+            } else {
+              input += (position * config.heads + head) * width
+            }
             pb_layernorm(input, 1, width, config.layerNormEpsilon, scale.need(1), normal)
             if let ln1 {
               pb_scale_shift(normal, ln1.weight.pointer, ln1.bias.pointer, 1, width, normal)
             }
             let columns = head * config.headWidth..<(head + 1) * config.headWidth
-            let place = slot.offset + position - slot.rows.lowerBound
             weight.multiply(
               normal, rows: 1, stride: width, inner: 0..<width, columns: columns, bias: weight.bias,
               into: target + place * inner + columns.lowerBound, stride: inner, scratch: scratch)

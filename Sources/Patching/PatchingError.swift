@@ -27,6 +27,14 @@ public enum PatchingError: ReportableError, Equatable {
   case noTemplate
   /// A part of a hook that the model does not have, or a subspace of rows of another width.
   case doesNotFit(hook: String, String)
+  /// A head that the model does not have.
+  case noSuchHead(AttentionHead, layers: Int, heads: Int)
+  /// Senders and receivers between which there is no path, and why.
+  case noPath(String)
+  /// Heads that are no circuit, and why.
+  case badCircuit(String)
+  /// A pair lacks a role of a circuit.
+  case pairWithoutRole(String, pair: String)
   /// The cache lacks arrays that a sweep needs.
   case hooksNotCached([String], directory: String)
   case unaligned(pair: String, clean: Int, corrupted: Int, count: Int)
@@ -76,6 +84,13 @@ public enum PatchingError: ReportableError, Equatable {
       "a mean by template needs the template of every row; give the rows of the prompt file the key "
         + "template (docs/prompts.md) and capture them again, or take mean-pos"
     case .doesNotFit(let hook, let what): "\(hook) of this model has no such part: \(what)"
+    case .noSuchHead(let head, let layers, let heads):
+      "there is no head \(head): the model has layers 0 to \(layers - 1) with heads 0 to \(heads - 1)"
+    case .badCircuit(let why): "this is no circuit: \(why)"
+    case .pairWithoutRole(let role, let pair):
+      "pair \(pair) has no position \(role), at which the circuit keeps heads; give the rows of the prompt "
+        + "file that role (docs/prompts.md) and capture them again"
+    case .noPath(let why): "there is no path to patch: \(why)"
     case .hooksNotCached(let hooks, let directory):
       "the cache \(directory) does not hold \(hooks.prefix(4).joined(separator: ", "))"
         + (hooks.count > 4 ? " and \(hooks.count - 4) more" : "")
@@ -114,10 +129,12 @@ public enum PatchingError: ReportableError, Equatable {
     switch self {
     case .cannotPatch, .noHeads, .noAttendedPositions, .noNeurons, .noWindow,
       .noMeanOverPositions, .positionGivenTwice, .noSuchPosition, .noRoles, .noSuchRole,
-      .noDirections, .noSubspaces, .noNoise:
+      .noDirections, .noSubspaces, .noNoise, .noSuchHead, .noPath:
       .usage
     case .hooksNotCached, .otherSweeps: .configuration
-    case .unaligned, .noPairs, .unknownToken, .noSubspace, .noTemplate, .doesNotFit: .badData
+    case .unaligned, .noPairs, .unknownToken, .noSubspace, .noTemplate, .doesNotFit, .badCircuit,
+      .pairWithoutRole:
+      .badData
     case .notReproduced: .software
     }
   }

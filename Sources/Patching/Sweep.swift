@@ -32,6 +32,8 @@ public struct Sweep: Sendable, Equatable {
   public let subspaces: [Subspace]
   /// The cells of `SweepAxis.list`.
   public let list: [ListedCell]
+  /// The paths that are patched, where not whole activations are.
+  public let path: PathPatch?
 
   /// - Parameters:
   ///   - roles: for `SweepAxis.role`; at least one.
@@ -62,6 +64,7 @@ public struct Sweep: Sendable, Equatable {
     self.roles = roles
     self.subspaces = subspaces
     list = []
+    path = nil
   }
 
   /// - Throws: `PatchingError` if a cell patches what cannot be patched.
@@ -83,6 +86,25 @@ public struct Sweep: Sendable, Equatable {
     window = 1
     roles = []
     subspaces = []
+    path = nil
+  }
+
+  /// The paths to or from every head that can have one, or a single cell where both ends are given.
+  ///
+  /// - Throws: `PatchingError.noSuchHead`, `.noPath`.
+  public init(_ path: PathPatch, config: ModelConfig) throws(PatchingError) {
+    try path.check(config)
+    self.path = path
+    name = path.name
+    let isSwept = path.swept != .neither
+    kind = isSwept ? (path.swept == .senders ? .z : path.inputs[0]) : nil
+    axis = isSwept ? .head : .list
+    list = isSwept ? [] : [ListedCell(name: path.description, patches: [])]
+    layers = path.layers(of: config.layers)
+    place = nil
+    window = 1
+    roles = []
+    subspaces = []
   }
 
   /// Positions for the residual stream and what is written to it, heads for what is inside
@@ -99,6 +121,7 @@ public struct Sweep: Sendable, Equatable {
   ///
   /// - Parameter layerCount: L.
   public func patches(of cell: Cell, layerCount: Int) -> [Patch] {
+    if let path { return path.patches(of: cell, layerCount: layerCount) }
     if let number = cell.number { return list[number].patches }
     guard let kind else { return [] }
     let layers: [Int?] =
@@ -115,6 +138,10 @@ public struct Sweep: Sendable, Equatable {
 
   /// The names of the hooks at a cell, of the cell's own layer, with `+` between them.
   public func hookName(of cell: Cell) -> String {
+    if let path, path.swept == .neither {
+      let layers = Set(path.senders.map(\.layer)).sorted()
+      return layers.map { HookPoint(.z, layer: $0).name }.joined(separator: "+")
+    }
     guard let kind else {
       var names: [String] = []
       for patch in cell.number.map({ list[$0].patches }) ?? []
@@ -130,14 +157,25 @@ public struct Sweep: Sendable, Equatable {
   func hooks(config: ModelConfig) -> [HookPoint] {
     var hooks = Set(list.flatMap { $0.patches.map(\.hook) })
     for layer in layers {
-      hooks.formUnion(patches(of: Cell(layer: layer), layerCount: config.layers).map(\.hook))
+      let cell = Cell(layer: layer, head: path == nil ? nil : 0)
+      hooks.formUnion(patches(of: cell, layerCount: config.layers).map(\.hook))
+    }
+    if let path, path.swept == .neither {
+      hooks.formUnion(path.patches(of: Cell(), layerCount: config.layers).map(\.hook))
     }
     if let kind, !kind.isInBlock { hooks.insert(HookPoint(kind)) }
     return config.hookPoints.filter(hooks.contains)
   }
 
+  /// Every hook whose values are taken from the source, in the same order.
+  func sourceHooks(config: ModelConfig) -> [HookPoint] {
+    guard let path else { return hooks(config: config) }
+    return config.hookPoints.filter(path.senderHooks(layers: layers).contains)
+  }
+
   /// - Throws: `PatchingError.doesNotFit` for a part that the model's hooks do not have.
   func check(_ config: ModelConfig) throws(PatchingError) {
+    if let path { return try path.check(config) }
     var all = list.flatMap(\.patches)
     if kind?.hasPlainRows == true {
       for cell in cells(positions: 1, config: config) where !subspaces.isEmpty {

@@ -69,9 +69,11 @@ import Testing
     let rows = try verify(demo[0], demo[1], "--expected", short)
     #expect(rows.status == 65, "\(rows.text)")
     #expect(rows.text.contains("attn_out[layer][pos] has 3 values, and ours 4"), "\(rows.text)")
-    let foreign = try changed { $0["answer_tokens"] = [[Int]](repeating: [5, 1], count: 8) }
+    // Token 94 is the byte 0xA1, which is no text by itself.
+    let foreign = try changed { $0["answer_tokens"] = [[Int]](repeating: [94, 1], count: 8) }
     let answers = try verify(demo[0], demo[1], "--expected", foreign)
     #expect(answers.status == 66, "\(answers.text)")
+    #expect(answers.text.contains("are not this tokenizer's names"), "\(answers.text)")
     let empty = try verify(
       demo[0], demo[1], "--expected", try folder.write("none.json", "{}"))
     #expect(empty.status == 65 && empty.text.contains("'prompts'"), "\(empty.text)")
