@@ -29,6 +29,8 @@ let package = Package(
     .library(name: "CacheFormat", targets: ["CacheFormat"]),
     .library(name: "Model", targets: ["Model"]),
     .library(name: "Patching", targets: ["Patching"]),
+    .library(name: "Tasks", targets: ["Tasks"]),
+    .library(name: "Reading", targets: ["Reading"]),
     .executable(name: "capture", targets: ["Capture"]),
     .executable(name: "analyze", targets: ["Analyze"]),
     .executable(name: "cachedump", targets: ["CacheDump"]),
@@ -50,6 +52,8 @@ let package = Package(
     module("CacheFormat", ["FileIO", "Parallel", "CKernels", "CLZ4", crypto]),
     module("Model", ["FileIO", "Parallel", "CKernels", "COpenBLAS", crypto]),
     module("Patching", ["Model", "CacheFormat", "FileIO", "Parallel", crypto]),
+    module("Tasks", ["Patching", "Model", "FileIO"]),
+    module("Reading", ["Patching", "Model", "CacheFormat", "FileIO", "Parallel", "COpenBLAS"]),
     module("Terminal", ["FileIO", argumentParser]),
 
     .executableTarget(
@@ -59,7 +63,8 @@ let package = Package(
     .executableTarget(
       name: "Analyze",
       dependencies: [
-        "Patching", "Model", "CacheFormat", "FileIO", "Parallel", "Terminal", argumentParser,
+        "Tasks", "Reading", "Patching", "Model", "CacheFormat", "FileIO", "Parallel", "Terminal",
+        argumentParser,
       ],
       swiftSettings: swiftSettings),
     .executableTarget(
@@ -85,6 +90,11 @@ let package = Package(
     tests(
       "PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"],
       resources: [.copy("Fixtures")]),
+    tests(
+      "TasksTests", ["Tasks", "Patching", "Model", "FileIO", "TestSupport"],
+      resources: [.copy("Golden")]),
+    tests(
+      "ReadingTests", ["Reading", "Patching", "Model", "CacheFormat", "TestSupport"]),
     tests(
       "CommandTests",
       [

@@ -50,6 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sweep", action="append", help="such as resid_pre (default all)")
     parser.add_argument("--time-prompts", type=int, default=64)
     parser.add_argument("--time-tokens", type=int, default=15)
+    parser.add_argument("--time-differ-at", type=int, help="pairs that differ there only, instead")
     parser.add_argument("--batch", type=int, default=8, help="prompts a run_with_cache")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs (default 5)")
     parser.add_argument("--disk", type=Path, help="a folder on a disk, to capture to as well")
@@ -104,8 +105,8 @@ def main() -> int:
                     )  # fmt: skip
                 else:
                     parts.compare_times(
-                        bench, weights, args.time_prompts, args.time_tokens, args.batch,
-                        args.repeats, args.disk,
+                        bench, weights, args.time_prompts, args.time_tokens,
+                        args.time_differ_at, args.batch, args.repeats, args.disk,
                     )  # fmt: skip
     finally:
         shutil.rmtree(folder)

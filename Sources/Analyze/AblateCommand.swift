@@ -9,7 +9,7 @@ struct AblateCommand: ParsableCommand {
     discussion: """
       Every cell takes one activation out of the clean run and measures the logits at the last \
       position. The effect is the difference to the run as it was, in the metric's own units. \
-      Prompts need no corrupted counterpart; logit-diff needs an answer and a wrong one, prob, \
+      Prompts need no corrupted counterpart; logit-diff needs an answer and a wrong one, logit, prob, \
       logprob, loss and rank an answer, and kl neither.
 
       Cells, metrics and files are those of `analyze patch`.

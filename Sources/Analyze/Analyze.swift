@@ -7,8 +7,10 @@ struct AnalyzeCommand: ParsableCommand {
     abstract: "Analyses a cache of activations that `capture` wrote.",
     version: toolVersion,
     subcommands: [
-      PatchCommand.self, AblateCommand.self, PathCommand.self, CircuitCommand.self, ResultsCommand.self, AuditCommand.self,
-      HooksCommand.self,
+      PatchCommand.self, AblateCommand.self, PathCommand.self, CircuitCommand.self,
+      ResultsCommand.self, AuditCommand.self,
+      LensCommand.self, AttributionCommand.self, AttentionCommand.self, StatsCommand.self,
+      HooksCommand.self, TaskCommand.self,
       TokensCommand.self,
     ])
 }

@@ -63,7 +63,15 @@ struct AttentionSVG {
   }
 
   /// The picture as an element of a page, whose style sheet has `Palette.figureRules`.
-  func element() -> String {
+  func element() -> String { markup(style: "") }
+
+  /// The picture as a file. It is light or dark as the reader's system is.
+  func file() -> String {
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+      + markup(style: "<style>\n\(Palette.fileRules)</style>\n")
+  }
+
+  private func markup(style: String) -> String {
     let isTurned = cell >= 20
     let across = isTurned ? layout.labelWidth * 71 / 100 : 0
     let left = layout.margin + 18 + layout.labelWidth + 8
@@ -74,7 +82,7 @@ struct AttentionSVG {
     return """
       <svg xmlns="http://www.w3.org/2000/svg" class="map attention" role="img" width="\(width)" \
       height="\(height)" viewBox="0 0 \(width) \(height)" aria-label="\(escaped(title))">
-      <rect class="paper" width="\(width)" height="\(height)"/>
+      \(style)<rect class="paper" width="\(width)" height="\(height)"/>
       <g transform="translate(\(left) \(top))">
       \(labels(isTurned: isTurned))<path class="mesh" d="\(mesh)"/>
       \(cells)</g>

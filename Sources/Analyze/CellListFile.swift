@@ -85,25 +85,6 @@ private func isMeasured(_ column: String) -> Bool {
   return all.contains(column)
 }
 
-/// The fields of a line (RFC 4180): one in quotes may hold commas, and quotes twice.
-func csvFields(_ line: Substring) -> [String] {
-  var fields = [""]
-  var isQuoted = false
-  var previous: Character = ","
-  for character in line {
-    switch character {
-    case "\"":
-      // The second of two quotes within a field stands for one.
-      if !isQuoted, previous == "\"" { fields[fields.count - 1].append(character) }
-      isQuoted.toggle()
-    case "," where !isQuoted: fields.append("")
-    default: fields[fields.count - 1].append(character)
-    }
-    previous = character
-  }
-  return fields
-}
-
 /// The one hook that a row names.
 private func hook(
   _ name: String, layer: Int?, _ selector: HookSelector, _ config: ModelConfig,

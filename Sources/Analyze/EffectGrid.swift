@@ -60,6 +60,8 @@ struct EffectGrid {
   var effects: [Double?]
   /// By cell.
   var names: [String]
+  /// What the effects are, in a word.
+  var quantity = "effect"
 
   /// The least effect that has the strongest colour, so that rounding errors stay pale.
   static let smallestScale = 0.01

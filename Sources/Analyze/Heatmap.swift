@@ -29,10 +29,13 @@ struct ColumnLabels {
 struct Heatmap {
   private let header: [[String]]
   private let rows: [(label: String, effects: [Double?])]
+  /// What has the shade of an effect of 1.
+  private let unit: Double
   private static let cellWidth = 7
   private static let mostNumericColumns = 20
 
   init(_ result: SweepResult, labels: ColumnLabels) {
+    unit = 1
     let columns = [.all, .list].contains(result.sweep.axis) ? 1 : result.shape.last ?? 1
     let effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
     rows = stride(from: 0, to: effects.count, by: max(1, columns)).map { first in
@@ -56,6 +59,17 @@ struct Heatmap {
     case .role: header = [result.sweep.roles]
     case .all, .list: header = [["effect"]]
     }
+  }
+
+  /// A grid whose largest number has the densest shade.
+  init(_ grid: EffectGrid) {
+    let columns = max(1, grid.columns.count)
+    rows = grid.rows.indices.map {
+      (grid.rows[$0], Array(grid.effects[$0 * columns..<($0 + 1) * columns]))
+    }
+    let texts = grid.tokens?.texts ?? []
+    header = texts.isEmpty ? [grid.columns] : [grid.columns, texts]
+    unit = 2 * grid.scale
   }
 
   func lines(style: Style) -> [String] {
@@ -88,18 +102,33 @@ struct Heatmap {
 
   private func cell(_ effect: Double?, numeric: Bool, largest: Double, style: Style) -> String {
     guard let effect else { return String(repeating: " ", count: numeric ? Heatmap.cellWidth : 2) }
-    let shade = Heatmap.shade(effect)
-    let isSmall = abs(effect) < 0.02
+    let shade = Heatmap.shade(effect / unit)
+    let isSmall = abs(effect / unit) < 0.02
+    let number = Heatmap.number(effect, isFine: unit < 0.4)
     if style.usesColor {
       let text =
         numeric
-        ? padded(isSmall ? "·" : fixed(effect, 2), to: Heatmap.cellWidth - 1, .right) + " "
+        ? padded(isSmall ? "·" : number, to: Heatmap.cellWidth - 1, .right) + " "
         : "  "
       return Heatmap.colored(text, effect, largest: largest)
     }
     if !numeric { return effect < 0 && !isSmall ? "-" + shade : shade + shade }
-    let text = isSmall ? "·" : shade + padded(fixed(effect, 2), to: 5, .right)
+    let text = isSmall ? "·" : shade + padded(number, to: 5, .right)
     return padded(text, to: Heatmap.cellWidth, .right)
+  }
+
+  /// A number of five characters, as long as it is not too large.
+  ///
+  /// - Parameter isFine: whether all of the numbers are small.
+  private static func number(_ effect: Double, isFine: Bool) -> String {
+    switch abs(effect) {
+    case ..<0.2 where isFine:
+      let text = fixed(effect, 3)
+      return effect < 0 ? "-" + text.dropFirst(2) : text
+    case ..<9.995: return fixed(effect, 2)
+    case ..<99.95: return fixed(effect, 1)
+    default: return fixed(effect, 0)
+    }
   }
 
   /// Denser for larger effects of either sign: from .02, .05, .1 and .2 on.

@@ -58,11 +58,8 @@ struct HeatmapSVG {
   ///
   /// - Parameter heading: lines above the grid, the first one a title.
   func file(heading: [String]) -> String {
-    let light = Palette.figureRules { Palette.light[$0] }
-    let dark = Palette.figureRules { Palette.dark[$0] }
-    let style = "\(light)@media (prefers-color-scheme:dark){\n\(dark)}\n"
     return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-      + markup(id: "map", heading: heading, style: style)
+      + markup(id: "map", heading: heading, style: Palette.fileRules)
   }
 
   private func markup(id: String, heading: [String], style: String?) -> String {
@@ -246,7 +243,7 @@ struct HeatmapSVG {
         "<text class=\"\(name)\" text-anchor=\"\(anchor)\" x=\"\(x + place)\" y=\"\(y + 22)\">"
         + "\(number)</text>\n"
     }
-    text += HeatmapSVG.text("effect", x: x + span + 8, y: y + 9, class: "faint")
+    text += HeatmapSVG.text(grid.quantity, x: x + span + 8, y: y + 9, class: "faint")
     return text + "</g>\n"
   }
 

@@ -26,6 +26,13 @@ struct Palette {
   /// As CSS custom properties.
   var properties: String { colors.map { "--\($0.name):\($0.value)" }.joined(separator: ";") }
 
+  /// The rules of a picture in a file of its own, light or dark as the reader's system is.
+  static var fileRules: String {
+    let light = figureRules { Palette.light[$0] }
+    let dark = figureRules { Palette.dark[$0] }
+    return "\(light)@media (prefers-color-scheme:dark){\n\(dark)}\n"
+  }
+
   /// The rules of `HeatmapSVG`.
   ///
   /// - Parameter color: how a colour is written: its value, or the property that has it.

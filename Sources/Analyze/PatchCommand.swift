@@ -13,7 +13,7 @@ struct PatchCommand: ParsableCommand {
       and -1 an answer as in the corrupted run. The ratio of the mean differences over all pairs is \
       shown first; the mean of the pairs' own ratios is in the files.
 
-      Metrics: logit-diff is logit[answer] - logit[wrong answer]; prob, logprob and loss are the \
+      Metrics: logit-diff is logit[answer] - logit[wrong answer], logit the first of them; prob, logprob and loss are the \
       answer's probability, its logarithm and the negative of that; kl is KL(clean run || run) over \
       the vocabulary; rank is the number of tokens with a larger logit than the answer.
       """)

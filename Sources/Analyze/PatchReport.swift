@@ -131,7 +131,7 @@ struct PatchReport {
       add(
         baselines.indices.filter { !baselines[$0].clean.isFinite },
         "have a metric that is not a finite number")
-      return lines + leftOut
+      return lines + selection.leftOut
     }
     let gaps = baselines.map { abs($0.gap) }
     let meanGap = gaps.reduce(0, +) / Double(max(1, gaps.count))
@@ -149,23 +149,7 @@ struct PatchReport {
         baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
         "give the same answer clean and corrupted")
     }
-    return lines + leftOut
-  }
-
-  private var leftOut: [String] {
-    var lines: [String] = []
-    if selection.unaligned > 0 {
-      lines.append("left out: \(counted(selection.unaligned, "pair")) of unequal length")
-    }
-    if selection.incomplete > 0 {
-      lines.append(
-        "left out: \(counted(selection.incomplete, "row")) without \(selection.needs.description)")
-    }
-    if selection.notCaptured > 0 {
-      lines.append(
-        "left out: \(counted(selection.notCaptured, "pair")) that the capture did not come to")
-    }
-    return lines
+    return lines + selection.leftOut
   }
 
   func mean(_ baselines: [Baseline], _ value: KeyPath<Baseline, Float>) -> Double {
@@ -175,13 +159,16 @@ struct PatchReport {
   // In files.
 
   /// Makes the directory for `write(to:)`, if it is not there.
-  static func makeDirectory(_ directory: String) throws(FileError) {
+  ///
+  /// - Parameter file: one that is to be written into it.
+  static func makeDirectory(_ directory: String, for file: String = "patch.json") throws(FileError)
+  {
     do throws(SystemError) {
       try SystemCalls().makeDirectory(directory)
     } catch {
       guard error.errno == EEXIST else { throw FileError(.create, directory, errno: error.errno) }
       if (try? SystemCalls().list(directory)) == nil {
-        throw FileError(.create, directory + "/patch.json", errno: ENOTDIR)
+        throw FileError(.create, directory + "/" + file, errno: ENOTDIR)
       }
     }
   }
@@ -248,7 +235,7 @@ struct PatchReport {
   /// A role has a position of its own in each pair.
   private func position(of cell: Cell, pair: Int) -> Int? {
     cell.role.map {
-      selection.pairs[pair].roles.positions(of: $0, length: 1 << 30)?.lowerBound
+      Place.role($0).positions(roles: selection.pairs[pair].roles, length: .max)?.lowerBound
     } ?? cell.position
   }
 

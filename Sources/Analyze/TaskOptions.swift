@@ -45,20 +45,5 @@ struct TaskOptions: ParsableArguments {
 
   func validate() throws { _ = try metrics() }
 
-  func metrics() throws -> [AnswerMetric] {
-    let names = metric.flatMap {
-      $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-    }
-    let metrics = try names.map { name in
-      guard let metric = AnswerMetric(rawValue: name) else {
-        let known = AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")
-        throw ValidationError("There is no metric '\(name)'; there are \(known).")
-      }
-      return metric
-    }
-    guard Set(metrics).count == metrics.count else {
-      throw ValidationError("--metric names a metric twice.")
-    }
-    return metrics
-  }
+  func metrics() throws -> [AnswerMetric] { try answerMetrics(metric) }
 }

@@ -1,5 +1,6 @@
 import CacheFormat
 import Patching
+import Terminal
 
 /// What a row of the prompt file must have.
 struct TaskNeeds {
@@ -12,6 +13,10 @@ struct TaskNeeds {
     corrupted = isPatch || isMeanOfCorrupted
     answer = isPatch || metrics.contains(where: \.readsAnswer)
     wrongAnswer = isPatch || metrics.contains(where: \.readsWrongAnswer)
+  }
+
+  init(corrupted: Bool, answer: Bool, wrongAnswer: Bool) {
+    (self.corrupted, self.answer, self.wrongAnswer) = (corrupted, answer, wrongAnswer)
   }
 
   /// In words.
@@ -112,14 +117,19 @@ struct TaskSelection {
 
   /// - Throws: `PatchingError.noSuchPosition`, `.noSuchRole` for a place that no pair has.
   func checkPlaces(of sweep: Sweep, prompts: [Prompt]) throws(PatchingError) {
+    try check([sweep.place] + sweep.list.flatMap { $0.patches.map(\.place) }, prompts: prompts)
+  }
+
+  /// - Throws: `PatchingError.noSuchPosition`, `.noSuchRole` for a place that no pair has.
+  func check(_ places: [Place?], prompts: [Prompt]) throws(PatchingError) {
     let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0
-    for place in [sweep.place] + sweep.list.flatMap({ $0.patches.map(\.place) }) {
+    for place in places {
       switch place {
       case .index(let position) where !(-longest..<longest ~= position):
         throw .noSuchPosition(position, longest: longest)
       case .role(let role)
       where !pairs.contains {
-        $0.roles.positions(of: role, length: prompts[$0.clean].tokens.count) != nil
+        place?.positions(roles: $0.roles, length: prompts[$0.clean].tokens.count) != nil
       }:
         throw .noSuchRole(role, known: roles)
       default: break
@@ -127,12 +137,25 @@ struct TaskSelection {
     }
   }
 
+  /// What was left out, in words.
+  var leftOut: [String] {
+    var lines: [String] = []
+    if unaligned > 0 { lines.append("left out: \(counted(unaligned, "pair")) of unequal length") }
+    if incomplete > 0 {
+      lines.append("left out: \(counted(incomplete, "row")) without \(needs.description)")
+    }
+    if notCaptured > 0 {
+      lines.append("left out: \(counted(notCaptured, "pair")) that the capture did not come to")
+    }
+    return lines
+  }
+
   func name(of index: Int) -> String { pairs[index].id ?? "\(numbers[index])" }
 }
 
 /// The positions of a row's roles, with the last position as END and the subject's tokens, unless the
 /// row has other roles of these names.
-private func rolePositions(of row: PromptPair, length: Int) -> [String: Range<Int>] {
+func rolePositions(of row: PromptPair, length: Int) -> [String: Range<Int>] {
   var roles = ["END": max(0, length - 1)..<length]
   if let subject = row.subject, subject.count == 2, 0 <= subject[0], subject[0] < subject[1] {
     roles["subject"] = subject[0]..<subject[1]

@@ -9,8 +9,9 @@
 enum {
   COLUMNS = 32,
   TILE_ROWS = 12,
-  BLOCK_ROWS = 192,   // rows of x that are packed at a time
+  BLOCK_ROWS = 576,   // rows of x that are packed at a time
   BLOCK_INNER = 768,  // inner values that are summed at a time; part of what a product is
+  AHEAD = 24,         // rows of a panel that are fetched before their turn
 };
 
 size_t pb_packed_count(size_t inner, size_t columns) {
@@ -49,7 +50,10 @@ PB_INLINE void tile(const int rows, const int vectors, const float *a, size_t a_
       __builtin_prefetch(y + r * y_stride + v * PB_LANES, 1);
     }
   for (size_t k = 0; k < inner; k++) {
-    for (int v = 0; v < vectors; v++) pb_load(&weights[v], b + k * COLUMNS + v * PB_LANES);
+    for (int v = 0; v < vectors; v++) {
+      pb_load(&weights[v], b + k * COLUMNS + v * PB_LANES);
+      __builtin_prefetch(b + (k + AHEAD) * COLUMNS + v * PB_LANES);
+    }
     for (int r = 0; r < rows; r++) {
       pb_lanes x;
       pb_fill(&x, a[k * a_stride + r]);

@@ -11,17 +11,8 @@ struct Alignment: Hashable {
 
   /// The positions of a place that can matter: empty if none can, nil if the pair has no such place.
   func positions(of place: Place?) -> Range<Int>? {
-    let all: Range<Int>
-    switch place {
-    case nil: all = 0..<length
-    case .index(let position):
-      let index = position < 0 ? length + position : position
-      guard index >= 0, index < length else { return nil }
-      all = index..<(index + 1)
-    case .role(let name):
-      guard let positions = roles.positions(of: name, length: length) else { return nil }
-      all = positions
-    }
+    guard let place else { return first..<max(first, length) }
+    guard let all = place.positions(roles: roles, length: length) else { return nil }
     return all.clamped(to: first..<max(first, length))
   }
 
@@ -48,20 +39,6 @@ struct Alignment: Hashable {
     }
     // Swift's sort keeps the order of equal ones: of two that overlap, the later one holds.
     return sites.count > 1 ? sites.sorted { $0.hook.comesBefore($1.hook) } : sites
-  }
-}
-
-extension [String: Range<Int>] {
-  /// The positions of a role, or of a role and a distance such as `S1+1` or `END-2`; nil if there is no
-  /// such role, or no such position in a prompt of `length` positions.
-  public func positions(of name: String, length: Int) -> Range<Int>? {
-    if let known = self[name] { return known.upperBound <= length ? known : nil }
-    guard let sign = name.lastIndex(where: { $0 == "+" || $0 == "-" }),
-      let base = self[String(name[..<sign])], base.upperBound <= length,
-      let distance = Int(name[sign...]), -length...length ~= distance
-    else { return nil }
-    let moved = base.lowerBound + distance..<base.upperBound + distance
-    return moved.lowerBound >= 0 && moved.upperBound <= length ? moved : nil
   }
 }
 

@@ -16,6 +16,8 @@ public protocol PatchMetric: Sendable {
 public enum AnswerMetric: String, PatchMetric, CaseIterable {
   /// logit[answer] − logit[wrong answer] (Wang et al. 2022, section 2).
   case logitDiff = "logit-diff"
+  /// logit[answer]. Of processed weights it is less the mean over the vocabulary.
+  case logit
   /// p[answer], p the softmax of the logits (Meng et al. 2022, section 2.1).
   case probability = "prob"
   /// log p[answer], natural logarithm.
@@ -31,16 +33,25 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
   public var name: String { rawValue }
 
   public func tokensRead(of pair: PatchingPair) -> [Int32]? {
-    guard self == .logitDiff else { return nil }
-    guard let answer = pair.answer, let wrongAnswer = pair.wrongAnswer else {
-      preconditionFailure("a logit difference of a pair without answers")
+    switch self {
+    case .logitDiff:
+      guard let answer = pair.answer, let wrongAnswer = pair.wrongAnswer else {
+        preconditionFailure("a logit difference of a pair without answers")
+      }
+      return [answer, wrongAnswer]
+    case .logit:
+      guard let answer = pair.answer else {
+        preconditionFailure("a logit of a pair without an answer")
+      }
+      return [answer]
+    default: return nil
     }
-    return [answer, wrongAnswer]
   }
 
   public func value(of pair: PatchingPair, logits: [Float], clean: [Float]) -> Float {
     switch self {
     case .logitDiff: logits[0] - logits[1]
+    case .logit: logits[0]
     case .probability: Float(exp(AnswerMetric.logProbability(pair.answer, logits)))
     case .logProbability: Float(AnswerMetric.logProbability(pair.answer, logits))
     case .loss: Float(-AnswerMetric.logProbability(pair.answer, logits))
@@ -77,10 +88,12 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
     return Float(logits.count { $0 > own })
   }
 
-  private static func logSumExp(_ values: [Float]) -> Double {
-    let top = Double(values.max() ?? 0)
-    return top + log(values.reduce(0) { $0 + exp(Double($1) - top) })
-  }
+}
+
+/// ln Σ exp(x) of some logits, in double precision.
+public func logSumExp(_ values: [Float]) -> Double {
+  let top = Double(values.max() ?? 0)
+  return top + log(values.reduce(0) { $0 + exp(Double($1) - top) })
 }
 
 /// Reads metrics from rows of ln_final.hook_normalized.

@@ -174,6 +174,40 @@ import Testing
     }
   }
 
+  /// To the last bit: sequences that begin alike share rows, whether or not their scores are shown.
+  @Test(arguments: [true, false])
+  func sequencesThatBeginAlikeAreAsAlone(scoresToo: Bool) throws {
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let clean: [Int32] = [112, 5, 17, 30, 2, 9, 44, 7]
+    var corrupted = clean
+    corrupted[5] = 10
+    // Behind a common part of their own; a beginning of another, the same again, and nothing alike.
+    let tokens: [[Int32]] = [
+      clean, corrupted, [112, 5, 17, 31, 2, 9], [112, 5, 17, 31, 2, 8, 1], Array(clean[..<4]),
+      clean,
+      [3, 5, 17], [112],
+    ]
+    let hooks = Set(
+      model.config.hookPoints.filter {
+        scoresToo || ($0.kind != .attnScores && $0.kind != .pattern)
+      })
+    let pass = ForwardPass(model)
+    let together = try activations(pass, tokens, hooks)
+    let logits = tokens.indices.map { Array(pass.allLogits(sequence: $0)) }
+    let width = model.config.width
+    let last = tokens.indices.map {
+      Array(UnsafeBufferPointer(start: pass.lastRow(sequence: $0), count: width))
+    }
+    for (index, sequence) in tokens.enumerated() {
+      let single = ForwardPass(model)
+      let alone = try activations(single, [sequence], hooks)[0]
+      for hook in hooks { #expect(alone[hook] == together[index][hook], "\(index) \(hook)") }
+      #expect(logits[index] == Array(single.allLogits(sequence: 0)))
+      let row = UnsafeBufferPointer(start: single.lastRow(sequence: 0), count: width)
+      #expect(last[index] == Array(row))
+    }
+  }
+
   @Test func badTokensAreRefused() throws {
     let pass = ForwardPass(try GPT2(directory: ReferenceArrays.path("odd")))
     #expect(throws: PassError.empty) { try pass.run(tokens: [[1], []]) }

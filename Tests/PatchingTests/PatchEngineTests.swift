@@ -230,6 +230,7 @@ import Testing
     let (right, wrong) = (Int(try #require(pair.answer)), Int(try #require(pair.wrongAnswer)))
     let expected: [AnswerMetric: (Double, Double)] = [
       .logitDiff: (clean[right] - clean[wrong], corrupted[right] - corrupted[wrong]),
+      .logit: (clean[right], corrupted[right]),
       .probability: (p[right], q[right]), .logProbability: (log(p[right]), log(q[right])),
       .loss: (-log(p[right]), -log(q[right])),
       .klDivergence: (0, zip(p, q).reduce(0) { $0 + $1.0 * log($1.0 / $1.1) }),

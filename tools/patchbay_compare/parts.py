@@ -178,12 +178,19 @@ def tokens_per_second(report: str) -> float:
     return float(found[1].replace(",", "")) if found else float("nan")
 
 
-def compare_times(bench: Bench, weights: str, count: int, length: int, batch: int, repeats: int,
-                  disk: Path | None):  # fmt: skip
+def compare_times(bench: Bench, weights: str, count: int, length: int, differ_at: int | None,
+                  batch: int, repeats: int, disk: Path | None):  # fmt: skip
     """run_with_cache in batches of equal length, without padding, against capture of the same
     prompts to the scratch folder and, where one is named, to a folder on a disk; beside them the
-    forward pass alone and the disk alone. All take turns, so that other work slows all."""
-    prompts = bench.prompts.prompts(count, length, length)
+    forward pass alone and the disk alone. All take turns, so that other work slows all.
+
+    The prompts are random ones or, with differ_at, clean and corrupted ones in turns that differ
+    at that position only."""
+    if differ_at is None:
+        prompts = bench.prompts.prompts(count, length, length)
+    else:
+        pairs = bench.prompts.pairs((count + 1) // 2, length, differ_at)
+        prompts = [tokens[1:] for pair in pairs for tokens in pair.tokens][:count]
     groups = torch.tensor([bench.prompts.with_bos(prompt) for prompt in prompts]).split(batch)
     hooked = lens.hooked(bench.model, weights)
     file, cache = bench.folder / "times.txt", bench.folder / "times"
@@ -223,7 +230,8 @@ def compare_times(bench: Bench, weights: str, count: int, length: int, batch: in
         if disk:
             rates.append(bench.patchbay.disk_rate(disk))
 
-    print(f"\n{weights} weights: {count} prompts of {length} tokens, all hooks, "
+    kind = "prompts" if differ_at is None else f"prompts in pairs that differ at {differ_at}"
+    print(f"\n{weights} weights: {count} {kind} of {length} tokens, all hooks, "
           f"median of {repeats} runs [shortest, longest]")  # fmt: skip
     for what, times in seconds.items():
         middle = statistics.median(times)

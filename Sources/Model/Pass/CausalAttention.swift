@@ -2,24 +2,26 @@ import CKernels
 
 /// Causal attention of one sequence, a head at a time. Used by one thread at a time.
 ///
-/// Keys and values of the sequence lie in one or two pieces: positions that another run has
-/// computed, and then the sequence's own. All rows are [H·K] wide, the heads side by side.
+/// Keys and values of the sequence lie in pieces, such as positions that another run has computed and
+/// then the sequence's own. All rows are [H·K] wide, the heads side by side.
 public final class CausalAttention {
-  /// Rows of q, k or v: positions 0 ..< `prefixCount` and then `ownCount` more.
+  /// Rows of q, k or v, of the positions 0, 1, …
   public struct Rows {
-    let prefix: UnsafePointer<Float>?
-    let prefixCount: Int
-    let own: UnsafePointer<Float>
-    let ownCount: Int
+    let pieces: [(rows: UnsafePointer<Float>, count: Int)]
 
+    init(pieces: [(rows: UnsafePointer<Float>, count: Int)]) {
+      self.pieces = pieces
+    }
+
+    /// Positions 0 ..< `prefixCount` and then `ownCount` more.
+    ///
     /// - Precondition: `prefix` is given unless `prefixCount` is 0.
     public init(
       prefix: UnsafePointer<Float>? = nil, prefixCount: Int = 0, own: UnsafePointer<Float>,
       ownCount: Int
     ) {
       precondition(prefix != nil || prefixCount == 0)
-      (self.prefix, self.prefixCount) = (prefix, prefixCount)
-      (self.own, self.ownCount) = (own, ownCount)
+      pieces = (prefix.map { [($0, prefixCount)] } ?? []) + [(own, ownCount)]
     }
   }
 
@@ -47,11 +49,12 @@ public final class CausalAttention {
     // Both products: a query at position p has p + 1 keys, and its pattern as many values.
     operations += 2 * Double(headWidth) * Double(count) * Double(2 * first + count + 1)
     let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
-    if let prefix = keys.prefix {
-      pb_pack_keys(prefix + column, stride, keys.prefixCount, headWidth, packed, 0)
+    var position = 0
+    for piece in keys.pieces where position < length {
+      let taken = min(piece.count, length - position)
+      pb_pack_keys(piece.rows + column, stride, taken, headWidth, packed, position)
+      position += taken
     }
-    pb_pack_keys(
-      keys.own + column, stride, length - keys.prefixCount, headWidth, packed, keys.prefixCount)
     pb_attention_scores(
       q + column, stride, count, first, headWidth, packed, config.attentionDivisor(layer: layer),
       scores)
@@ -74,13 +77,13 @@ public final class CausalAttention {
     for row in 0..<count {
       (z + row * stride + column).update(repeating: 0, count: headWidth)
     }
-    if let prefix = values.prefix {
+    var position = 0
+    for piece in values.pieces where position < length {
+      let taken = min(piece.count, length - position)
       pb_attention_mix(
-        pattern, length, count, first, prefix + column, stride, 0, values.prefixCount, headWidth,
+        pattern, length, count, first, piece.rows + column, stride, position, taken, headWidth,
         z + column, stride)
+      position += taken
     }
-    pb_attention_mix(
-      pattern, length, count, first, values.own + column, stride, values.prefixCount,
-      length - values.prefixCount, headWidth, z + column, stride)
   }
 }

@@ -3,9 +3,10 @@ import CKernels
 /// The forward pass of GPT-2 (Radford et al. 2019), as TransformerLens's HookedTransformer runs it.
 ///
 /// A pass carries the rows of many sequences side by side, without padding: row r of a [R, D]
-/// buffer belongs to one position of one sequence, and a matrix product takes all rows at once.
-/// Positions mix in attention only. What a row becomes does not depend on the rows beside it, to the
-/// last bit. It is deliberately not parallel inside: run several passes on several threads.
+/// buffer belongs to one position of a sequence, or of several that are the same up to there, and a
+/// matrix product takes all rows at once. Positions mix in attention only. What a row becomes does not
+/// depend on the rows beside it, to the last bit. It is deliberately not parallel inside: run several
+/// passes on several threads.
 ///
 /// Letters: R rows of the batch, D width, H heads, K head width, M MLP width, V vocabulary, T
 /// positions of a sequence. One pass is used by one thread at a time.
@@ -14,11 +15,12 @@ public final class ForwardPass {
   private let config: ModelConfig
   private let scratch = MultiplyScratch()
 
-  /// First row of each sequence, and R. [B + 1]
-  private var rowStart = [0]
-  /// First value of each sequence's [H, T, T] scores, and the number of all. [B + 1]
-  private var scoreStart = [0]
-  private var rows: Int { rowStart[rowStart.count - 1] }
+  private var layout = RowLayout()
+  private var rows: Int { layout.rows }
+  /// Of each sequence, the position from which on its scores are computed.
+  private var firstQuery: [Int] = []
+  /// Of each sequence, where its scores [H, T - firstQuery, T] lie.
+  private var scoreRange: [Range<Int>] = []
 
   private let residual = PassBuffer()  // [R, D]
   private let normalized = PassBuffer()  // [R, D]
@@ -26,7 +28,7 @@ public final class ForwardPass {
   private let q = PassBuffer()  // [R, H·K]
   private let k = PassBuffer()  // [R, H·K]
   private let v = PassBuffer()  // [R, H·K]
-  private let scores = PassBuffer()  // by sequence [H, T, T]
+  private let scores = PassBuffer()  // by sequence [H, T - firstQuery, T]
   private let z = PassBuffer()  // [R, H·K]
   private let branch = PassBuffer()  // [R, D]
   private let mlp = PassBuffer()  // [R, M]
@@ -34,6 +36,7 @@ public final class ForwardPass {
   private let perHead = PassBuffer()  // [R, H, D]
   private let perHeadScale = PassBuffer()  // [R, H]
   private let logits = PassBuffer()  // [R, V]
+  private let assembled = PassBuffer()  // values of one sequence, where its rows lie apart
 
   public init(_ model: GPT2) {
     self.model = model
@@ -56,16 +59,16 @@ public final class ForwardPass {
   /// The row [D] of ln_final.hook_normalized at the last position of a sequence, once a pass has run.
   /// Valid until the next run.
   public func lastRow(sequence: Int) -> UnsafePointer<Float> {
-    UnsafePointer(normalized.pointer + (rowStart[sequence + 1] - 1) * config.width)
+    UnsafePointer(normalized.pointer + layout.lastRow(sequence) * config.width)
   }
 
   /// Computes the logits of all positions of a sequence, [T, V], once a pass has run.
   public func allLogits(sequence: Int) -> UnsafeBufferPointer<Float> {
-    let length = rowStart[sequence + 1] - rowStart[sequence]
+    let length = layout.length(sequence)
     let out = logits.need(length * config.vocabulary)
-    model.unembedding.apply(
-      normalized.pointer + rowStart[sequence] * config.width, rows: length, into: out,
-      scratch: scratch)
+    let input = joined(
+      normalized.pointer, layout.runs[sequence], unit: config.width, in: assembled)
+    model.unembedding.apply(input, rows: length, into: out, scratch: scratch)
     return UnsafeBufferPointer(start: out, count: length * config.vocabulary)
   }
 
@@ -81,18 +84,15 @@ public final class ForwardPass {
         throw PassError.unknownToken(token, vocabulary: config.vocabulary)
       }
     }
-    layOut(tokens.map(\.count))
+    layOut(tokens, hooks)
     let width = config.width
     let stream = residual.need(rows * width)  // token embeddings [R, D], then the stream
     let positions = branch.need(rows * width)  // [R, D]
-    var row = 0
-    for sequence in tokens {
-      for (position, token) in sequence.enumerated() {
-        (stream + row * width).update(from: model.tokenEmbedding.row(Int(token)), count: width)
-        (positions + row * width).update(
-          from: model.positionEmbedding.row(position), count: width)
-        row += 1
-      }
+    for row in 0..<rows {
+      (stream + row * width).update(
+        from: model.tokenEmbedding.row(Int(layout.tokens[row])), count: width)
+      (positions + row * width).update(
+        from: model.positionEmbedding.row(layout.positions[row]), count: width)
     }
     try visit(hooks, .embed, nil, stream)
     try visit(hooks, .posEmbed, nil, positions)
@@ -236,45 +236,63 @@ public final class ForwardPass {
     return inputs
   }
 
-  /// q · k / √K of every head, [H, T, T] for each sequence; -infinity for later positions.
+  /// q · k / √K of every head, [H, T - firstQuery, T] for each sequence; -infinity for later
+  /// positions.
   private func attentionScores(_ layer: Int) {
-    let out = scores.need(scoreStart[scoreStart.count - 1])
-    forEachHead { head, first, length, start in
-      attention.scores(
-        head: head, layer: layer, q: q.pointer + first, first: 0, count: length,
-        keys: .init(own: k.pointer + first, ownCount: length), into: out + start)
+    let out = scores.need(scoreRange.last?.upperBound ?? 0)
+    let stride = config.heads * config.headWidth
+    for sequence in layout.sequences {
+      let (first, length) = (firstQuery[sequence], layout.length(sequence))
+      // Rows behind the first query are the sequence's own, and lie together, unless all are asked for.
+      let queries =
+        first == 0
+        ? joined(q.pointer, layout.runs[sequence], unit: stride, in: assembled)
+        : q.pointer + layout.own[sequence].lowerBound * stride
+      let keys = attended(k, sequence)
+      for head in 0..<config.heads {
+        attention.scores(
+          head: head, layer: layer, q: queries, first: first, count: length - first, keys: keys,
+          into: out + scoreRange[sequence].lowerBound + head * (length - first) * length)
+      }
     }
   }
 
   /// The attention patterns, in the place of the scores.
   private func causalSoftmax() {
-    forEachHead { _, _, length, start in
-      let values = scores.pointer + start
-      attention.softmax(values, first: 0, count: length, into: values)
+    for sequence in layout.sequences {
+      let (first, length) = (firstQuery[sequence], layout.length(sequence))
+      for head in 0..<config.heads {
+        let values =
+          scores.pointer + scoreRange[sequence].lowerBound + head * (length - first) * length
+        attention.softmax(values, first: first, count: length - first, into: values)
+      }
     }
   }
 
   /// z [R, H·K]: each head's values, weighed by its pattern.
   private func mixValues() {
-    let out = z.need(rows * config.heads * config.headWidth)
-    forEachHead { head, first, length, start in
-      attention.mix(
-        head: head, pattern: scores.pointer + start, first: 0, count: length,
-        values: .init(own: v.pointer + first, ownCount: length), into: out + first)
+    let stride = config.heads * config.headWidth
+    let out = z.need(rows * stride)
+    for sequence in layout.sequences {
+      let (own, length) = (layout.own[sequence], layout.length(sequence))
+      let shared = length - own.count  // positions whose z another sequence has
+      let values = attended(v, sequence)
+      for head in 0..<config.heads {
+        let firstRow = head * (length - firstQuery[sequence]) + shared - firstQuery[sequence]
+        attention.mix(
+          head: head, pattern: scores.pointer + scoreRange[sequence].lowerBound + firstRow * length,
+          first: shared, count: own.count, values: values, into: out + own.lowerBound * stride)
+      }
     }
   }
 
-  /// Calls `body` with a head, the first value of a sequence's rows in q, k, v and z, its number of
-  /// positions, and the first value of its [T, T] scores of that head.
-  private func forEachHead(_ body: (Int, Int, Int, Int) -> Void) {
-    for index in 0..<rowStart.count - 1 {
-      let length = rowStart[index + 1] - rowStart[index]
-      for head in 0..<config.heads {
-        body(
-          head, rowStart[index] * config.heads * config.headWidth, length,
-          scoreStart[index] + head * length * length)
-      }
-    }
+  /// The keys or values of a sequence.
+  private func attended(_ buffer: PassBuffer, _ sequence: Int) -> CausalAttention.Rows {
+    let stride = config.heads * config.headWidth
+    return .init(
+      pieces: layout.runs[sequence].map {
+        (UnsafePointer(buffer.pointer + $0.lowerBound * stride), $0.count)
+      })
   }
 
   /// Shows what each head writes, z_h W_O[h], [R, H, D]. Returns whether it may have been changed.
@@ -309,12 +327,19 @@ public final class ForwardPass {
     }
   }
 
-  private func layOut(_ lengths: [Int]) {
-    rowStart = [0]
-    scoreStart = [0]
-    for length in lengths {
-      rowStart.append(rowStart[rowStart.count - 1] + length)
-      scoreStart.append(scoreStart[scoreStart.count - 1] + config.heads * length * length)
+  private func layOut(_ tokens: [[Int32]], _ hooks: PassHooks) {
+    // What is changed in one sequence must not change another.
+    layout = RowLayout(tokens, sharing: !hooks.edits)
+    let wholeScores = hooks.points.contains { $0.kind == .attnScores || $0.kind == .pattern }
+    var end = 0
+    firstQuery = []
+    scoreRange = []
+    for sequence in layout.sequences {
+      let length = layout.length(sequence)
+      firstQuery.append(wholeScores ? 0 : length - layout.own[sequence].count)
+      let count = config.heads * (length - firstQuery[sequence]) * length
+      scoreRange.append(end..<end + count)
+      end += count
     }
   }
 
@@ -325,10 +350,15 @@ public final class ForwardPass {
     guard hooks.points.contains(point) else { return }
     switch kind {
     case .attnScores, .pattern:
-      try hooks.visit(Activation(hook: point, values: values, starts: scoreStart, unit: 1))
+      try hooks.visit(
+        Activation(
+          hook: point, values: values, pieces: scoreRange.map { [$0] }, unit: 1,
+          assembled: assembled))
     default:
       let unit = config.valueCount(of: kind, positions: 1)
-      try hooks.visit(Activation(hook: point, values: values, starts: rowStart, unit: unit))
+      try hooks.visit(
+        Activation(
+          hook: point, values: values, pieces: layout.runs, unit: unit, assembled: assembled))
     }
   }
 }

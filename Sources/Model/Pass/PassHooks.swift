@@ -7,15 +7,34 @@ import FileIO
 public struct Activation {
   public let hook: HookPoint
   let values: UnsafeMutablePointer<Float>
-  /// Where each sequence begins, counted in `unit` values; one more than there are sequences.
-  let starts: [Int]
+  /// Where each sequence's values lie, piece after piece, counted in `unit` values.
+  let pieces: [[Range<Int>]]
   let unit: Int
+  /// Holds the values of a sequence whose pieces lie apart.
+  let assembled: PassBuffer
 
-  /// The values of one sequence in the hook's shape. Valid during the visit.
+  /// The values of one sequence in the hook's shape. Valid during the visit, until the next call.
   public func sequence(_ index: Int) -> UnsafeMutableBufferPointer<Float> {
-    UnsafeMutableBufferPointer(
-      start: values + starts[index] * unit, count: (starts[index + 1] - starts[index]) * unit)
+    let count = pieces[index].reduce(0) { $0 + $1.count } * unit
+    return UnsafeMutableBufferPointer(
+      start: joined(values, pieces[index], unit: unit, in: assembled), count: count)
   }
+}
+
+/// Values in one piece: where they lie if they are, else copied one piece behind the other.
+///
+/// - Parameter pieces: at least one, counted in `unit` values.
+func joined(
+  _ values: UnsafeMutablePointer<Float>, _ pieces: [Range<Int>], unit: Int, in buffer: PassBuffer
+) -> UnsafeMutablePointer<Float> {
+  if pieces.count == 1 { return values + pieces[0].lowerBound * unit }
+  let copy = buffer.need(pieces.reduce(0) { $0 + $1.count } * unit)
+  var end = copy
+  for piece in pieces {
+    end.update(from: values + piece.lowerBound * unit, count: piece.count * unit)
+    end += piece.count * unit
+  }
+  return copy
 }
 
 /// Which hooks a pass stops at, and what happens there.

@@ -82,6 +82,38 @@ public final class Linear: Sendable {
   }
 }
 
+extension Linear {
+  /// Values of a row of the matrix that lie side by side.
+  private static var panelWidth: Int { pb_packed_count(1, 1) }
+
+  /// W[:, column], [inner].
+  ///
+  /// - Precondition: `column` is one of the matrix.
+  public func column(_ column: Int) -> [Float] {
+    precondition(column >= 0 && column < columns)
+    let width = Linear.panelWidth
+    let panel = panels.pointer + column / width * width * inner + column % width
+    return (0..<inner).map { panel[$0 * width] }
+  }
+
+  /// The matrix W, row-major [inner, columns].
+  public func matrix() -> Matrix {
+    let result = Matrix(rows: inner, columns: columns)
+    let width = Linear.panelWidth
+    for first in stride(from: 0, to: columns, by: width) {
+      let panel = panels.pointer + first * inner
+      for row in 0..<inner {
+        (result.pointer + row * columns + first).update(
+          from: panel + row * width, count: min(width, columns - first))
+      }
+    }
+    return result
+  }
+
+  /// What takes y to y Wᵀ, without a bias.
+  public func transposed() -> Linear { Linear(transposed: matrix(), bias: nil) }
+}
+
 /// Memory for products on one thread.
 public final class MultiplyScratch {
   private let matrix = Matrix(rows: 1, columns: pb_multiply_scratch())

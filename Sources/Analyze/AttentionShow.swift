@@ -1,0 +1,115 @@
+import CacheFormat
+import FileIO
+import Model
+import Patching
+import Reading
+import Terminal
+
+/// The attention patterns of some heads on one prompt.
+struct AttentionShow {
+  let options: ReadingOptions
+  let heads: [(layer: Int, head: Int)]
+
+  /// The most positions whose pattern is printed.
+  private static let mostPrinted = 40
+
+  func show(_ number: Int) throws {
+    let reader = try CacheReader(directory: options.cache, access: options.io.access)
+    let prompt = try reader.prompt(number)
+    let attention = try AttentionReading(reader)
+    for (layer, head) in heads { try attention.check(layer: layer, head: head) }
+    try options.makeOut(for: "attention-\(number).json")
+    let pair = PatchingPair(clean: number, corrupted: number, answer: nil, wrongAnswer: nil)
+    let read = ReadPrompt(pair, number: number, length: prompt.tokens.count)
+    let patterns = try heads.map {
+      try attention.pattern(layer: $0.layer, head: $0.head, of: read)
+    }
+    let file = File(
+      tool: toolVersion, command: CommandLine.arguments, cache: cacheIdentity(reader),
+      prompt: number, text: prompt.text, pieces: prompt.pieces,
+      heads: zip(heads, patterns).map { head, pattern in
+        .init(
+          layer: head.layer, head: head.head,
+          pattern: stride(from: 0, to: pattern.count, by: max(1, read.length)).map {
+            pattern[$0..<$0 + read.length].map { $0.isFinite ? $0 : nil }
+          })
+      })
+    let json = try encodedJSON(file)
+    if let out = options.out {
+      try replaceFile("\(out)/attention-\(number).json", with: Array(json.utf8))
+      try write(patterns, prompt, number, to: out)
+    }
+    if options.json {
+      print(json)
+    } else {
+      printPatterns(patterns, prompt, number)
+    }
+    if let out = options.out {
+      printError("wrote \(out)/attention-\(number).json, and an SVG and an NPY a head")
+    }
+  }
+
+  private func write(_ patterns: [[Float]], _ prompt: Prompt, _ number: Int, to out: String)
+    throws
+  {
+    let tokens = prompt.pieces.map(tokenText)
+    let layout = AttentionLayout(
+      labels: tokens.enumerated().map { AttentionLayout.label($0.offset, $0.element) })
+    for ((layer, head), pattern) in zip(heads, patterns) {
+      let path = "\(out)/attention-\(number)-L\(layer)H\(head)"
+      let title = "L\(layer) H\(head) on prompt \(number)"
+      let picture = AttentionSVG(
+        weights: AttentionWeights(pattern, positions: tokens.count), tokens: tokens, differs: [],
+        layout: layout, title: title)
+      try replaceFile(path + ".svg", with: Array(picture.file().utf8))
+      try replaceFile(
+        path + ".npy", with: NumPyFile.bytes(pattern, shape: [tokens.count, tokens.count]))
+    }
+  }
+
+  private func printPatterns(_ patterns: [[Float]], _ prompt: Prompt, _ number: Int) {
+    let style = Style.forStandardOutput()
+    let tokens = prompt.pieces.map(tokenText)
+    print(style.bold("attention patterns of prompt \(number)"))
+    for ((layer, head), pattern) in zip(heads, patterns) {
+      print()
+      print(style.bold("L\(layer) H\(head)  query × key"))
+      if tokens.count <= AttentionShow.mostPrinted {
+        let width = tokens.map(displayWidth).max() ?? 0
+        let grid = EffectGrid(
+          rows: tokens.enumerated().map { "\($0.offset) " + padded($0.element, to: width, .left) },
+          columns: tokens.indices.map(String.init), tokens: nil, rowAxis: "query",
+          columnAxis: "key",
+          effects: pattern.indices.map {
+            $0 % tokens.count <= $0 / tokens.count ? Double(pattern[$0]) : nil
+          }, names: [], quantity: "weight")
+        for line in Heatmap(grid).lines(style: style) { print(line) }
+      } else {
+        print("\(counted(tokens.count, "position")); --out writes the picture")
+      }
+      guard let last = tokens.indices.last else { continue }
+      let weights = AttentionWeights(pattern, positions: tokens.count)
+      print(
+        "position \(last) \(tokens[last]) attends most to "
+          + weights.largest(5, query: last).map {
+            "\($0.key) \(tokens[$0.key]) \(fixed($0.weight, 3))"
+          }.joined(separator: ", "))
+    }
+  }
+
+  private struct File: Encodable {
+    struct Head: Encodable {
+      let layer, head: Int
+      /// [query][key]
+      let pattern: [[Float?]]
+    }
+
+    let tool: String
+    let command: [String]
+    let cache: PatchFile.Identity
+    let prompt: Int
+    let text: String
+    let pieces: [String]
+    let heads: [Head]
+  }
+}

@@ -1,0 +1,109 @@
+import ArgumentParser
+import CacheFormat
+import Model
+import Patching
+import Reading
+import Terminal
+
+struct LensCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "lens",
+    abstract: "Logit lens: what the model would answer if it ended after each half block.",
+    discussion: """
+      The residual stream goes through the final LayerNorm, taken anew of each stream, and the \
+      unembedding. The last row, final_post, is the model's own answer. --prompt shows the tokens with \
+      the largest logits of one prompt instead of means over all. Nothing is run: all comes from the \
+      cache.
+      """)
+
+  @OptionGroup var options: ReadingOptions
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "The model's directory; by default the one the cache names.", valueName: "dir"))
+  var model: String?
+
+  @Option(name: .customLong("run"), help: "Which prompts are read: clean or corrupted.")
+  var which: ReadRun = .clean
+
+  @Option(
+    name: .long, parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
+      """
+      Positions or roles, separated by commas; `all` for every position, `roles` for every role. A \
+      negative number counts from the end.
+      """, valueName: "places"))
+  var pos: [String] = ["-1"]
+
+  @Option(
+    name: .long, parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      What is read, several separated by commas: \
+      \(AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")).
+      """, valueName: "names"))
+  var metric: [String] = [AnswerMetric.logitDiff.rawValue]
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "Show the largest logits of this prompt, by its number in the cache.", valueName: "number"))
+  var prompt: Int?
+
+  @Option(name: .long, help: "How many tokens --prompt shows of each row.")
+  var top = 5
+
+  func validate() throws {
+    guard 1...1000 ~= top else { throw ValidationError("--top takes 1 to 1000.") }
+    _ = try answerMetrics(metric)
+    _ = try PlaceName.parse(pos, option: "--pos")
+  }
+
+  func run() throws {
+    if let prompt {
+      try LensTokens(options: options, model: model, places: pos, count: top).show(prompt)
+      return
+    }
+    let metrics = try answerMetrics(metric)
+    let selection = try ReadingSelection(
+      options, run: which, answer: metrics.contains(where: \.readsAnswer),
+      wrongAnswer: metrics.contains(where: \.readsWrongAnswer))
+    let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
+    let gpt2 = try loadModel(
+      for: selection.reader, name: model, threads: options.work.threads)
+    try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
+    let lens = try LogitLens(selection.reader, model: gpt2, places: places)
+    try options.makeOut(for: "lens.json")
+    let prompts = selection.read
+    var progress = options.progress("reading", prompts.count)
+    let tables = try lens.tables(
+      of: prompts, metrics: metrics, keepsValues: options.out != nil,
+      threads: options.work.threads
+    ) { progress.update(done: $0) }
+    let names = metrics.map(\.rawValue).joined(separator: ", ")
+    let tokens = selection.tokens(at: places)
+    try options.show(
+      ReadingReport(
+        command: CommandLine.arguments, analysis: "lens", selection: selection, prompts: prompts,
+        formula: "logit lens: \(names)",
+        parts: tables.map { table in
+          .init(
+            table: table, name: "lens-\(table.quantity)",
+            title: "\(table.quantity)  layer × \(placeText(places))", tokens: tokens)
+        }))
+  }
+}
+
+/// The places of a table's columns in words.
+func placeText(_ places: [Place]) -> String {
+  guard let place = places.first, places.count == 1 else {
+    let roles = places.contains { if case .role = $0 { true } else { false } }
+    return roles ? "role" : "pos"
+  }
+  switch place {
+  case .index(-1): return "last position"
+  case .index(let position): return "position \(position)"
+  case .role(let role): return role
+  }
+}

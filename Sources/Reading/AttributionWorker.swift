@@ -1,0 +1,209 @@
+import CacheFormat
+import Model
+import Patching
+
+/// What one thread needs to split prompts.
+final class AttributionWorker {
+  private let attribution: LogitAttribution
+  private let scratch = MultiplyScratch()
+  private let directions = PassBuffer()  // [different directions, D]
+  private let projected = PassBuffer()  // [different directions, H·K] or [.., M]
+
+  init(_ attribution: LogitAttribution) {
+    self.attribution = attribution
+  }
+
+  private var config: ModelConfig { attribution.model.config }
+
+  /// A prompt of a batch.
+  private struct Item {
+    let prompt: ReadPrompt
+    /// The number of its direction.
+    let direction: Int
+    /// By column.
+    let places: [Range<Int>?]
+    /// ln_final.hook_scale, [T].
+    var scale: [Float] = []
+  }
+
+  /// Rows: the parts, their sum, the constant, the target.
+  func read(_ prompts: ArraySlice<ReadPrompt>) throws -> ReadBatch {
+    let labels = attribution.labels.count
+    var batch = ReadBatch(
+      quantities: 1, prompts: prompts.count, rows: labels + 3, columns: attribution.places.count)
+    let (all, items) = makeItems(prompts)
+    var known = items
+    for number in known.indices {
+      try readStreams(number, &known[number], all, &batch)
+    }
+    try readUnits(known, all, &batch)
+    for (number, item) in known.enumerated() {
+      addSums(number, item, all[item.direction], &batch)
+    }
+    return batch
+  }
+
+  private func makeItems(_ prompts: ArraySlice<ReadPrompt>) -> ([LogitDirection], [Item]) {
+    var all: [LogitDirection] = []
+    var numbers: [LogitTokens: Int] = [:]
+    let items = prompts.map { prompt in
+      guard let tokens = attribution.target.tokens(of: prompt.pair) else {
+        preconditionFailure("a logit of a pair without its answer")
+      }
+      let number = numbers[tokens] ?? all.count
+      if number == all.count {
+        numbers[tokens] = number
+        all.append(LogitDirection(tokens, of: attribution.model))
+      }
+      return Item(
+        prompt: prompt, direction: number,
+        places: attribution.places.map { prompt.positions(of: $0) })
+    }
+    let memory = directions.need(max(1, all.count) * config.width)
+    for (number, direction) in all.enumerated() {
+      (memory + number * config.width).update(from: direction.values, count: config.width)
+    }
+    return (all, items)
+  }
+
+  // Row numbers.
+
+  private var parts: Int { attribution.labels.count }
+  /// Of the first part that is a row of the stream.
+  private var firstStream: Int {
+    let layers = config.layers
+    return (attribution.split.hasHeads && attribution.split != .head ? layers * config.heads : 0)
+      + (attribution.split == .full ? layers * config.mlpWidth : 0)
+  }
+  private var firstNeuron: Int {
+    attribution.split == .full ? config.layers * config.heads : 0
+  }
+
+  /// Parts that are rows of the stream, the scale, the bias and the target itself.
+  private func readStreams(
+    _ number: Int, _ item: inout Item, _ all: [LogitDirection], _ batch: inout ReadBatch
+  ) throws {
+    guard item.places.contains(where: { $0 != nil }) else { return }
+    let (width, length) = (config.width, item.prompt.length)
+    let direction = directions.pointer + item.direction * width
+    let last = ResidualStreams.last(layers: config.layers)
+    // Streams are read in the order in which they are added up: each then takes one more term.
+    let streams = attribution.split.streams(layers: config.layers)
+    var products: [[Double]] = []
+    func project(_ hook: HookPoint) throws -> [Double] {
+      try attribution.hooks.read(hook, of: item.prompt, count: length * width) { values in
+        item.places.map { place in
+          (place ?? 0..<0).map { dot(values + $0 * width, direction, width) }
+        }.flatMap { $0 }
+      }
+    }
+    for stream in streams { products.append(try project(stream.hook)) }
+    let final = try streams.last?.hook == last ? products[streams.count - 1] : project(last)
+    item.scale = try attribution.hooks.read(
+      HookPoint(.finalScale), of: item.prompt, count: length
+    ) { Array(UnsafeBufferPointer(start: $0, count: length)) }
+
+    func set(_ row: Int, _ products: [Double]) {
+      var first = 0
+      for (column, place) in item.places.enumerated() {
+        guard let place else { continue }
+        let sum = zip(place, products[first..<first + place.count]).reduce(0.0) {
+          $0 + $1.1 / Double(item.scale[$1.0])
+        }
+        first += place.count
+        batch.set(prompt: number, row: row, column: column, to: Float(sum / Double(place.count)))
+      }
+    }
+    for (stream, values) in products.enumerated() { set(firstStream + stream, values) }
+    set(parts + 2, final)
+    guard attribution.split == .full || attribution.split == .fullMLP else { return }
+    let bias = attribution.model.blocks.reduce(0.0) { sum, block in
+      let biases = [block.output.bias, attribution.split == .full ? block.mlpOut.bias : nil]
+      return biases.reduce(sum) { $0 + ($1.map { dot($0.pointer, direction, width) } ?? 0) }
+    }
+    set(parts - 1, item.places.flatMap { ($0 ?? 0..<0).map { _ in bias } })
+  }
+
+  /// Heads and neurons.
+  private func readUnits(
+    _ items: [Item], _ all: [LogitDirection], _ batch: inout ReadBatch
+  ) throws {
+    for (layer, weights) in attribution.heads.enumerated() {
+      let rows = layer * config.heads..<(layer + 1) * config.heads
+      try readUnits(
+        HookPoint(.z, layer: layer), weights, rows: rows, width: config.headWidth, items,
+        directions: all.count, &batch)
+    }
+    for (layer, weights) in attribution.neurons.enumerated() {
+      let first = firstNeuron + layer * config.mlpWidth
+      try readUnits(
+        HookPoint(.mlpPost, layer: layer), weights, rows: first..<first + config.mlpWidth,
+        width: 1, items, directions: all.count, &batch)
+    }
+  }
+
+  /// Units of a hook, such as the heads of z: `width` values each, times the projection of their weights
+  /// on the direction.
+  ///
+  /// - Parameter weights: transposed, [D, units · width].
+  private func readUnits(
+    _ hook: HookPoint, _ weights: Linear, rows: Range<Int>, width: Int, _ items: [Item],
+    directions count: Int, _ batch: inout ReadBatch
+  ) throws {
+    let unit = weights.columns
+    let memory = projected.need(max(1, count) * unit)
+    weights.apply(directions.pointer, rows: count, into: memory, scratch: scratch)
+    let columns = batch.columns
+    for (number, item) in items.enumerated() where !item.scale.isEmpty {
+      let projection = memory + item.direction * unit
+      let start = (number * batch.rows + rows.lowerBound) * columns
+      try attribution.hooks.read(hook, of: item.prompt, count: item.prompt.length * unit) {
+        values in
+        batch.values[0].withUnsafeMutableBufferPointer { cells in
+          for (column, place) in item.places.enumerated() {
+            guard let place else { continue }
+            for row in 0..<rows.count { cells[start + row * columns + column] = 0 }
+            for position in place {
+              let factor = Float(1 / (Double(item.scale[position]) * Double(place.count)))
+              let activations = values + position * unit
+              if width == 1 {
+                for row in 0..<rows.count {
+                  cells[start + row * columns + column] +=
+                    activations[row] * projection[row] * factor
+                }
+              } else {
+                for row in 0..<rows.count {
+                  let product = dot(activations + row * width, projection + row * width, width)
+                  cells[start + row * columns + column] += Float(product) * factor
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// The sum of the parts, the constant and the target, once the parts are there; and the remainder.
+  private func addSums(
+    _ number: Int, _ item: Item, _ direction: LogitDirection, _ batch: inout ReadBatch
+  ) {
+    for column in 0..<batch.columns where item.places[column] != nil {
+      func cell(_ row: Int) -> Int { (number * batch.rows + row) * batch.columns + column }
+      let last = Double(batch.values[0][cell(parts + 2)])
+      let hasRemainder = attribution.split.hasRemainder
+      var sum = batch.values[0].withUnsafeBufferPointer { values in
+        (0..<parts - (hasRemainder ? 1 : 0)).reduce(0.0) { $0 + Double(values[cell($1)]) }
+      }
+      if hasRemainder {
+        batch.set(prompt: number, row: parts - 1, column: column, to: Float(last - sum))
+        sum = last
+      }
+      if attribution.split == .accumulated { sum = last }
+      batch.set(prompt: number, row: parts, column: column, to: Float(sum))
+      batch.set(prompt: number, row: parts + 1, column: column, to: Float(direction.constant))
+      batch.set(
+        prompt: number, row: parts + 2, column: column, to: Float(last + direction.constant))
+    }
+  }
+}

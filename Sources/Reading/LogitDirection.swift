@@ -1,0 +1,78 @@
+import Model
+import Patching
+
+/// What is read from the logits: one token's, or the difference of two.
+public enum LogitTarget: String, Sendable, CaseIterable {
+  /// logit[answer] − logit[wrong answer].
+  case logitDiff = "logit-diff"
+  /// logit[answer].
+  case logit
+
+  func tokens(of pair: PatchingPair) -> LogitTokens? {
+    guard let answer = pair.answer else { return nil }
+    switch self {
+    case .logitDiff: return pair.wrongAnswer.map { LogitTokens(answer: answer, wrong: $0) }
+    case .logit: return LogitTokens(answer: answer, wrong: nil)
+    }
+  }
+}
+
+struct LogitTokens: Hashable {
+  let answer: Int32
+  let wrong: Int32?
+}
+
+/// A direction of the residual stream along which it moves a logit or a difference of logits,
+/// TransformerLens's `tokens_to_residual_directions`, as the final LayerNorm hands it on.
+///
+/// With u = W_U[:, answer] − W_U[:, wrong] and ln_final's weight w and bias b, which are 1 and 0 once
+/// they are folded, the logit difference of a stream x is
+///
+///     ((x − mean x) / s ∘ w + b) · u + b_U[answer] − b_U[wrong] = x · d / s + constant,
+///     d = w ∘ u − mean(w ∘ u),   constant = b · u + b_U[answer] − b_U[wrong]
+///
+/// because x − mean x and d are orthogonal to the vector of ones. So x need not be centred.
+struct LogitDirection {
+  /// d, [D].
+  let values: [Float]
+  let constant: Double
+
+  /// - Precondition: the tokens are in the vocabulary.
+  init(_ tokens: LogitTokens, of model: GPT2) {
+    let unembedding = model.unembedding
+    var u = unembedding.column(Int(tokens.answer)).map(Double.init)
+    var constant = Double(unembedding.bias?.pointer[Int(tokens.answer)] ?? 0)
+    if let wrong = tokens.wrong {
+      for (i, value) in unembedding.column(Int(wrong)).enumerated() { u[i] -= Double(value) }
+      constant -= Double(unembedding.bias?.pointer[Int(wrong)] ?? 0)
+    }
+    if let ln = model.lnFinal {
+      for i in u.indices {
+        constant += Double(ln.bias.pointer[i]) * u[i]
+        u[i] *= Double(ln.weight.pointer[i])
+      }
+    }
+    let mean = u.reduce(0, +) / Double(max(1, u.count))
+    values = u.map { Float($0 - mean) }
+    self.constant = constant
+  }
+}
+
+/// The sum of products in double precision. Four partial sums do not wait for each other.
+func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
+  var (s0, s1, s2, s3) = (0.0, 0.0, 0.0, 0.0)
+  let whole = count & ~3
+  var i = 0
+  while i < whole {
+    s0 += Double(a[i]) * Double(b[i])
+    s1 += Double(a[i &+ 1]) * Double(b[i &+ 1])
+    s2 += Double(a[i &+ 2]) * Double(b[i &+ 2])
+    s3 += Double(a[i &+ 3]) * Double(b[i &+ 3])
+    i &+= 4
+  }
+  while i < count {
+    s0 += Double(a[i]) * Double(b[i])
+    i &+= 1
+  }
+  return (s0 + s1) + (s2 + s3)
+}

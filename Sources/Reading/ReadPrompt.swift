@@ -1,0 +1,99 @@
+import CacheFormat
+import Model
+import Patching
+
+/// Which prompt of a pair is read.
+public enum ReadRun: String, Sendable, CaseIterable {
+  case clean, corrupted
+}
+
+/// A prompt to read, and the pair that names its answers and places.
+public struct ReadPrompt: Sendable {
+  public let pair: PatchingPair
+  /// The number in the cache.
+  public let number: Int
+  /// T.
+  public let length: Int
+
+  public init(_ pair: PatchingPair, run: ReadRun, prompts: [Prompt]) {
+    self.pair = pair
+    number = run == .clean ? pair.clean : pair.corrupted
+    length = prompts[number].tokens.count
+  }
+
+  /// - Parameters:
+  ///   - number: in the cache.
+  ///   - length: T.
+  public init(_ pair: PatchingPair, number: Int, length: Int) {
+    (self.pair, self.number, self.length) = (pair, number, length)
+  }
+
+  /// The positions of a place; nil if the prompt has no such place.
+  public func positions(of place: Place) -> Range<Int>? {
+    place.positions(roles: pair.roles, length: length).flatMap { $0.isEmpty ? nil : $0 }
+  }
+}
+
+/// The arrays of some hooks of a cache, which is known to hold them.
+struct ReadHooks: Sendable {
+  let cache: CacheReader
+  private let places: [HookPoint: Int]
+
+  /// - Throws: `ReadingError.hooksNotCached`.
+  init(_ hooks: [HookPoint], in cache: CacheReader) throws(ReadingError) {
+    var places: [HookPoint: Int] = [:]
+    var missing: [String] = []
+    for hook in hooks where places[hook] == nil {
+      if let place = cache.hookIndex(hook.name) {
+        places[hook] = place
+      } else {
+        missing.append(hook.name)
+      }
+    }
+    guard missing.isEmpty else {
+      throw .hooksNotCached(missing, directory: cache.directory)
+    }
+    self.cache = cache
+    self.places = places
+  }
+
+  /// Calls `body` with the array of a hook of a prompt.
+  ///
+  /// - Parameter count: how many values the array must have, at least one.
+  /// - Throws: `CacheError`; `.wrongCount` if it has another number of values.
+  /// - Precondition: the hook is one of those that it was made for.
+  func read<Result>(
+    _ hook: HookPoint, of prompt: ReadPrompt, count: Int,
+    _ body: (UnsafePointer<Float>) -> Result
+  ) throws(CacheError) -> Result {
+    guard let place = places[hook] else { preconditionFailure("\(hook.name) was not asked for") }
+    var found = 0
+    let result: Result? = try cache.withValues(hook: place, prompt: prompt.number) { values in
+      found = values.count
+      guard let base = values.baseAddress, values.count == count else { return nil }
+      return body(base)
+    }
+    guard let result else {
+      throw .wrongCount(hook: hook.name, prompt: prompt.number, expected: found, given: count)
+    }
+    return result
+  }
+}
+
+/// A product that stays at the largest number: sizes in a cache are not to be trusted.
+func saturatingProduct(_ factors: Int...) -> Int {
+  factors.reduce(1) {
+    let (product, overflow) = $0.multipliedReportingOverflow(by: $1)
+    return overflow ? .max : product
+  }
+}
+
+extension GPT2 {
+  /// Checks that the model can have run prompts, before memory is taken for their rows.
+  ///
+  /// - Throws: `PassError.tooLong`.
+  func checkLengths(of prompts: [ReadPrompt]) throws(PassError) {
+    guard let longest = prompts.map(\.length).max(), longest > config.contextLength else { return }
+    throw .tooLong(positions: longest, contextLength: config.contextLength)
+  }
+}

@@ -1,0 +1,74 @@
+import FileIO
+import Model
+
+/// Why a cache cannot be read in a certain way.
+public enum ReadingError: ReportableError, Equatable {
+  /// The cache lacks arrays that are needed.
+  case hooksNotCached([String], directory: String)
+  /// Values at every position are asked for of something of which there is too much.
+  case onePlaceOnly(String)
+  /// No prompt is a sequence and then the same again.
+  case noRepetition
+  /// A detection pattern that fits no attention pattern, and why.
+  case badPattern(String)
+  /// No prompt has two tokens or more, or as many as a pattern.
+  case noPromptOfLength(Int?)
+  /// A hook that has no rows of numbers of a fixed width.
+  case noRows(HookKind)
+  /// Rows of so many values, whose covariance has too many.
+  case rowsTooWide(hook: String, width: Int, limit: Int)
+  /// More principal directions than rows of these many prompts and values have.
+  case tooManyDirections(Int, prompts: Int, width: Int)
+  /// A value that is not a finite number, of which there are no principal directions.
+  case notFinite(hook: String)
+  case notDecomposable(hook: String)
+  /// A layer or head that the model lacks.
+  case noSuchHead(layer: Int, head: Int, layers: Int, heads: Int)
+
+  public var description: String {
+    switch self {
+    case .hooksNotCached(let hooks, let directory):
+      "the cache \(directory) does not hold \(hooks.prefix(4).joined(separator: ", "))"
+        + (hooks.count > 4 ? " and \(hooks.count - 4) more" : "")
+        + ", which this analysis needs; capture the prompts again without --hooks, or with "
+        + (hooks.count == 1 ? "that hook" : "those hooks") + " among them"
+    case .onePlaceOnly(let split):
+      "--by \(split) takes one position or role at a time; give --pos one of them"
+    case .noRepetition:
+      "no prompt is a sequence of tokens and then the same sequence again, which --detect repeated "
+        + "needs; write such prompts, or take the detection patterns of any prompt"
+    case .badPattern(let why): "the detection pattern cannot be used: \(why)"
+    case .noPromptOfLength(nil):
+      "no prompt has more than one token, and a single token attends to itself; give longer prompts"
+    case .noPromptOfLength(.some(let length)):
+      "no prompt has \(length) tokens, as many as the detection pattern has rows; give prompts of "
+        + "that length, <|endoftext|> counted"
+    case .noRows(let kind):
+      "\(kind.rawValue) has no rows of a fixed width; take a hook of the stream, of a branch, of the "
+        + "MLP, or q, k, v or z"
+    case .rowsTooWide(let hook, let width, let limit):
+      "a row of \(hook) has \(width) values, and principal directions are taken of \(limit) at the "
+        + "most; take a narrower hook, or one head's with --head"
+    case .tooManyDirections(let count, let prompts, let width):
+      "\(count) principal directions cannot be had of \(prompts) prompts with rows of \(width) "
+        + "values: one less than the prompts, and as many as the values, at the most"
+    case .notFinite(let hook):
+      "\(hook) has values that are not finite numbers; `cachedump stats` shows where, and there are "
+        + "no principal directions of them"
+    case .notDecomposable(let hook):
+      "the covariance of \(hook) could not be decomposed; leave out --pca, and report the case"
+    case .noSuchHead(let layer, let head, let layers, let heads):
+      "there is no head \(layer).\(head): the model has layers 0 to \(layers - 1) and heads 0 to "
+        + "\(heads - 1)"
+    }
+  }
+
+  public var exitCode: SysExit {
+    switch self {
+    case .hooksNotCached: .configuration
+    case .onePlaceOnly, .noRows, .rowsTooWide, .tooManyDirections, .noSuchHead: .usage
+    case .noRepetition, .badPattern, .noPromptOfLength, .notFinite: .badData
+    case .notDecomposable: .software
+    }
+  }
+}

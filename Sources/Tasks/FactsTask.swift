@@ -1,0 +1,69 @@
+import Model
+import Patching
+
+/// A fact: a subject, a relation and an object.
+public struct Fact: Sendable, Equatable {
+  public let subject: String
+  /// The prompt, with `{}` for the subject.
+  public let relation: String
+  /// What follows the prompt, without the space in front.
+  public let object: String
+  /// Where it stands, in words.
+  public let source: String
+
+  public init(subject: String, relation: String, object: String, source: String) {
+    self.subject = subject
+    self.relation = relation
+    self.object = object
+    self.source = source
+  }
+
+  var prompt: String {
+    MarkedText(filling: relation, ["": subject]).text
+  }
+}
+
+/// Facts to be traced (Meng et al. 2022) or patched: a row a fact, in their order.
+///
+/// The corrupted prompt says another subject of the same relation, drawn among those that have another
+/// object and as many tokens; its object is the wrong answer. The row's subject is filled in, and the
+/// role subject_last is its last token. The template is the relation.
+public struct FactsTask: PromptTask {
+  public let name = "facts"
+  public let facts: [Fact]
+  /// Facts without a corrupted prompt: no other one fits.
+  public let unpaired: Int
+  /// By fact: the facts that it can be paired with.
+  private let partners: [[Int]]
+
+  public var fixedCount: Int? { facts.count }
+
+  /// - Parameter isPaired: whether prompts get a corrupted counterpart.
+  public init(_ facts: [Fact], tokenizer: Tokenizer, isPaired: Bool = true) {
+    self.facts = facts
+    var groups: [String: [Int]] = [:]
+    let lengths = facts.map { tokenizer.encode($0.prompt).count }
+    // An object that is not one token cannot be a wrong answer.
+    let isAnswer = facts.map { tokenizer.encode(" " + $0.object).count == 1 }
+    for index in facts.indices where isAnswer[index] {
+      groups["\(lengths[index]) \(facts[index].relation)", default: []].append(index)
+    }
+    partners = facts.indices.map { index in
+      guard isPaired else { return [] }
+      return (groups["\(lengths[index]) \(facts[index].relation)"] ?? []).filter {
+        facts[$0].object != facts[index].object && facts[$0].subject != facts[index].subject
+      }
+    }
+    unpaired = isPaired ? partners.count(where: \.isEmpty) : 0
+  }
+
+  public func draft(_ number: Int, using random: inout SplitMix64) -> RowDraft {
+    let fact = facts[number]
+    let partner = partners[number].isEmpty ? nil : facts[random.choice(partners[number])]
+    return RowDraft(
+      clean: MarkedText(filling: fact.relation, ["": fact.subject], roles: ["": "subject_last"]),
+      corrupted: partner?.prompt, answer: " " + fact.object,
+      wrongAnswer: partner.map { " " + $0.object }, template: fact.relation, subject: fact.subject,
+      source: fact.source)
+  }
+}

@@ -1,0 +1,83 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// tools/verify_gpt2_small.py, on the demo model and TransformerLens's numbers of it, which the same tool
+/// wrote with --reference.
+@Suite struct PublishedNumberTests {
+  private let folder: TemporaryDirectory
+  private static let numbers = repositoryPath("tools/demo_model_ioi.json")
+
+  init() throws { folder = try TemporaryDirectory() }
+
+  private func verify(_ arguments: String...) throws -> (status: Int32, text: String) {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    let binaries = URL(fileURLWithPath: try Program.capture.path()).deletingLastPathComponent()
+    process.arguments =
+      ["python3", repositoryPath("tools/verify_gpt2_small.py"), "--bin", binaries.path] + arguments
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    process.standardError = pipe
+    try process.run()
+    let output = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+  }
+
+  private func changed(_ change: (inout [String: Any]) -> Void) throws -> String {
+    let object = try JSONSerialization.jsonObject(with: try contents(Self.numbers))
+    var numbers = try #require(object as? [String: Any])
+    change(&numbers)
+    let data = try JSONSerialization.data(withJSONObject: numbers)
+    return try folder.write("numbers.json", data)
+  }
+
+  private var demo: [String] { ["--model", repositoryPath("examples/demo-model")] }
+
+  @Test func theDemoModelHasTransformerLensesNumbers() throws {
+    let csv = folder.path("numbers.csv")
+    let done = try verify(demo[0], demo[1], "--expected", Self.numbers, "--csv", csv)
+    #expect(done.status == 0, "\(done.text)")
+    #expect(done.text.contains("all 1480 numbers are within 0.0001"), "\(done.text)")
+    #expect(done.text.contains("not run: ablate_3.3.ln_final_scale_last_pos_ablated"))
+    let lines = try String(contentsOfFile: csv, encoding: .utf8).split(whereSeparator: \.isNewline)
+    #expect(lines.count == 1481 && lines[0] == "group,place,published,ours,difference")
+  }
+
+  @Test func aNumberThatIsOffIsNamed() throws {
+    let other = try changed { numbers in
+      var patches = numbers["act_patch"] as? [String: [[Double]]] ?? [:]
+      patches["head_z_by_pos[layer*12+head][pos]"]?[9][14] += 3e-4
+      patches["resid_pre[layer][pos]"]?[0][10] = 0.9
+      patches["resid_pre[layer][pos]"]?[1][10] = 0.95
+      numbers["act_patch"] = patches
+    }
+    let done = try verify(demo[0], demo[1], "--expected", other)
+    #expect(done.status == 1, "\(done.text)")
+    #expect(done.text.contains("3 of 1480 numbers are beyond 0.0001"), "\(done.text)")
+    #expect(done.text.contains("2 of 60 are beyond 0.0001"), "\(done.text)")
+    #expect(done.text.contains("  [0][10]  BEYOND") && done.text.contains("  [9][14]  BEYOND"))
+  }
+
+  @Test func whatCannotBeCompared() throws {
+    let short = try changed { numbers in
+      var patches = numbers["act_patch"] as? [String: [[Double]]] ?? [:]
+      patches["attn_out[layer][pos]"]?.removeLast()
+      numbers["act_patch"] = patches
+    }
+    let rows = try verify(demo[0], demo[1], "--expected", short)
+    #expect(rows.status == 65, "\(rows.text)")
+    #expect(rows.text.contains("attn_out[layer][pos] has 3 values, and ours 4"), "\(rows.text)")
+    // Token 94 is the byte 0xA1, which is no text by itself.
+    let foreign = try changed { $0["answer_tokens"] = [[Int]](repeating: [94, 1], count: 8) }
+    let answers = try verify(demo[0], demo[1], "--expected", foreign)
+    #expect(answers.status == 66, "\(answers.text)")
+    #expect(answers.text.contains("are not this tokenizer's names"), "\(answers.text)")
+    let empty = try verify(
+      demo[0], demo[1], "--expected", try folder.write("none.json", "{}"))
+    #expect(empty.status == 65 && empty.text.contains("'prompts'"), "\(empty.text)")
+    let missing = try verify("--model", folder.path("none"))
+    #expect(missing.status == 66 && missing.text.contains("there is no model"), "\(missing.text)")
+  }
+}
