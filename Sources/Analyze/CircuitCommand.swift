@@ -71,7 +71,8 @@ struct CircuitCommand: ParsableCommand {
       throw ValidationError("A circuit is tested with one metric.")
     }
     guard source != .noise else {
-      throw ValidationError("A circuit is tested with means, zeros or the other run, not with noise.")
+      throw ValidationError(
+        "A circuit is tested with means, zeros or the other run, not with noise.")
     }
     guard 0...100_000 ~= random, 0...100_000 ~= greedy else {
       throw ValidationError("--random and --greedy take numbers from 0 to 100,000.")

@@ -65,7 +65,8 @@ private func csv(_ bytes: [UInt8], _ path: String) throws -> [Circuit.Member] {
     members.append(
       Circuit.Member(
         AttentionHead(layer: try number(.layer), head: try number(.head)),
-        className: row[.className] ?? "", places: (words(.place) ?? []).compactMap(Place.init(argument:)),
+        className: row[.className] ?? "",
+        places: (words(.place) ?? []).compactMap(Place.init(argument:)),
         companions: try words(.companions)?.map { try companion($0, fail) }))
   }
   return members

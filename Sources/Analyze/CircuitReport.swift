@@ -158,7 +158,8 @@ struct CircuitReport {
           title: "K = \(names($0.removed).isEmpty ? "nothing" : names($0.removed))",
           isHollow: $0.name.hasPrefix("random "))
       }, hasDiagonal: true,
-      description: "Points of F(M\\K) and F(C\\K) for \(counted(found.completeness.count, "set")) K.")
+      description:
+        "Points of F(M\\K) and F(C\\K) for \(counted(found.completeness.count, "set")) K.")
   }
 
   func json() throws -> String {

@@ -154,7 +154,9 @@ extension PatchFile.Path {
   /// Such as `through-mlps from 8.6 to q of each head`.
   var text: String {
     let from = senders.map { " from \($0.map(shown).joined(separator: ", "))" } ?? ""
-    let to = inputs == ["logits"] ? "" : " of \(receivers.map { $0.map(shown).joined(separator: ", ") } ?? "each head")"
+    let to =
+      inputs == ["logits"]
+      ? "" : " of \(receivers.map { $0.map(shown).joined(separator: ", ") } ?? "each head")"
     return "\(shown(definition))\(from) to \(inputs.map(shown).joined(separator: ", "))\(to)"
   }
 }

@@ -78,7 +78,8 @@ struct ResultsCommand: ParsableCommand {
         for facts in list.facts { print(facts.csv) }
       }
     } else if json {
-      print(try encodedJSON(ResultSummary(file, directory: directory, cells: lists?.flatMap(\.facts))))
+      print(
+        try encodedJSON(ResultSummary(file, directory: directory, cells: lists?.flatMap(\.facts))))
     } else {
       let style = Style.forStandardOutput()
       for line in file.heading(style) { print(line) }

@@ -44,7 +44,8 @@ struct ScoresCommand: ParsableCommand {
 
   @Option(
     name: .long,
-    help: ArgumentHelp("Write scores.json, scores.csv and NPYs into this directory.", valueName: "dir"))
+    help: ArgumentHelp(
+      "Write scores.json, scores.csv and NPYs into this directory.", valueName: "dir"))
   var out: String?
 
   @Flag(name: .long, help: "Print the result as JSON.")
@@ -111,11 +112,13 @@ struct ScoresCommand: ParsableCommand {
   private func tokens(_ reader: CacheReader?, _ gpt2: GPT2) throws -> [Int32] {
     var tokens: [Int32] = []
     if let words {
-      let tokenizer = try Tokenizer(directory: try locateModel(model ?? reader?.plan.model.name ?? ""))
+      let tokenizer = try Tokenizer(
+        directory: try locateModel(model ?? reader?.plan.model.name ?? ""))
       let text = String(decoding: try readFile(words, limit: 1 << 26), as: UTF8.self)
-      for (number, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
-        .enumerated() where !line.isEmpty
-      {
+      for (number, line) in text.split(
+        omittingEmptySubsequences: false, whereSeparator: \.isNewline
+      )
+      .enumerated() where !line.isEmpty {
         let ids = tokenizer.encode(String(line))
         guard ids.count == 1 else {
           throw WordsError(
@@ -148,7 +151,8 @@ struct WordsError: ReportableError {
   var description: String {
     guard let word else { return "\(shown(path)) has no words; give one a line" }
     let tokens = pieces.map { "\"\(shown($0))\"" }.joined(separator: " ")
-    return "\(shown(path)), line \(line): \"\(shown(word))\" is \(pieces.count) tokens, \(tokens); it must "
+    return
+      "\(shown(path)), line \(line): \"\(shown(word))\" is \(pieces.count) tokens, \(tokens); it must "
       + "be one, most often with a space before it"
   }
 }

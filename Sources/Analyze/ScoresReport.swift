@@ -20,15 +20,16 @@ struct ScoresReport {
   /// Names, what they are, and scores [L, H].
   private var maps: [(name: String, title: String, scores: [Double?])] {
     let words = counted(tokens.count, "token")
-    return (copying.map {
-      [
-        ("copying", "share of \(words) among their \($0.top) largest logits", $0.copying),
-        ("negative", "the same with the sign of OV turned", $0.negative),
+    return
+      (copying.map {
+        [
+          ("copying", "share of \(words) among their \($0.top) largest logits", $0.copying),
+          ("negative", "the same with the sign of OV turned", $0.negative),
+        ]
+      } ?? []) + [
+        ("ov", "Σ Re λ / Σ |λ| of W_E W_V W_O W_U", eigenvalues.ov),
+        ("qk", "Σ Re λ / Σ |λ| of W_E W_Q W_Kᵀ W_Eᵀ", eigenvalues.qk),
       ]
-    } ?? []) + [
-      ("ov", "Σ Re λ / Σ |λ| of W_E W_V W_O W_U", eigenvalues.ov),
-      ("qk", "Σ Re λ / Σ |λ| of W_E W_Q W_Kᵀ W_Eᵀ", eigenvalues.qk),
-    ]
   }
 
   func lines(style: Style) -> [String] {

@@ -116,7 +116,6 @@ extension SweepAxis: ExpressibleByArgument {
   }
 }
 
-
 extension Place: ExpressibleByArgument {
   public init?(argument: String) {
     if argument.isEmpty { return nil }

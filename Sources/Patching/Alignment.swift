@@ -49,8 +49,10 @@ extension Range<Int> {
     for other in others where !other.isEmpty {
       rest = rest.flatMap { range in
         [
-          range.lowerBound..<Swift.min(Swift.max(other.lowerBound, range.lowerBound), range.upperBound),
-          Swift.max(Swift.min(other.upperBound, range.upperBound), range.lowerBound)..<range.upperBound,
+          range
+            .lowerBound..<Swift.min(Swift.max(other.lowerBound, range.lowerBound), range.upperBound),
+          Swift.max(
+            Swift.min(other.upperBound, range.upperBound), range.lowerBound)..<range.upperBound,
         ]
       }.filter { !$0.isEmpty }
     }

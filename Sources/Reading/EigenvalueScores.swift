@@ -16,7 +16,8 @@ public struct EigenvalueScores: Sendable {
 
   /// - Parameter progress: called with the number of heads done.
   /// - Throws: `ReadingError.noEigenvalues`.
-  public init(_ model: GPT2, threads: Int, progress: (Int) -> Void = { _ in }) throws(ReadingError) {
+  public init(_ model: GPT2, threads: Int, progress: (Int) -> Void = { _ in }) throws(ReadingError)
+  {
     let config = model.config
     openblas_set_num_threads(1)  // heads have threads of their own
     let (copying, matching) = EigenvalueScores.throughVocabulary(model, threads: threads)

@@ -132,7 +132,9 @@ func heads(_ numbers: [Int32]) -> [AttentionHead] {
 
   @Test func impossiblePathsAreRefused() throws {
     let config = try ModelConfig(directory: ReferenceArrays.path("odd"))
-    func head(_ layer: Int, _ head: Int) -> AttentionHead { AttentionHead(layer: layer, head: head) }
+    func head(_ layer: Int, _ head: Int) -> AttentionHead {
+      AttentionHead(layer: layer, head: head)
+    }
     #expect(throws: PatchingError.self) {
       try PathPatch(.direct, from: nil, to: nil, inputs: [.q])
     }
