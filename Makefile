@@ -8,25 +8,27 @@ MODEL := examples/demo-model
 
 all: build
 
-# OpenBLAS and LZ4, found by linking against them, so that any installation counts.
+# OpenBLAS, LZ4 and libcurl, found by linking against them, so that any installation counts.
 setup:
 	@command -v swift >/dev/null || { \
 	  echo "Patchbay needs Swift 6.1 or newer: https://www.swift.org/install" >&2; exit 1; }
 	@if ! $(LINKS); then \
 	  if command -v apt-get >/dev/null; then \
-	    echo "installing libopenblas-dev and liblz4-dev"; \
+	    echo "installing libopenblas-dev, liblz4-dev and libcurl4-openssl-dev"; \
 	    $(SUDO) apt-get update -qq && \
-	    $(SUDO) apt-get install -y -qq --no-install-recommends libopenblas-dev liblz4-dev; \
+	    $(SUDO) apt-get install -y -qq --no-install-recommends \
+	      libopenblas-dev liblz4-dev libcurl4-openssl-dev; \
 	  else \
-	    echo "Patchbay needs OpenBLAS and LZ4 with their headers (cblas.h, lz4.h);" \
-	      "install your system's packages, such as openblas-devel and lz4-devel" >&2; exit 1; \
+	    echo "Patchbay needs OpenBLAS, LZ4 and libcurl with their headers (cblas.h, lz4.h," \
+	      "curl/curl.h); install your system's packages, such as openblas-devel, lz4-devel and" \
+	      "libcurl-devel" >&2; exit 1; \
 	  fi; \
 	fi
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-LINKS = printf '\#include <cblas.h>\n\#include <lz4.h>\nint main(void) { \
-  return openblas_get_num_threads() + LZ4_versionNumber() == 0; }' \
-  | $$(command -v clang || command -v cc) -x c - -lopenblas -llz4 -o /dev/null 2>/dev/null
+LINKS = printf '\#include <cblas.h>\n\#include <lz4.h>\n\#include <curl/curl.h>\nint main(void) { \
+  return openblas_get_num_threads() + LZ4_versionNumber() == 0 || !curl_version(); }' \
+  | $$(command -v clang || command -v cc) -x c - -lopenblas -llz4 -lcurl -o /dev/null 2>/dev/null
 
 build: setup
 	swift build -c release --static-swift-stdlib
@@ -71,7 +73,8 @@ bench: build
 
 # Capture and sweeps beside TransformerLens on a random model of GPT-2 small's size.
 bench-transformerlens: build
-	$(BENCH) python3 tools/compare_transformerlens.py --size gpt2-small --part times --part sweeps
+	$(BENCH) python3 tools/compare_transformerlens.py --size gpt2-small --part times --part sweeps \
+	  --weights transformerlens --direction denoise --repeats 3
 
 # Reads changed caches under libFuzzer and AddressSanitizer: `make fuzz FUZZ_SECONDS=3600`. Inputs that
 # found something are in Fuzz/Finds, and run first; Fuzz/Corpus is where it begins. Of two sanitizers

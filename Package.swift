@@ -44,6 +44,8 @@ let package = Package(
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     // Unoptimised kernels would make debug builds some fifty times slower.
     .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
 
@@ -55,15 +57,17 @@ let package = Package(
     module("Tasks", ["Patching", "Model", "FileIO"]),
     module("Reading", ["Patching", "Model", "CacheFormat", "FileIO", "Parallel", "COpenBLAS"]),
     module("Terminal", ["FileIO", argumentParser]),
+    module("Hub", ["FileIO", "Terminal", "CCurl", crypto]),
 
     .executableTarget(
       name: "Capture",
-      dependencies: ["Model", "CacheFormat", "FileIO", "Terminal", argumentParser],
+      dependencies: ["Hub", "Model", "CacheFormat", "FileIO", "Terminal", argumentParser],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "Analyze",
       dependencies: [
-        "Tasks", "Reading", "Patching", "Model", "CacheFormat", "FileIO", "Parallel", "Terminal",
+        "Tasks", "Reading", "Patching", "Hub", "Model", "CacheFormat", "FileIO", "Parallel",
+        "Terminal",
         argumentParser,
       ],
       swiftSettings: swiftSettings),
@@ -74,15 +78,18 @@ let package = Package(
     .executableTarget(
       name: "Benchmark",
       dependencies: [
-        "Model", "CacheFormat", "CKernels", "CLZ4", "COpenBLAS", "FileIO", "Terminal",
+        "Hub", "Model", "CacheFormat", "CKernels", "CLZ4", "COpenBLAS", "FileIO", "Terminal",
         argumentParser,
       ],
       swiftSettings: swiftSettings),
 
-    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swiftSettings),
+    .target(
+      name: "TestSupport", path: "Tests/TestSupport", exclude: ["hub_server.py"],
+      swiftSettings: swiftSettings),
     tests("KernelTests", ["CKernels", "TestSupport"]),
     tests("FileIOTests", ["FileIO"]),
     tests("TerminalTests", ["Terminal"]),
+    tests("HubTests", ["Hub", "FileIO", "TestSupport"]),
     tests(
       "CacheFormatTests", ["CacheFormat", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
@@ -91,7 +98,7 @@ let package = Package(
       "PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"],
       resources: [.copy("Fixtures")]),
     tests(
-      "TasksTests", ["Tasks", "Patching", "Model", "FileIO", "TestSupport"],
+      "TasksTests", ["Tasks", "Patching", "Model", "Hub", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
     tests(
       "ReadingTests", ["Reading", "Patching", "Model", "CacheFormat", "TestSupport"]),

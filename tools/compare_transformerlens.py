@@ -9,7 +9,11 @@ names a folder with vocab.json and merges.txt); --model takes a Hugging Face dir
 
 hooks   every hook of run_with_cache against capture's cache: largest absolute difference and
         largest relative to the hook's root mean square in that prompt, by kind of hook
-sweeps  every patch sweep in both directions: largest difference of a normalised effect
+sweeps  every patch sweep in both directions: largest difference of a normalised effect, and
+        medians of --repeats runs in turns, the arithmetic done, and what share of the fastest
+        matrix product's rate that is
+ablations  zero and mean ablations of z and mlp_out, and lists of cells, against loops of
+        run_with_hooks
 times   run_with_cache against capture, the forward pass alone and, with --disk, the disk
 
 Ends with 1 when a hook is off by more than 1e-4 of its RMS, log-softmax by more than 1e-4 or
@@ -26,6 +30,7 @@ from pathlib import Path
 from patchbay_compare import environment
 
 ROOT = Path(__file__).resolve().parent.parent
+PARTS = ["hooks", "sweeps", "ablations", "times"]
 
 
 def arguments() -> argparse.Namespace:
@@ -36,7 +41,7 @@ def arguments() -> argparse.Namespace:
     model.add_argument("--model", type=Path, help="a model directory")
     model.add_argument("--size", choices=["gpt2-small", "odd1", "odd2"], help="a random model")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer of the random model")
-    parser.add_argument("--part", choices=["hooks", "sweeps", "times"], action="append")
+    parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--weights", choices=["transformerlens", "raw"], action="append")
     parser.add_argument("--bin", type=Path, default=ROOT / ".build/release")
     parser.add_argument("--python", help="an interpreter with transformer-lens 2.18")
@@ -75,7 +80,10 @@ def main() -> int:
     # Only the environment entered above has these.
     import torch
     from patchbay_compare import inputs, lens, parts
+    from patchbay_compare.ablations import compare_ablations
+    from patchbay_compare.bench import Bench
     from patchbay_compare.patchbay import Patchbay
+    from patchbay_compare.sweeps import SWEEPS, compare_sweeps
 
     torch.set_num_threads(args.threads)
     ram_disk = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -88,21 +96,24 @@ def main() -> int:
         model = lens.load_gpt2(directory)
         longest = min(args.longest, model.config.n_positions)
         prompts = inputs.Prompts(directory, args.seed)
-        bench = parts.Bench(Patchbay(args.bin, directory, args.threads), model, prompts, folder)
+        bench = Bench(Patchbay(args.bin, directory, args.threads), model, prompts, folder)
         texts = prompts.prompts(args.prompts, args.shortest, longest)
 
         print(f"{environment.machine()}, {args.threads} threads; torch {torch.__version__} "
               f"{torch.backends.cpu.get_cpu_capability()}")  # fmt: skip
         print(f"$ {' '.join(sys.argv)}")
         for weights in args.weights or ["transformerlens", "raw"]:
-            for part in args.part or ["hooks", "sweeps", "times"]:
+            for part in args.part or PARTS:
                 if part == "hooks":
                     parts.compare_hooks(bench, weights, texts)
                 elif part == "sweeps":
-                    parts.compare_sweeps(
+                    compare_sweeps(
                         bench, weights, args.pairs, args.pair_tokens, args.differ_at,
-                        args.direction or ["denoise", "noise"], args.sweep or parts.SWEEPS,
+                        args.direction or ["denoise", "noise"], args.sweep or SWEEPS,
+                        args.repeats,
                     )  # fmt: skip
+                elif part == "ablations":
+                    compare_ablations(bench, weights, args.pairs, args.pair_tokens)
                 else:
                     parts.compare_times(
                         bench, weights, args.time_prompts, args.time_tokens,

@@ -64,8 +64,7 @@ struct AttributionCommand: ParsableCommand {
     let selection = try ReadingSelection(
       options, run: which, answer: true, wrongAnswer: metric == .logitDiff)
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
-    let gpt2 = try loadModel(
-      for: selection.reader, name: model, threads: options.work.threads)
+    let gpt2 = try loadModel(for: selection.reader, name: model, work: options.work)
     try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
     let attribution = try LogitAttribution(
       selection.reader, model: gpt2, split: by, target: metric, places: places)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CacheFormat
 import FileIO
+import Hub
 import Model
 import Parallel
 import Patching
@@ -55,7 +56,7 @@ struct AuditCommand: ParsableCommand {
     }
     let seed = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
     let chosen = sample.choose(from: segments, seed: seed)
-    let gpt2 = try loadModel(for: reader, name: model, threads: work.threads)
+    let gpt2 = try loadModel(for: reader, name: model, work: work)
     try checkTokenizer(of: reader)
     let rerun = try SegmentRerun(reader: reader, model: gpt2, prompts: prompts)
 
@@ -85,7 +86,8 @@ struct AuditCommand: ParsableCommand {
 
   /// - Throws: `CacheMismatch.otherTokenizer`.
   private func checkTokenizer(of reader: CacheReader) throws {
-    let directory = try locateModel(model ?? reader.plan.model.name)
+    let directory = try locateModel(
+      model ?? reader.plan.model.name, for: .tokenizer, quiet: work.quiet)
     let digest = try Tokenizer(directory: directory).digest
     guard digest == reader.plan.model.tokenizerDigest else {
       throw CacheMismatch.otherTokenizer(

@@ -1,18 +1,20 @@
 import CacheFormat
 import FileIO
+import Hub
 import Model
+import Terminal
 
 /// The model that made a cache, with the weights processed as they were then.
 ///
 /// - Parameter name: a directory or name as for `capture`; the one that the cache names if nil.
 /// - Throws: `CacheMismatch` if the weights are others, and what loading throws.
-func loadModel(for reader: CacheReader, name: String?, threads: Int) throws -> GPT2 {
+func loadModel(for reader: CacheReader, name: String?, work: WorkOptions) throws -> GPT2 {
   let plan = reader.plan
   guard let processing = WeightProcessing(rawValue: plan.weights) else {
     throw CacheMismatch.unknownProcessing(cache: reader.directory, plan.weights)
   }
-  let directory = try locateModel(name ?? plan.model.name)
-  let gpt2 = try GPT2(directory: directory, processing: processing, threads: threads)
+  let directory = try locateModel(name ?? plan.model.name, quiet: work.quiet)
+  let gpt2 = try GPT2(directory: directory, processing: processing, threads: work.threads)
   guard gpt2.weightsDigest == plan.model.weightsDigest else {
     throw CacheMismatch.otherWeights(
       cache: reader.directory, captured: plan.model.weightsDigest, model: directory,

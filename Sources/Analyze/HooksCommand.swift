@@ -1,5 +1,6 @@
 import ArgumentParser
 import CacheFormat
+import Hub
 import Model
 import Terminal
 
@@ -24,7 +25,9 @@ struct HooksCommand: ParsableCommand {
   var model: String?
 
   func run() throws {
-    let config = try model.map { try ModelConfig(directory: try locateModel($0)) } ?? .gpt2Small
+    let config =
+      try model.map { try ModelConfig(directory: try locateModel($0, for: .configuration)) }
+      ?? .gpt2Small
     let points = config.hookPoints
     let names = points.map(\.name)
     let selected: Set<String>

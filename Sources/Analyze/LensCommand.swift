@@ -70,8 +70,7 @@ struct LensCommand: ParsableCommand {
       options, run: which, answer: metrics.contains(where: \.readsAnswer),
       wrongAnswer: metrics.contains(where: \.readsWrongAnswer))
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
-    let gpt2 = try loadModel(
-      for: selection.reader, name: model, threads: options.work.threads)
+    let gpt2 = try loadModel(for: selection.reader, name: model, work: options.work)
     try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
     let lens = try LogitLens(selection.reader, model: gpt2, places: places)
     try options.makeOut(for: "lens.json")

@@ -1,5 +1,6 @@
 import CacheFormat
 import FileIO
+import Hub
 import Model
 import Patching
 import Reading
@@ -17,8 +18,9 @@ struct LensTokens {
     let reader = try CacheReader(directory: options.cache, access: options.io.access)
     let found = try reader.prompt(number)
     let (read, positions) = try self.positions(of: number, found, reader)
-    let gpt2 = try loadModel(for: reader, name: model, threads: options.work.threads)
-    let tokenizer = try Tokenizer(directory: try locateModel(model ?? reader.plan.model.name))
+    let gpt2 = try loadModel(for: reader, name: model, work: options.work)
+    let tokenizer = try Tokenizer(
+      directory: try locateModel(model ?? reader.plan.model.name, for: .tokenizer))
     guard tokenizer.digest == reader.plan.model.tokenizerDigest else {
       throw CacheMismatch.otherTokenizer(
         cache: reader.directory, captured: reader.plan.model.tokenizerDigest,

@@ -21,9 +21,8 @@ struct LoadedTask {
     selection = try TaskSelection(
       try cache.pairs(), prompts: prompts, committed: cache.committedPrompts,
       needs: TaskNeeds(metrics, direction, source), skipUnaligned: options.skipUnaligned)
-    let threads = options.work.threads
-    let model = try loadModel(for: cache, name: options.model, threads: threads)
+    let model = try loadModel(for: cache, name: options.model, work: options.work)
     try selection.checkTokens(vocabulary: model.config.vocabulary)
-    engine = PatchEngine(cache: cache, model: model, threads: threads)
+    engine = PatchEngine(cache: cache, model: model, threads: options.work.threads)
   }
 }

@@ -30,6 +30,9 @@ struct PatchFile: Codable {
     let hook: String
     let metricName: String
     let source: String
+    /// Of a mean, whose it is: "clean" or "corrupted" prompts.
+    let meanOver: String?
+    let noise: Noise?
     let window: Int
     /// What paths were patched; nil where whole activations were.
     let path: Path?
@@ -70,6 +73,12 @@ struct PatchFile: Codable {
   /// The statistics of patched − unpatched over the pairs, in the metric's own units.
   struct Differences: Codable {
     let mean, standardError, median, lower, upper, p, q: [Double?]
+  }
+
+  /// What noise was added: its standard deviation in units of the hook's own, and its seed.
+  struct Noise: Codable, Equatable {
+    let scale: Float
+    let seed: UInt64
   }
 
   struct Verified: Codable {

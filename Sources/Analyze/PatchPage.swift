@@ -49,7 +49,10 @@ struct PatchPage {
   }
 
   private var pageTitle: String {
-    "Activation patching, \(report.direction.rawValue): \(report.metrics.joined(separator: ", "))"
+    let what =
+      report.direction == .ablate
+      ? "Ablation" : "Activation patching, \(report.direction.rawValue)"
+    return "\(what): \(report.metrics.joined(separator: ", "))"
   }
 
   // The parts.

@@ -280,7 +280,14 @@ struct PatchReport {
     let cells = result.cells.indices
     return PatchFile.Sweep(
       hook: result.sweep.name, metricName: result.metric, source: result.source.name,
-      window: result.sweep.window, path: result.sweep.path.map { .init($0) },
+      meanOver: { if case .mean(_, let over) = result.source { over.rawValue } else { nil } }(),
+      noise: {
+        if case .noise(let scale, let seed) = result.source {
+          PatchFile.Noise(scale: scale, seed: seed)
+        } else {
+          nil
+        }
+      }(), window: result.sweep.window, path: result.sweep.path.map { .init($0) },
       subspace: result.sweep.axis == .direction ? nil : result.sweep.subspaces.first?.dimension,
       layers: result.sweep.layers,
       position: result.sweep.place.flatMap { if case .index(let p) = $0 { p } else { nil } },

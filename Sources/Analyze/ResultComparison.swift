@@ -104,8 +104,15 @@ struct ResultComparison: Encodable {
     func position(_ sweep: PatchFile.Sweep) -> String {
       sweep.position.map(String.init) ?? sweep.role ?? "all"
     }
+    func noise(_ sweep: PatchFile.Sweep) -> String {
+      sweep.noise.map { "scale \($0.scale), seed \($0.seed)" } ?? "unknown"
+    }
     return [
       difference("source", a.source, b.source),
+      // Of two sources of one kind alone: those of others are told by their names.
+      a.source == b.source
+        ? difference("mean over", a.meanOver ?? "unknown", b.meanOver ?? "unknown") : nil,
+      a.source == b.source ? difference("noise", noise(a), noise(b)) : nil,
       difference("window", String(a.window), String(b.window)),
       difference("paths", a.path?.text ?? "none", b.path?.text ?? "none"),
       difference("position", position(a), position(b)),

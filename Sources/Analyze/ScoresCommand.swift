@@ -1,6 +1,7 @@
 import ArgumentParser
 import CacheFormat
 import FileIO
+import Hub
 import Model
 import Patching
 import Reading
@@ -75,10 +76,10 @@ struct ScoresCommand: ParsableCommand {
     let reader = try cache.map { try CacheReader(directory: $0, access: io.access) }
     let gpt2: GPT2
     if let reader {
-      gpt2 = try loadModel(for: reader, name: model, threads: work.threads)
+      gpt2 = try loadModel(for: reader, name: model, work: work)
     } else {
       gpt2 = try GPT2(
-        directory: try locateModel(model ?? ""),
+        directory: try locateModel(model ?? "", quiet: work.quiet),
         processing: weights == .raw ? .raw : .transformerlens, threads: work.threads)
     }
     let tokens = try tokens(reader, gpt2)
@@ -113,7 +114,8 @@ struct ScoresCommand: ParsableCommand {
     var tokens: [Int32] = []
     if let words {
       let tokenizer = try Tokenizer(
-        directory: try locateModel(model ?? reader?.plan.model.name ?? ""))
+        directory: try locateModel(
+          model ?? reader?.plan.model.name ?? "", for: .tokenizer, quiet: work.quiet))
       let text = String(decoding: try readFile(words, limit: 1 << 26), as: UTF8.self)
       for (number, line) in text.split(
         omittingEmptySubsequences: false, whereSeparator: \.isNewline

@@ -2,6 +2,7 @@ import ArgumentParser
 import FileIO
 import FoundationEssentials
 import Glibc
+import Hub
 import Model
 import Tasks
 import Terminal
@@ -62,7 +63,7 @@ struct TaskFileOptions: ParsableArguments {
   ) throws {
     // Said before a minute's work rather than after it.
     if let out { try refuseToReplace(out) }
-    let directory = try locateModel(model)
+    let directory = try locateModel(model, for: .tokenizer)
     let tokenizer = try Tokenizer(directory: directory)
     let task = try make(tokenizer)
     let rows = try TaskRows(

@@ -2,6 +2,7 @@ import ArgumentParser
 import FileIO
 import FoundationEssentials
 import Glibc
+import Hub
 import Model
 import Terminal
 
@@ -47,7 +48,7 @@ struct TokensCommand: ParsableCommand {
   }
 
   func run() throws {
-    let tokenizer = try Tokenizer(directory: try locateModel(model))
+    let tokenizer = try Tokenizer(directory: try locateModel(model, for: .tokenizer))
     if !texts.isEmpty {
       for (index, text) in texts.enumerated() { show(text, tokenizer, isFirst: index == 0) }
       return

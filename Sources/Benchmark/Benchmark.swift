@@ -8,7 +8,7 @@ struct BenchmarkCommand: ParsableCommand {
     version: toolVersion,
     subcommands: [
       StoreCommand.self, ArraysCommand.self, HooksCommand.self, PassCommand.self,
-      ProductsCommand.self, DiskCommand.self,
+      ProductsCommand.self, PeakCommand.self, DiskCommand.self,
     ])
 }
 

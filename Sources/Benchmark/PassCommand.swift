@@ -1,6 +1,7 @@
 import ArgumentParser
 import Dispatch
 import Foundation
+import Hub
 import Model
 import Synchronization
 import Terminal

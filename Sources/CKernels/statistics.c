@@ -126,3 +126,36 @@ double pb_squared_deviations(const float *values, size_t count, double mean) {
   }
   return pb_sum_doubles(&squares);
 }
+
+PB_CLONES
+double pb_log_sum_exp(const float *values, size_t count) {
+  enum { BLOCK = 1024 };
+  float powers[BLOCK];
+  pb_lanes v, top;
+  size_t whole = count - count % PB_LANES, rest = count % PB_LANES;
+  pb_fill(&top, -INFINITY);
+  for (size_t i = 0; i < whole; i += PB_LANES) {
+    pb_load(&v, values + i);
+    top = __builtin_elementwise_max(top, v);
+  }
+  if (rest) {
+    pb_load_part(&v, values + whole, rest, -INFINITY);
+    top = __builtin_elementwise_max(top, v);
+  }
+  float maximum = pb_max(&top);
+  double total = 0;
+  for (size_t start = 0; start < count; start += BLOCK) {
+    size_t length = count - start < BLOCK ? count - start : BLOCK;
+    const float *in = values + start;
+    for (size_t j = 0; j < length; j++) powers[j] = pb_exp(in[j] - maximum);
+    for (size_t j = length; j < (length + PB_LANES - 1) / PB_LANES * PB_LANES; j++) powers[j] = 0;
+    pb_lanes sum;
+    pb_fill(&sum, 0);
+    for (size_t j = 0; j < length; j += PB_LANES) {
+      pb_load(&v, powers + j);
+      sum = sum + v;
+    }
+    total += pb_sum(&sum);
+  }
+  return (double)maximum + log(total);
+}

@@ -20,6 +20,7 @@ public final class CacheReader: Sendable {
   let graph: HookGraph
   private let checksums: Bool
   private let access: FileAccess
+  private let pages: PageBudget
   private let key: PlanKey
   private let hookIndices: [String: Int]
   /// The first prompt of each segment.
@@ -31,8 +32,10 @@ public final class CacheReader: Sendable {
   ///   - checksums: whether every array is checked each time it is read: the stored bytes of stored
   ///     ones, the values of derived ones.
   ///   - access: how segments are read; by default they are mapped where that is wise.
+  ///   - mappedBytes: about how much of the segments stays mapped at a time.
   public convenience init(
-    directory: String, checksums: Bool = true, access: FileAccess = .automatic
+    directory: String, checksums: Bool = true, access: FileAccess = .automatic,
+    mappedBytes: Int = 64 << 20
   ) throws(CacheError) {
     let directory = withoutTrailingSlash(directory)
     let manifest = try Manifest.read(directory: directory)
@@ -46,13 +49,13 @@ public final class CacheReader: Sendable {
     }
     try self.init(
       directory: directory, manifest: manifest, plan: plan, graph: graph, checksums: checksums,
-      access: access)
+      access: access, mappedBytes: mappedBytes)
   }
 
   /// - Parameter manifest: one that fits the plan, whether it is on disk or not.
   init(
     directory: String, manifest: Manifest, plan: CachePlan, graph: HookGraph, checksums: Bool,
-    access: FileAccess
+    access: FileAccess, mappedBytes: Int = 64 << 20
   ) throws(CacheError) {
     guard let key = PlanKey(manifest.plan) else {
       throw .badManifest(
@@ -65,6 +68,7 @@ public final class CacheReader: Sendable {
     self.key = key
     self.checksums = checksums
     self.access = access
+    pages = PageBudget(limit: mappedBytes)
     planDigest = manifest.plan
     committedPrompts = manifest.prompts
     committedTokens = manifest.tokens
@@ -297,7 +301,8 @@ public final class CacheReader: Sendable {
     try segments[number].value { () throws(CacheError) in
       try Segment(
         directory: directory, number: number, firstPrompt: firstPrompts[number],
-        listed: manifest.segments[number], plan: plan, graph: graph, key: key, access: access)
+        listed: manifest.segments[number], plan: plan, graph: graph, key: key, access: access,
+        pages: pages)
     }
   }
 }

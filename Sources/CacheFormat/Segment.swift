@@ -35,14 +35,14 @@ final class Segment: Sendable {
   /// - Parameter listed: what the manifest says of it.
   init(
     directory: String, number: Int, firstPrompt: Int, listed: Manifest.Segment, plan: CachePlan,
-    graph: HookGraph, key: PlanKey, access: FileAccess
+    graph: HookGraph, key: PlanKey, access: FileAccess, pages: PageBudget
   ) throws(CacheError) {
     path = directory + "/" + SegmentLayout.fileName(number)
     self.number = number
     self.plan = plan
     self.key = key
     prompts = firstPrompt..<firstPrompt + listed.prompts
-    source = try Segment.open(path, access: access)
+    source = try Segment.open(path, access: access, pages: pages)
     guard source.count == listed.size, source.count >= 2 * Record.size else {
       throw .wrongSize(file: path, expected: listed.size, found: source.count)
     }
@@ -58,9 +58,11 @@ final class Segment: Sendable {
       of: source, path: path, number: number, listed: listed, graph: graph, key: key, room: room)
   }
 
-  private static func open(_ path: String, access: FileAccess) throws(CacheError) -> SegmentSource {
+  private static func open(
+    _ path: String, access: FileAccess, pages: PageBudget
+  ) throws(CacheError) -> SegmentSource {
     do throws(FileError) {
-      return try SegmentSource(path: path, access: access)
+      return try SegmentSource(path: path, access: access, pages: pages)
     } catch {
       if error.operation == .open, error.errno == ENOENT { throw .missingSegment(file: path) }
       // What O_NOFOLLOW answers for a symbolic link.

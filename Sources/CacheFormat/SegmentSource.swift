@@ -2,20 +2,24 @@ import FileIO
 
 /// A sealed segment's bytes: mapped, or read piece by piece where a mapping is unwise.
 enum SegmentSource: Sendable {
-  case mapped(MappedFile)
+  case mapped(MappedFile, PageBudget)
   case pieces(RandomAccessFile)
 
-  init(path: String, access: FileAccess) throws(FileError) {
+  /// - Parameter pages: what counts the pages of mapped segments.
+  init(path: String, access: FileAccess, pages: PageBudget) throws(FileError) {
     switch access.resolved(for: path) {
     case .pread: self = .pieces(try RandomAccessFile(path: path, followLinks: false))
-    default: self = .mapped(try MappedFile(path: path, followLinks: false))
+    default:
+      let file = try MappedFile(path: path, followLinks: false)
+      pages.add(file)
+      self = .mapped(file, pages)
     }
   }
 
   /// Bytes of the file.
   var count: Int {
     switch self {
-    case .mapped(let file): file.count
+    case .mapped(let file, _): file.count
     case .pieces(let file): file.count
     }
   }
@@ -26,7 +30,8 @@ enum SegmentSource: Sendable {
     -> UnsafeRawBufferPointer
   {
     switch self {
-    case .mapped(let file):
+    case .mapped(let file, let pages):
+      pages.note(count)
       return UnsafeRawBufferPointer(rebasing: file.bytes[offset..<offset + count])
     case .pieces(let file):
       room.reserve(count)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CacheFormat
 import FileIO
+import Hub
 import Model
 import Terminal
 
@@ -60,8 +61,10 @@ struct CaptureCommand: ParsableCommand {
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "A directory in Hugging Face's layout, or a name in the hub's local cache.",
-      valueName: "model"))
+      """
+      A directory in Hugging Face's layout, or a name on its hub, such as gpt2-medium or \
+      owner/name@revision, which is fetched unless it is in the hub's local cache.
+      """, valueName: "model"))
   var model = "gpt2"
 
   @Option(
@@ -140,7 +143,8 @@ struct CaptureCommand: ParsableCommand {
 
   func run() throws {
     let file = try PromptFile(path: prompts)
-    let directory = try locateModel(model)
+    let directory = try locateModel(
+      model, for: dryRun ? .tokenizer : .weights, quiet: work.quiet)
     let config = try ModelConfig(directory: directory)
     let tokenizer = try Tokenizer(directory: directory)
     let set = try PromptSet(

@@ -1,6 +1,6 @@
 import Glibc
 
-/// A new file that is written once, from front to back, and then published under its name.
+/// A file that is written once, from front to back, and then published under its name.
 ///
 /// After the first failure the file is dead: every later call throws that failure again. A failed
 /// synchronisation above all is never tried a second time, because the kernel may have dropped the
@@ -29,6 +29,24 @@ public final class DurableFile {
     } catch {
       throw FileError(.create, path, errno: error.errno)
     }
+  }
+
+  /// Opens `path` to write on where an interrupted run stopped, or creates it.
+  ///
+  /// `count` begins with the bytes that are there.
+  public init(appendingTo path: String) throws(FileError) {
+    let descriptor = open(
+      path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
+    guard descriptor >= 0 else { throw FileError(.create, path, errno: errno) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      Glibc.close(descriptor)
+      throw FileError(.notPlainFile, path, errno: EINVAL)
+    }
+    self.path = path
+    self.descriptor = descriptor
+    count = Int(status.st_size)
+    fileSystem = SystemCalls()
   }
 
   deinit {

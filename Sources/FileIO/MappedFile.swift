@@ -37,6 +37,12 @@ public final class MappedFile: Sendable {
     if base != 0 { munmap(UnsafeMutableRawPointer(bitPattern: base), count) }
   }
 
+  /// Unmaps what has been read so far; the next access maps it again, with the same bytes.
+  func givePagesBack() {
+    // Advice: where the system does not take it, pages stay.
+    if base != 0 { madvise(UnsafeMutableRawPointer(bitPattern: base), count, MADV_DONTNEED) }
+  }
+
   public var bytes: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: base), count: count)
   }

@@ -60,12 +60,14 @@ public struct PatchEngine: Sendable {
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
     let reader = MetricReader(model: model, metrics: task.metrics)
     let pairs = task.pairs
-    let values = try parallelMap(pairs.count, threads: threads) { number in
-      let pair = pairs[number]
-      let clean = try finalRow(of: pair.clean, prompts)
-      let corrupted = try finalRow(of: pair.corrupted, prompts)
-      return reader.values(of: pair, rows: clean + corrupted, clean: clean)
-    }
+    let values = try parallelMap(
+      pairs.count, threads: threads, with: { MultiplyScratch() },
+      { number, scratch in
+        let pair = pairs[number]
+        let clean = try finalRow(of: pair.clean, prompts)
+        let corrupted = try finalRow(of: pair.corrupted, prompts)
+        return reader.values(of: pair, rows: clean + corrupted, clean: clean, scratch: scratch)
+      })
     return task.metrics.indices.map { metric in
       values.map { Baseline(clean: $0[0][metric], corrupted: $0[1][metric]) }
     }
@@ -363,7 +365,7 @@ public struct PatchEngine: Sendable {
   }
 
   /// Cells of neighbouring pairs in batches of about `rowsPerPass` rows, and at least two batches a
-  /// thread, so that none is idle for long.
+  /// thread. Of the last batches the longest come first, so that no thread is idle for long at the end.
   private func batches(
     of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
     prompts: [Prompt], isKnown: (Int, Int) -> Bool
@@ -371,36 +373,45 @@ public struct PatchEngine: Sendable {
     // Many pairs have the same alignment, and then the same rows by cell: nil where there is no such
     // cell.
     let alignments = pairs.map { alignment(of: $0, source == .otherRun, prompts) }
-    var rows: [Alignment: [Int?]] = [:]
+    var rows: [Alignment: [(rows: Int, blocks: Int)?]] = [:]
     for alignment in alignments where rows[alignment] == nil {
       rows[alignment] = cells.map { cell in
         sites(sweep, cell, alignment).map { sites in
-          sites.map(\.positions.lowerBound).min().map { alignment.length - $0 } ?? 0
+          guard let first = sites.first, let start = sites.map(\.positions.lowerBound).min() else {
+            return (0, 0)
+          }
+          let entry = Entry(first.hook).firstAttention(of: model.config.layers)
+          return (alignment.length - start, model.config.layers - entry)
         }
       }
     }
     let total = alignments.reduce(0) { total, alignment in
-      (rows[alignment] ?? []).reduce(total) { $0 + ($1 ?? 0) }
+      (rows[alignment] ?? []).reduce(total) { $0 + ($1?.rows ?? 0) }
     }
     let limit = min(rowsPerPass, max(1, total / (2 * threads)))
     var batches: [[PairCells]] = [[]]
+    var work = [0]  // by batch, rows times blocks
     var size = 0
     for pair in pairs.indices {
       var part = PairCells(pair: pair, cells: [])
-      for (number, rows) in (rows[alignments[pair]] ?? []).enumerated() {
-        guard let rows, !isKnown(number, pair) else { continue }
-        if size > 0, size + rows > limit {
+      for (number, cell) in (rows[alignments[pair]] ?? []).enumerated() {
+        guard let cell, !isKnown(number, pair) else { continue }
+        if size > 0, size + cell.rows > limit {
           batches[batches.count - 1].append(part)
           batches.append([])
+          work.append(0)
           part.cells = []
           size = 0
         }
         part.cells.append(number)
-        size += rows
+        size += cell.rows
+        work[work.count - 1] += cell.rows * cell.blocks
       }
       batches[batches.count - 1].append(part)
     }
-    return batches
+    let last = max(0, batches.count - 4 * threads)..<batches.count
+    let order = Array(0..<last.lowerBound) + last.sorted { (work[$0], $1) > (work[$1], $0) }
+    return order.map { batches[$0] }
   }
 }
 

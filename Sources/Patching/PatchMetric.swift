@@ -1,3 +1,4 @@
+import CKernels
 import Glibc
 import Model
 
@@ -90,10 +91,11 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
 
 }
 
-/// ln Σ exp(x) of some logits, in double precision.
-public func logSumExp(_ values: [Float]) -> Double {
-  let top = Double(values.max() ?? 0)
-  return top + log(values.reduce(0) { $0 + exp(Double($1) - top) })
+/// ln Σ exp(x) of some logits, at least one, to about 1e-6; not a number if one is none.
+public func logSumExp(_ logits: [Float]) -> Double {
+  logits.withUnsafeBufferPointer { logits in
+    logits.baseAddress.map { pb_log_sum_exp($0, logits.count) } ?? .nan
+  }
 }
 
 /// Reads metrics from rows of ln_final.hook_normalized.

@@ -50,6 +50,8 @@ public struct LogitAttribution: Sendable {
   public let target: LogitTarget
   /// Columns.
   public let places: [Place]
+  /// The names of the parts.
+  public let labels: [String]
   let model: GPT2
   let hooks: ReadHooks
   /// W_O and W_out of each layer transposed, where the split needs them.
@@ -66,6 +68,7 @@ public struct LogitAttribution: Sendable {
     self.places = places
     self.model = model
     let layers = model.config.layers
+    labels = split.labels(model.config)
     var needed = split.streams(layers: layers).map(\.hook)
     for layer in 0..<layers {
       if split.hasHeads { needed.append(HookPoint(.z, layer: layer)) }
@@ -75,25 +78,6 @@ public struct LogitAttribution: Sendable {
     hooks = try ReadHooks(needed, in: cache)
     heads = split.hasHeads ? model.blocks.map { $0.output.transposed() } : []
     neurons = split.hasNeurons ? model.blocks.map { $0.mlpOut.transposed() } : []
-  }
-
-  /// The names of the parts.
-  public var labels: [String] {
-    let config = model.config
-    let streams = split.streams(layers: config.layers).map(\.label)
-    let heads = (0..<config.layers).flatMap { layer in
-      (0..<config.heads).map { "L\(layer)H\($0)" }
-    }
-    let neurons = (0..<config.layers).flatMap { layer in
-      (0..<config.mlpWidth).map { "L\(layer)N\($0)" }
-    }
-    switch split {
-    case .layer, .accumulated: return streams
-    case .head: return heads + ["remainder"]
-    case .neuron: return neurons + ["remainder"]
-    case .full: return heads + neurons + streams + ["bias"]
-    case .fullMLP: return heads + streams + ["bias"]
-    }
   }
 
   /// Splits prompts and takes the means. At a place of several positions a prompt's value is the mean
@@ -107,7 +91,6 @@ public struct LogitAttribution: Sendable {
     progress: (Int) -> Void = { _ in }
   ) throws -> Result {
     let sumRows = ["parts", "constant", target.rawValue]
-    let labels = labels
     try model.checkLengths(of: prompts)
     // The sums stand behind the parts until the tables are made.
     let table = try readTables(
@@ -124,6 +107,22 @@ public struct LogitAttribution: Sendable {
 }
 
 extension LogitAttribution.Split {
+  /// The names of the parts.
+  fileprivate func labels(_ config: ModelConfig) -> [String] {
+    let streams = streams(layers: config.layers).map(\.label)
+    func units(_ letter: String, _ count: Int) -> [String] {
+      (0..<config.layers).flatMap { layer in (0..<count).map { "L\(layer)\(letter)\($0)" } }
+    }
+    switch self {
+    case .layer, .accumulated: return streams
+    case .head: return units("H", config.heads) + ["remainder"]
+    case .neuron: return units("N", config.mlpWidth) + ["remainder"]
+    case .full:
+      return units("H", config.heads) + units("N", config.mlpWidth) + streams + ["bias"]
+    case .fullMLP: return units("H", config.heads) + streams + ["bias"]
+    }
+  }
+
   /// The parts that are rows of the stream's width, in the order in which they are read.
   func streams(layers: Int) -> [(label: String, hook: HookPoint)] {
     let embeddings = [

@@ -43,6 +43,12 @@ public struct Progress {
     }
   }
 
+  /// Writes a line that is no part of the progress, above what is drawn.
+  public func note(_ line: String) {
+    guard !quiet else { return }
+    printError(isTerminal ? "\r\u{1B}[K\(line)" : line)
+  }
+
   private func line(done: Int, now: UInt64, note: String) -> String {
     let seconds = Double(now - start) / 1e9
     let rate = seconds > 0 ? Double(done) / seconds : 0

@@ -92,7 +92,9 @@ extension Program {
     process.standardOutput = try FileHandle(
       forWritingTo: URL(fileURLWithPath: output ?? outputPath))
     process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errorPath))
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    // No test may ask the real hub for a model.
+    process.environment = ProcessInfo.processInfo.environment
+      .merging(["HF_HUB_OFFLINE": "1"]) { $1 }.merging(environment) { $1 }
     if let directory { process.currentDirectoryURL = URL(fileURLWithPath: directory) }
 
     let ended = DispatchSemaphore(value: 0)

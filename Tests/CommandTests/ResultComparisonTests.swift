@@ -158,6 +158,28 @@ import Testing
     #expect(none.output.contains("no sweep is in both results"))
   }
 
+  @Test func differentNoiseAndMeansAreSaid() throws {
+    let noise = try patched("noise", "--hooks", "z", "--source", "noise", "--seed", "5")
+    let other = try patched(
+      "other", "--hooks", "z", "--source", "noise", "--seed", "5", "--noise-scale", "1")
+    let mean = try patched("mean", "--hooks", "z", "--source", "mean")
+    let corrupted = try patched(
+      "corrupted", "--hooks", "z", "--source", "mean", "--mean-over", "corrupted")
+    #expect(
+      try compared(noise.directory, other.directory).warnings == [
+        "z, noise: scale 3.0, seed 5 in A, scale 1.0, seed 5 in B"
+      ])
+    #expect(
+      try compared(mean.directory, corrupted.directory).warnings == [
+        "z, mean over: clean in A, corrupted in B"
+      ])
+    #expect(try compared(noise.directory, noise.directory).warnings.isEmpty)
+    #expect(
+      try compared(noise.directory, mean.directory).warnings == [
+        "z, source: noise in A, mean in B"
+      ])
+  }
+
   @Test func filtersHoldForComparisonsToo() throws {
     let a = try patched("a", "--hooks", "resid_pre,z")
     let b = try patched("b", "--hooks", "resid_pre,z", "--source", "mean", "--direction", "noise")

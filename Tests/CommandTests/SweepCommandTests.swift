@@ -240,6 +240,8 @@ import Testing
     #expect(file.sweeps[0].effect.contains { abs($0 ?? 0) > 1e-4 })
     let page = try String(contentsOfFile: folder.path("out/patch.html"), encoding: .utf8)
     #expect(!page.contains("<dt>corrupted</dt>") && page.contains("ablated - clean"))
+    #expect(
+      page.contains("<h1>Ablation: logit-diff, kl</h1>") && !page.contains("Activation patching"))
   }
 
   /// What a metric does not read need not be there.

@@ -1,4 +1,5 @@
 import CKernels
+import Foundation
 import TestSupport
 import Testing
 
@@ -38,6 +39,31 @@ import Testing
       #expect(abs(sums.sum - wide.reduce(0, +)) <= 1e-14 * scale, "\(count) values")
       let squares = wide.reduce(0) { $0 + $1 * $1 }
       #expect(abs(sums.squares - squares) <= 1e-14 * squares, "\(count) values")
+    }
+  }
+
+  @Test func logSumExpEqualsThePlainOne() {
+    for count in StatisticsKernelTests.lengths where count > 0 {
+      var generator = SeededGenerator(seed: UInt64(count) + 7)
+      for spread in [Float(0.5), 20, 200] {
+        var values = generator.floats(count, in: -spread...spread)
+        let top = Double(values.max() ?? 0)
+        let plain = top + log(values.reduce(0) { $0 + exp(Double($1) - top) })
+        let found = pb_log_sum_exp(values, count)
+        #expect(abs(found - plain) < 2e-6, "\(count) values, spread \(spread)")
+        for (bad, expected) in [(Float.nan, Double.nan), (.infinity, .nan), (-.infinity, plain)] {
+          let place = count / 2
+          let old = values[place]
+          values[place] = bad
+          let changed = pb_log_sum_exp(values, count)
+          if expected.isNaN || count == 1 {
+            #expect(changed.isNaN)
+          } else {
+            #expect(changed < plain + 2e-6)
+          }
+          values[place] = old
+        }
+      }
     }
   }
 

@@ -53,8 +53,6 @@ enum TestTokenizers {
 
   static func demo() throws -> Tokenizer { try Tokenizer(directory: demoModel) }
 
-  /// GPT-2's own, in Hugging Face's local cache or the directory that PATCHBAY_GPT2 names.
-  static var gpt2: String? {
-    try? locateModel(getenv("PATCHBAY_GPT2").map { String(cString: $0) } ?? "gpt2")
-  }
+  /// GPT-2's own, in the directory that PATCHBAY_GPT2 names.
+  static var gpt2: String? { getenv("PATCHBAY_GPT2").map { String(cString: $0) } }
 }

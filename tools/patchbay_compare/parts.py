@@ -1,57 +1,21 @@
-"""The comparison's parts: hooks, patch sweeps, times. Each prints a table."""
+"""Hooks and times of captures beside run_with_cache. Each part prints a table."""
 
 import re
 import shutil
 import statistics
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from patchbay_compare import lens
-from patchbay_compare.inputs import Prompts
-from patchbay_compare.patchbay import Patchbay, write_pairs, write_prompts
-
-TOLERANCE = 1e-4
-SWEEPS = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v",
-          "pattern"]  # fmt: skip
-
-
-@dataclass
-class Bench:
-    """What every part works on."""
-
-    patchbay: Patchbay
-    model: object  # of Hugging Face
-    prompts: Prompts
-    folder: Path  # scratch
-    failures: list[str] = field(default_factory=list)
-
-    def check(self, what: str, value: float):
-        """Notes a failure; a NaN is one."""
-        if not value <= TOLERANCE:
-            self.failures.append(f"{what}: {value:.2e} is beyond {TOLERANCE:.0e}")
+from patchbay_compare.bench import Bench, difference
+from patchbay_compare.patchbay import write_prompts
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     return torch.log_softmax(torch.from_numpy(logits).double(), -1).numpy()
-
-
-def difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """Largest absolute difference, and the same relative to the root mean square of theirs.
-
-    Infinite entries, the masked attention scores, must be the same; NaN equals nothing.
-    """
-    if ours.shape != theirs.shape:
-        return np.inf, np.inf
-    finite = np.isfinite(theirs)
-    if not np.array_equal(ours[~finite], theirs[~finite]):
-        return np.inf, np.inf
-    ours, theirs = ours[finite].astype(np.float64), theirs[finite].astype(np.float64)
-    largest = float(np.abs(ours - theirs).max())
-    return largest, largest / max(float(np.sqrt(np.mean(theirs**2))), 1e-30)
 
 
 def compare_hooks(bench: Bench, weights: str, prompts: list[list[int]]):
@@ -90,86 +54,6 @@ def compare_hooks(bench: Bench, weights: str, prompts: list[list[int]]):
         shown = "" if is_log_softmax else f"{relative:.2e}"
         print(f"  {kind:34}{absolute:18.2e}{shown:>18}")
         bench.check(f"{weights} {kind}", absolute if is_log_softmax else relative)
-
-
-def compare_sweeps(bench: Bench, weights: str, count: int, length: int, differ_at: int | None,
-                   directions: list[str], names: list[str]):  # fmt: skip
-    """Patch sweeps against transformer_lens.patching, pair by pair, cell by cell.
-
-    The two take turns, sweep by sweep. Our time is that of the sweep, the cache's reading
-    included and the model's loading not; the whole process stands behind it.
-    """
-    hooked = lens.hooked(bench.model, weights)
-    pairs = bench.prompts.pairs(count, length, differ_at)
-    bench.prompts.choose_answers(hooked, pairs)
-    file, cache = bench.folder / "pairs.txt", bench.folder / f"pairs-{weights}"
-    write_pairs(file, bench.prompts, pairs)
-    bench.patchbay.capture(file, cache, weights)
-
-    clean, corrupted, answers = (
-        torch.tensor(values)
-        for values in zip(*((*pair.tokens, pair.answers) for pair in pairs))
-    )
-    batch = lens.PairBatch(clean, corrupted, answers)
-    with torch.no_grad():
-        baseline = batch.logit_diff(hooked(clean)), batch.logit_diff(hooked(corrupted))
-    clean_diff, corrupted_diff = (values.double().numpy() for values in baseline)
-
-    print(f"\n{weights} weights: {count} pairs of {length} tokens, logit differences "
-          f"{clean_diff.mean():.3f} clean, {corrupted_diff.mean():.3f} corrupted")  # fmt: skip
-    print(f"  {'sweep':12}{'direction':>10}{'cells':>8}{'largest effect':>16}"
-          f"{'max |difference|':>18}{'TransformerLens s':>19}{'ours s':>9}{'ratio':>7}"
-          f"{'process s':>11}{'ratio':>7}")  # fmt: skip
-    for direction in directions:
-        base = corrupted_diff if direction == "denoise" else clean_diff
-        for name in names:
-            out = bench.folder / f"patch-{weights}-{direction}-{name}"
-            rows, summary, process = bench.patchbay.patch(cache, [name], direction, out)
-            start = time.perf_counter()
-            theirs = lens.sweep(hooked, batch, name, direction).astype(np.float64)
-            seconds = time.perf_counter() - start
-            axes = (-1, *[1] * (theirs.ndim - 1))
-            gap = (clean_diff - corrupted_diff).reshape(axes)
-            effect = (theirs - base.reshape(axes)) / gap
-            ours, patched = cells(rows, name, lens.SWEEPS[name].axes, theirs.shape)
-            error = max(
-                difference(ours, effect)[0],
-                difference((patched - base.reshape(axes)) / gap, effect)[0],
-                mean_error(summary, name, effect, gap),
-            )
-            own = sweep_of(summary, name)["seconds"]
-            print(f"  {name:12}{direction:>10}{theirs[0].size:8}{np.abs(effect).max():16.3f}"
-                  f"{error:18.2e}{seconds:19.2f}{own:9.3f}{seconds / own:7.0f}"
-                  f"{process:11.2f}{seconds / process:7.1f}")  # fmt: skip
-            bench.check(f"{weights} {name} {direction}", error)
-        print(f"  analyze: {summary['timing']}, {summary['kernel']} kernels")
-
-
-def cells(rows: list[dict], name: str, axes: tuple, shape: tuple) -> tuple:
-    """The columns effect and patched of a sweep as arrays [pairs, *axes]; NaN where none."""
-    effect, patched = np.full(shape, np.nan), np.full(shape, np.nan)
-    for row in rows:
-        if row["hook"].rpartition("hook_")[2] == name:
-            index = (int(row["pair"]), *(int(row[axis]) for axis in axes))
-            effect[index], patched[index] = float(row["effect"]), float(row["patched"])
-    return effect, patched
-
-
-def sweep_of(summary: dict, name: str) -> dict:
-    return next(sweep for sweep in summary["sweeps"] if sweep["hook"] == name)
-
-
-def mean_error(summary: dict, name: str, effect: np.ndarray, gap: np.ndarray) -> float:
-    """patch.json's two means over pairs: the ratio of means and the mean of ratios."""
-    sweep = sweep_of(summary, name)
-    errors = []
-    for key, expected in (
-        ("effect", (effect * gap).mean(0) / gap.mean()),
-        ("effect_mean_of_ratios", effect.mean(0)),
-    ):
-        ours = np.array(sweep[key], np.float64).reshape(sweep["shape"])
-        errors.append(difference(ours, expected)[0])
-    return max(errors)
 
 
 def tokens_per_second(report: str) -> float:

@@ -58,12 +58,29 @@ class Patchbay:
         path.unlink()
         return arrays
 
-    def patch(self, cache: Path, hooks: list[str], direction: str, out: Path) -> tuple:
+    def peak(self) -> dict:
+        """GFLOPS of the fastest of our products: one_thread, and all of `threads`."""
+        return json.loads(self.command("patchbay-bench", "peak", "--threads", self.threads)[0])
+
+    def patch(self, cache: Path, hooks: list[str], direction: str, out: Path,
+              threads: int | None = None) -> tuple:  # fmt: skip
         """A sweep of each hook along its usual axes: rows of cells.csv, patch.json, seconds."""
+        arguments = ["--hooks", ",".join(hooks), "--direction", direction]
+        return self.sweep("patch", cache, out, threads, *arguments)
+
+    def patch_cells(self, cache: Path, cells: Path, direction: str, out: Path) -> tuple:
+        """The same of a list of cells."""
+        return self.sweep("patch", cache, out, None, "--cells", cells, "--direction", direction)
+
+    def ablate(self, cache: Path, hooks: list[str], source: str, out: Path) -> tuple:
+        """The same of ablations."""
+        arguments = ["--hooks", ",".join(hooks), "--source", source]
+        return self.sweep("ablate", cache, out, None, *arguments)
+
+    def sweep(self, command: str, cache: Path, out: Path, threads: int | None, *arguments):
         _, seconds = self.command(
-            "analyze", "patch", "--cache", cache, "--model", self.model,
-            "--hooks", ",".join(hooks), "--direction", direction, "--out", out,
-            "--threads", self.threads,
+            "analyze", command, "--cache", cache, "--model", self.model, "--out", out,
+            "--threads", threads or self.threads, "--quiet", *arguments,
         )  # fmt: skip
         with open(out / "cells.csv", newline="") as file:
             rows = list(csv.DictReader(file))

@@ -18,4 +18,8 @@ void pb_sum_values(const float *values, size_t count, pb_value_sums *result);
 /// The sum of (x - mean)^2 over the finite values, in a fixed order.
 double pb_squared_deviations(const float *values, size_t count, double mean);
 
+/// ln of the sum of exp(x) over `count` values, at least one, in a fixed order; not a number if a value
+/// is none or the largest one is infinite. Its error is about 1e-6.
+double pb_log_sum_exp(const float *values, size_t count);
+
 #endif

@@ -131,9 +131,9 @@ extension Linear {
   public func transposed() -> Linear { Linear(transposed: matrix(), bias: nil) }
 }
 
-/// Memory for products on one thread.
+/// Memory for products on one thread: some 600 kB, taken when the first product needs it.
 public final class MultiplyScratch {
-  private let matrix = Matrix(rows: 1, columns: pb_multiply_scratch())
+  private lazy var matrix = Matrix(rows: 1, columns: pb_multiply_scratch())
   var pointer: UnsafeMutablePointer<Float> { matrix.pointer }
   /// Floating-point operations of the products so far, two a multiply-add.
   public internal(set) var operations = 0.0

@@ -1,0 +1,49 @@
+import Glibc
+import Synchronization
+
+/// Keeps what is mapped of files small.
+///
+/// Pages that were read from a mapping count to the memory of a process for as long as they stay
+/// mapped. Once there are many, all are given back: the next access finds them in the system's cache
+/// again, or reads the file. Thread-safe; bytes that are being read while pages are given back stay
+/// what they are.
+public final class PageBudget: Sendable {
+  /// The bytes of mapped pages above which all are given back.
+  private let limit: Int
+  private let files = Mutex<[MappedFile]>([])
+  private let bytesSinceLook = Atomic(0)
+
+  /// Bytes that are read from one look at the number of mapped pages to the next. A fault maps the 64 kB
+  /// around it, so that up to ten times as much may have been mapped where arrays are small.
+  private static let step = 4 << 20
+
+  /// - Parameter limit: bytes.
+  public init(limit: Int) {
+    self.limit = limit
+  }
+
+  /// Counts a file's pages from now on.
+  public func add(_ file: MappedFile) {
+    files.withLock { $0.append(file) }
+  }
+
+  /// Notes that so many bytes are about to be read from the files.
+  public func note(_ count: Int) {
+    guard bytesSinceLook.wrappingAdd(count, ordering: .relaxed).newValue >= PageBudget.step else {
+      return
+    }
+    bytesSinceLook.store(0, ordering: .relaxed)
+    if mappedBytes() ?? .max > limit {
+      for file in files.withLock({ $0 }) { file.givePagesBack() }
+    }
+  }
+}
+
+/// Bytes of all files' pages that are mapped by this process; nil where the system does not say.
+private func mappedBytes() -> Int? {
+  // /proc/self/statm: size, resident, shared, … in pages; shared are those of files and of RAM disks.
+  guard let text = try? readProcFile("/proc/self/statm") else { return nil }
+  let fields = text.split(separator: " ")
+  guard fields.count > 2, let pages = Int(fields[2]) else { return nil }
+  return pages.multipliedReportingOverflow(by: sysconf(Int32(_SC_PAGESIZE))).partialValue
+}
