@@ -9,7 +9,7 @@ struct AnalyzeCommand: ParsableCommand {
     subcommands: [
       PatchCommand.self, AblateCommand.self, PathCommand.self, CircuitCommand.self,
       ResultsCommand.self, AuditCommand.self, LensCommand.self, AttributionCommand.self,
-      AttentionCommand.self, StatsCommand.self, HooksCommand.self, TaskCommand.self,
+      AttentionCommand.self, StatsCommand.self, ScoresCommand.self, HooksCommand.self, TaskCommand.self,
       TokensCommand.self,
     ])
 }

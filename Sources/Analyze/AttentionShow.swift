@@ -34,7 +34,7 @@ struct AttentionShow {
             pattern[$0..<$0 + read.length].map { $0.isFinite ? $0 : nil }
           })
       })
-    let json = try readingJSON(file)
+    let json = try encodedJSON(file)
     if let out = options.out {
       try replaceFile("\(out)/attention-\(number).json", with: Array(json.utf8))
       try write(patterns, prompt, number, to: out)

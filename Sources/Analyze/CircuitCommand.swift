@@ -89,12 +89,10 @@ struct CircuitCommand: ParsableCommand {
     let runs = try CircuitRuns(
       circuit, engine: loaded.engine, task: loaded.task, source: source, prompts: loaded.prompts)
     var bar: Progress?
-    var total = 0
-    let found = try CircuitEvaluation(runs, completeness: choice) { done, all in
-      if all != total {
-        total = all
+    let found = try CircuitEvaluation(runs, completeness: choice) { done, total in
+      if done == 0 {
         bar = Progress(
-          "running", unit: "circuits", total: all, quiet: options.work.quiet || options.json)
+          "running", unit: "passes", total: total, quiet: options.work.quiet || options.json)
       }
       bar?.update(done: done)
     }

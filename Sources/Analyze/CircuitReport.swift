@@ -163,15 +163,11 @@ struct CircuitReport {
   }
 
   func json() throws -> String {
-    let plan = loaded.cache.plan
-    return try encodedJSON(
+    try encodedJSON(
       CircuitResult(
         tool: toolVersion, command: command, circuit: path, metric: metric, source: source.name,
         meanOver: meanOver, seed: seed, kernel: Linear.arithmetic,
-        cache: PatchFile.Identity(
-          directory: loaded.cache.directory, plan: loaded.cache.planDigest,
-          weights: plan.model.weightsDigest, tokenizer: plan.model.tokenizerDigest,
-          promptFile: plan.promptFileDigest, weightProcessing: plan.weights, kernel: plan.kernel),
+        cache: cacheIdentity(loaded.cache),
         pairs: found.model.count, fModel: mean(found.model), fCircuit: mean(found.circuit),
         unfaithfulness: found.unfaithfulness, share: found.share,
         minimality: found.minimality.map { test in

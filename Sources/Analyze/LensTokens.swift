@@ -47,7 +47,7 @@ struct LensTokens {
               })
           })
       })
-    let json = try readingJSON(file)
+    let json = try encodedJSON(file)
     if let out = options.out {
       try replaceFile("\(out)/lens-\(number).json", with: Array(json.utf8))
     }

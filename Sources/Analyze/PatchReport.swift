@@ -235,7 +235,7 @@ struct PatchReport {
   /// A role has a position of its own in each pair.
   private func position(of cell: Cell, pair: Int) -> Int? {
     cell.role.map {
-      selection.pairs[pair].roles.positions(of: $0, length: 1 << 30)?.lowerBound
+      Place.role($0).positions(roles: selection.pairs[pair].roles, length: .max)?.lowerBound
     } ?? cell.position
   }
 

@@ -209,7 +209,7 @@ struct ReadingReport {
   }
 
   func json() throws -> String {
-    try readingJSON(
+    try encodedJSON(
       File(
         tool: toolVersion, command: command, analysis: analysis, run: selection.run.rawValue,
         formula: formula, cache: identity, warnings: warnings, notes: notes,
@@ -255,13 +255,6 @@ func cacheIdentity(_ cache: CacheReader) -> PatchFile.Identity {
     directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
     tokenizer: plan.model.tokenizerDigest, promptFile: plan.promptFileDigest,
     weightProcessing: plan.weights, kernel: plan.kernel)
-}
-
-func readingJSON(_ value: some Encodable) throws -> String {
-  let encoder = JSONEncoder()
-  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-  encoder.keyEncodingStrategy = .convertToSnakeCase
-  return String(decoding: try encoder.encode(value), as: UTF8.self)
 }
 
 extension ReadingOptions {

@@ -75,7 +75,7 @@ struct StatsReport {
 
   func json() throws -> String {
     func finite(_ value: Double?) -> Double? { value.flatMap { $0.isFinite ? $0 : nil } }
-    return try readingJSON(
+    return try encodedJSON(
       File(
         tool: toolVersion, command: CommandLine.arguments, cache: cacheIdentity(selection.reader),
         rows: rows, place: place, head: head, warnings: selection.rows.leftOut,

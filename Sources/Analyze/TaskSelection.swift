@@ -129,7 +129,7 @@ struct TaskSelection {
         throw .noSuchPosition(position, longest: longest)
       case .role(let role)
       where !pairs.contains {
-        $0.roles.positions(of: role, length: prompts[$0.clean].tokens.count) != nil
+        place?.positions(roles: $0.roles, length: prompts[$0.clean].tokens.count) != nil
       }:
         throw .noSuchRole(role, known: roles)
       default: break

@@ -42,22 +42,6 @@ struct Alignment: Hashable {
   }
 }
 
-extension [String: Range<Int>] {
-  /// The positions of a role, or of a role and a distance such as `S1+1` or `END-2`; nil if there is no
-  /// such role, or no such position in a prompt of `length` positions.
-  public func positions(of name: String, length: Int) -> Range<Int>? {
-    if let known = self[name] {
-      return known.lowerBound >= 0 && known.upperBound <= length ? known : nil
-    }
-    guard let sign = name.lastIndex(where: { $0 == "+" || $0 == "-" }),
-      let base = self[String(name[..<sign])], base.upperBound <= length,
-      let distance = Int(name[sign...]), -length...length ~= distance
-    else { return nil }
-    let moved = base.lowerBound + distance..<base.upperBound + distance
-    return moved.lowerBound >= 0 && moved.upperBound <= length ? moved : nil
-  }
-}
-
 extension Range<Int> {
   /// What is left of it, in ascending order, when some ranges are taken out.
   fileprivate func without(_ others: [Range<Int>]) -> [Range<Int>] {

@@ -24,8 +24,22 @@ public enum Place: Hashable, Sendable, CustomStringConvertible {
     case .index(let position):
       let index = position < 0 ? length + position : position
       return index >= 0 && index < length ? index..<(index + 1) : nil
-    case .role(let name): return roles.positions(of: name, length: length)
+    case .role(let name):
+      guard let positions = roles[name] ?? Place.besides(name, roles), positions.lowerBound >= 0,
+        positions.upperBound <= length
+      else { return nil }
+      return positions
     }
+  }
+
+  /// The positions of a role and a distance, such as `S1+1` or `END-2`.
+  private static func besides(_ name: String, _ roles: [String: Range<Int>]) -> Range<Int>? {
+    guard let sign = name.lastIndex(where: { $0 == "+" || $0 == "-" }),
+      let base = roles[String(name[..<sign])], let distance = Int(name[sign...])
+    else { return nil }
+    let (first, overflow) = base.lowerBound.addingReportingOverflow(distance)
+    let (end, endOverflow) = base.upperBound.addingReportingOverflow(distance)
+    return overflow || endOverflow ? nil : first..<end
   }
 }
 

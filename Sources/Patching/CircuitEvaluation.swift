@@ -64,8 +64,8 @@ public struct CircuitEvaluation: Sendable {
 
   /// Runs all tests.
   ///
-  /// - Parameter progress: called with the number of runs done and of those known of so far; the greedy
-  ///   search adds to them.
+  /// - Parameter progress: called with the number of runs done and of all of a stage, first with 0; each
+  ///   step of the greedy search is a stage.
   /// - Throws: `CacheError`, `PatchingError`.
   public init(
     _ runs: CircuitRuns, completeness choice: Choice, progress: (Int, Int) -> Void = { _, _ in }
@@ -90,8 +90,12 @@ public struct CircuitEvaluation: Sendable {
       subsets.append(CircuitSubset(.circuit, without: set.removed))
       subsets.append(CircuitSubset(.model, without: set.removed))
     }
-    var total = runs.runCount(of: subsets)
-    _ = try runs.values(of: subsets) { progress($0, total) }
+    func run(_ subsets: [CircuitSubset]) throws -> [[Float]] {
+      let total = runs.runCount(of: subsets)
+      if total > 0 { progress(0, total) }
+      return try runs.values(of: subsets) { progress($0, total) }
+    }
+    _ = try run(subsets)
 
     // The greedy search asks for what the choice before it has led to.
     var removed: Set<Int> = []
@@ -100,9 +104,7 @@ public struct CircuitEvaluation: Sendable {
       let asked = candidates.flatMap {
         [CircuitSubset(.circuit, without: $0), CircuitSubset(.model, without: $0)]
       }
-      let done = total
-      total += runs.runCount(of: asked)
-      let values = try runs.values(of: asked) { progress(done + $0, total) }
+      let values = try run(asked)
       let differences = candidates.indices.map {
         abs(mean(values[2 * $0]) - mean(values[2 * $0 + 1]))
       }

@@ -34,13 +34,9 @@ public final class CircuitRuns {
     self.prompts = prompts
     for (number, pair) in task.pairs.enumerated() {
       let length = prompts[pair.clean].tokens.count
-      for case .role(let role) in circuit.members.flatMap(\.places)
-      where pair.roles.positions(of: role, length: length) == nil {
-        throw PatchingError.pairWithoutRole(role, pair: pair.id ?? "\(number)")
-      }
-      for case .index(let position) in circuit.members.flatMap(\.places)
-      where !(-length..<length ~= position) {
-        throw PatchingError.noSuchPosition(position, longest: length)
+      for place in circuit.members.flatMap(\.places)
+      where place.positions(roles: pair.roles, length: length) == nil {
+        throw PatchingError.pairWithoutPlace(place, pair: pair.id ?? "\(number)")
       }
     }
     baselines = try engine.baselines(task, prompts: prompts)

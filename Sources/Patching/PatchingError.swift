@@ -33,8 +33,8 @@ public enum PatchingError: ReportableError, Equatable {
   case noPath(String)
   /// Heads that are no circuit, and why.
   case badCircuit(String)
-  /// A pair lacks a role of a circuit.
-  case pairWithoutRole(String, pair: String)
+  /// A pair lacks a place at which a circuit keeps heads.
+  case pairWithoutPlace(Place, pair: String)
   /// The cache lacks arrays that a sweep needs.
   case hooksNotCached([String], directory: String)
   case unaligned(pair: String, clean: Int, corrupted: Int, count: Int)
@@ -87,9 +87,9 @@ public enum PatchingError: ReportableError, Equatable {
     case .noSuchHead(let head, let layers, let heads):
       "there is no head \(head): the model has layers 0 to \(layers - 1) with heads 0 to \(heads - 1)"
     case .badCircuit(let why): "this is no circuit: \(why)"
-    case .pairWithoutRole(let role, let pair):
-      "pair \(pair) has no position \(role), at which the circuit keeps heads; give the rows of the prompt "
-        + "file that role (docs/prompts.md) and capture them again"
+    case .pairWithoutPlace(let place, let pair):
+      "pair \(pair) has no position \(place), at which the circuit keeps heads; give the rows of the prompt "
+        + "file such a role (docs/prompts.md) and capture them again"
     case .noPath(let why): "there is no path to patch: \(why)"
     case .hooksNotCached(let hooks, let directory):
       "the cache \(directory) does not hold \(hooks.prefix(4).joined(separator: ", "))"
@@ -133,7 +133,7 @@ public enum PatchingError: ReportableError, Equatable {
       .usage
     case .hooksNotCached, .otherSweeps: .configuration
     case .unaligned, .noPairs, .unknownToken, .noSubspace, .noTemplate, .doesNotFit, .badCircuit,
-      .pairWithoutRole:
+      .pairWithoutPlace:
       .badData
     case .notReproduced: .software
     }

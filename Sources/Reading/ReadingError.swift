@@ -22,6 +22,8 @@ public enum ReadingError: ReportableError, Equatable {
   /// A value that is not a finite number, of which there are no principal directions.
   case notFinite(hook: String)
   case notDecomposable(hook: String)
+  /// A head whose circuit has no eigenvalues that can be found.
+  case noEigenvalues(layer: Int, head: Int)
   /// A layer or head that the model lacks.
   case noSuchHead(layer: Int, head: Int, layers: Int, heads: Int)
 
@@ -34,6 +36,8 @@ public enum ReadingError: ReportableError, Equatable {
         + (hooks.count == 1 ? "that hook" : "those hooks") + " among them"
     case .onePlaceOnly(let split):
       "--by \(split) takes one position or role at a time; give --pos one of them"
+    case .noEigenvalues(let layer, let head):
+      "the eigenvalues of head \(layer).\(head) cannot be found: its weights are not finite numbers"
     case .noRepetition:
       "no prompt is a sequence of tokens and then the same sequence again, which --detect repeated "
         + "needs; write such prompts, or take the detection patterns of any prompt"
@@ -67,7 +71,7 @@ public enum ReadingError: ReportableError, Equatable {
     switch self {
     case .hooksNotCached: .configuration
     case .onePlaceOnly, .noRows, .rowsTooWide, .tooManyDirections, .noSuchHead: .usage
-    case .noRepetition, .badPattern, .noPromptOfLength, .notFinite: .badData
+    case .noRepetition, .badPattern, .noPromptOfLength, .notFinite, .noEigenvalues: .badData
     case .notDecomposable: .software
     }
   }

@@ -69,6 +69,23 @@ public final class Linear: Sendable {
       yStride, scratch.pointer)
   }
 
+  /// Some rows and columns of W, as they were.
+  ///
+  /// - Precondition: the ranges lie within the matrix.
+  public func values(rows rowRange: Range<Int>, columns columnRange: Range<Int>) -> Matrix {
+    precondition(rowRange.lowerBound >= 0 && rowRange.upperBound <= inner)
+    precondition(columnRange.lowerBound >= 0 && columnRange.upperBound <= columns)
+    let width = pb_packed_count(1, 1)  // of a panel
+    let values = Matrix(rows: rowRange.count, columns: columnRange.count)
+    for (place, column) in columnRange.enumerated() {
+      let panel = panels.pointer + column / width * width * inner + column % width
+      for (index, row) in rowRange.enumerated() {
+        values.pointer[index * columnRange.count + place] = panel[row * width]
+      }
+    }
+    return values
+  }
+
   /// x · W[:, column] + b[column], summed in double precision.
   ///
   /// - Precondition: `column` is one of the matrix.
