@@ -9,8 +9,8 @@ struct AnalyzeCommand: ParsableCommand {
     subcommands: [
       PatchCommand.self, AblateCommand.self, PathCommand.self, CircuitCommand.self,
       ResultsCommand.self, AuditCommand.self, LensCommand.self, AttributionCommand.self,
-      AttentionCommand.self, StatsCommand.self, ScoresCommand.self, HooksCommand.self, TaskCommand.self,
-      TokensCommand.self,
+      AttentionCommand.self, StatsCommand.self, ScoresCommand.self, HooksCommand.self,
+      TaskCommand.self, TokensCommand.self,
     ])
 }
 
