@@ -84,8 +84,8 @@ let package = Package(
       swiftSettings: swiftSettings),
 
     .target(
-      name: "TestSupport", path: "Tests/TestSupport", exclude: ["hub_server.py"],
-      swiftSettings: swiftSettings),
+      name: "TestSupport", dependencies: ["Model", "CacheFormat"], path: "Tests/TestSupport",
+      exclude: ["hub_server.py"], swiftSettings: swiftSettings),
     tests("KernelTests", ["CKernels", "TestSupport"]),
     tests("FileIOTests", ["FileIO"]),
     tests("TerminalTests", ["Terminal"]),
@@ -98,7 +98,7 @@ let package = Package(
       "PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"],
       resources: [.copy("Fixtures")]),
     tests(
-      "TasksTests", ["Tasks", "Patching", "Model", "Hub", "FileIO", "TestSupport"],
+      "TasksTests", ["Tasks", "Patching", "Model", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
     tests(
       "ReadingTests", ["Reading", "Patching", "Model", "CacheFormat", "TestSupport"]),

@@ -116,6 +116,21 @@ extension Program {
     return answer
   }
 
+  /// Starts the program and leaves it running; what it prints is lost.
+  ///
+  /// - Parameter errors: a file to take standard error all the same.
+  func start(_ arguments: [String], errors: String? = nil) throws -> Process {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: try path())
+    process.arguments = arguments
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError =
+      try errors.map { try FileHandle(forWritingTo: URL(fileURLWithPath: $0)) }
+      ?? FileHandle.nullDevice
+    try process.run()
+    return process
+  }
+
   /// Runs the program, which must succeed.
   @discardableResult
   func succeed(
@@ -148,6 +163,20 @@ extension Program {
     }
     return answer
   }
+}
+
+/// Runs a command of the system, such as python3, to its end; the output is that on both streams.
+func systemCommand(_ command: [String]) throws -> (status: Int32, output: String) {
+  let process = Process()
+  process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+  process.arguments = command
+  let pipe = Pipe()
+  process.standardOutput = pipe
+  process.standardError = pipe
+  try process.run()
+  let output = pipe.fileHandleForReading.readDataToEndOfFile()
+  process.waitUntilExit()
+  return (process.terminationStatus, String(decoding: output, as: UTF8.self))
 }
 
 /// A path in the repository.

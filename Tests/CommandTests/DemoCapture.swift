@@ -31,15 +31,7 @@ struct DemoCapture {
 
   /// - Parameter errors: a file to take standard error.
   func start(_ arguments: [String], errors: String? = nil) throws -> Process {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try Program.capture.path())
-    process.arguments = arguments
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError =
-      try errors.map { try FileHandle(forWritingTo: URL(fileURLWithPath: $0)) }
-      ?? FileHandle.nullDevice
-    try process.run()
-    return process
+    try Program.capture.start(arguments, errors: errors)
   }
 
   @discardableResult

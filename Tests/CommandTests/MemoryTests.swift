@@ -29,12 +29,7 @@ import Testing
 
   /// The peak resident memory of a run in bytes, as the system has it shortly before its end.
   private func peak(_ arguments: [String]) throws -> Int {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try Program.analyze.path())
-    process.arguments = arguments
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    try process.run()
+    let process = try Program.analyze.start(arguments)
     var peak = 0
     while process.isRunning {
       let status = try? String(

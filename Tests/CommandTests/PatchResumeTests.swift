@@ -21,16 +21,6 @@ import Testing
     ]
   }
 
-  private func start(_ arguments: [String]) throws -> Process {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try Program.analyze.path())
-    process.arguments = arguments
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    return process
-  }
-
   /// Every file but patch.json and patch.html, which say how long the sweep took; and what patch.json
   /// says of the cells.
   private func results(_ out: String) throws -> [String: Data] {
@@ -68,7 +58,8 @@ import Testing
       for _ in 0..<Int.random(in: 2...3, using: &generator) {
         let wait = Double.random(in: 0...seconds, using: &generator)
         note += ", kill \(kill) after \(wait) s"
-        let process = try self.start(sweep("post0", into: out) + ["--threads", "\(kill % 2 + 1)"])
+        let process = try Program.analyze.start(
+          sweep("post0", into: out) + ["--threads", "\(kill % 2 + 1)"])
         Thread.sleep(forTimeInterval: wait)
         Foundation.kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
@@ -82,7 +73,7 @@ import Testing
 
   @Test func whatIsUnfinishedBelongsToItsSweep() throws {
     let out = demo.folder.path("resumed")
-    let process = try start(sweep("post0", into: out))
+    let process = try Program.analyze.start(sweep("post0", into: out))
     let part = "\(out)/unfinished/part-0"
     while process.isRunning, !exists(part) { Thread.sleep(forTimeInterval: 0.02) }
     #expect(process.isRunning, "the sweep ended before it wrote anything")

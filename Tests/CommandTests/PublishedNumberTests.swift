@@ -10,19 +10,10 @@ import Testing
 
   init() throws { folder = try TemporaryDirectory() }
 
-  private func verify(_ arguments: String...) throws -> (status: Int32, text: String) {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+  private func verify(_ arguments: String...) throws -> (status: Int32, output: String) {
     let binaries = URL(fileURLWithPath: try Program.capture.path()).deletingLastPathComponent()
-    process.arguments =
-      ["python3", repositoryPath("tools/verify_gpt2_small.py"), "--bin", binaries.path] + arguments
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = pipe
-    try process.run()
-    let output = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return (process.terminationStatus, String(decoding: output, as: UTF8.self))
+    return try systemCommand(
+      ["python3", repositoryPath("tools/verify_gpt2_small.py"), "--bin", binaries.path] + arguments)
   }
 
   private func changed(_ change: (inout [String: Any]) -> Void) throws -> String {
@@ -38,9 +29,9 @@ import Testing
   @Test func theDemoModelHasTransformerLensesNumbers() throws {
     let csv = folder.path("numbers.csv")
     let done = try verify(demo[0], demo[1], "--expected", Self.numbers, "--csv", csv)
-    #expect(done.status == 0, "\(done.text)")
-    #expect(done.text.contains("all 1480 numbers are within 0.0001"), "\(done.text)")
-    #expect(done.text.contains("not run: ablate_3.3.ln_final_scale_last_pos_ablated"))
+    #expect(done.status == 0, "\(done.output)")
+    #expect(done.output.contains("all 1480 numbers are within 0.0001"), "\(done.output)")
+    #expect(done.output.contains("not run: ablate_3.3.ln_final_scale_last_pos_ablated"))
     let lines = try String(contentsOfFile: csv, encoding: .utf8).split(whereSeparator: \.isNewline)
     #expect(lines.count == 1481 && lines[0] == "group,place,published,ours,difference")
   }
@@ -54,10 +45,10 @@ import Testing
       numbers["act_patch"] = patches
     }
     let done = try verify(demo[0], demo[1], "--expected", other)
-    #expect(done.status == 1, "\(done.text)")
-    #expect(done.text.contains("3 of 1480 numbers are beyond 0.0001"), "\(done.text)")
-    #expect(done.text.contains("2 of 60 are beyond 0.0001"), "\(done.text)")
-    #expect(done.text.contains("  [0][10]  BEYOND") && done.text.contains("  [9][14]  BEYOND"))
+    #expect(done.status == 1, "\(done.output)")
+    #expect(done.output.contains("3 of 1480 numbers are beyond 0.0001"), "\(done.output)")
+    #expect(done.output.contains("2 of 60 are beyond 0.0001"), "\(done.output)")
+    #expect(done.output.contains("  [0][10]  BEYOND") && done.output.contains("  [9][14]  BEYOND"))
   }
 
   @Test func whatCannotBeCompared() throws {
@@ -67,17 +58,18 @@ import Testing
       numbers["act_patch"] = patches
     }
     let rows = try verify(demo[0], demo[1], "--expected", short)
-    #expect(rows.status == 65, "\(rows.text)")
-    #expect(rows.text.contains("attn_out[layer][pos] has 3 values, and ours 4"), "\(rows.text)")
+    #expect(rows.status == 65, "\(rows.output)")
+    #expect(rows.output.contains("attn_out[layer][pos] has 3 values, and ours 4"), "\(rows.output)")
     // Token 94 is the byte 0xA1, which is no text by itself.
     let foreign = try changed { $0["answer_tokens"] = [[Int]](repeating: [94, 1], count: 8) }
     let answers = try verify(demo[0], demo[1], "--expected", foreign)
-    #expect(answers.status == 66, "\(answers.text)")
-    #expect(answers.text.contains("are not this tokenizer's names"), "\(answers.text)")
+    #expect(answers.status == 66, "\(answers.output)")
+    #expect(answers.output.contains("are not this tokenizer's names"), "\(answers.output)")
     let empty = try verify(
       demo[0], demo[1], "--expected", try folder.write("none.json", "{}"))
-    #expect(empty.status == 65 && empty.text.contains("'prompts'"), "\(empty.text)")
+    #expect(empty.status == 65 && empty.output.contains("'prompts'"), "\(empty.output)")
     let missing = try verify("--model", folder.path("none"))
-    #expect(missing.status == 66 && missing.text.contains("there is no model"), "\(missing.text)")
+    #expect(
+      missing.status == 66 && missing.output.contains("there is no model"), "\(missing.output)")
   }
 }

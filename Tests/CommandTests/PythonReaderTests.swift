@@ -12,24 +12,13 @@ import Testing
   /// Runs an interpreter that has both packages; answers its status and what it printed.
   private func python(_ arguments: [String]) throws -> (status: Int32, output: String) {
     for interpreter in ["python3", "/usr/bin/python3"] {
-      guard try run([interpreter, "-c", "import numpy, lz4.block"]).status == 0 else { continue }
-      return try run([interpreter] + arguments)
+      guard try systemCommand([interpreter, "-c", "import numpy, lz4.block"]).status == 0 else {
+        continue
+      }
+      return try systemCommand([interpreter] + arguments)
     }
     Issue.record("no python3 here has numpy and lz4; `make setup-tests` installs them")
     return (-1, "")
-  }
-
-  private func run(_ command: [String]) throws -> (status: Int32, output: String) {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = command
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = pipe
-    try process.run()
-    let output = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return (process.terminationStatus, String(decoding: output, as: UTF8.self))
   }
 
   @Test(arguments: [

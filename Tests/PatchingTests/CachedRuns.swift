@@ -16,42 +16,7 @@ final class CachedRuns: Sendable {
     self.model = model
     directory = try TemporaryDirectory()
     prompts = tokens.map { Prompt(text: "", tokens: $0, pieces: $0.map { "\($0)" }) }
-    let config = model.config
-    let points = config.hookPoints.filter(hooks)
-    let plan = CachePlan(
-      tool: "test",
-      model: ModelIdentity(
-        name: "test", weightsDigest: model.weightsDigest,
-        tokenizerDigest: String(repeating: "0", count: 64),
-        layers: config.layers, heads: config.heads, width: config.width,
-        headWidth: config.headWidth, mlpWidth: config.mlpWidth, vocabulary: config.vocabulary,
-        contextLength: config.contextLength),
-      weights: model.processing.rawValue, prependBOS: false, kernel: Linear.arithmetic,
-      promptFileName: "test", promptFileDigest: String(repeating: "0", count: 64),
-      promptCount: tokens.count, pairCount: 0,
-      hooks: points.map { point in
-        HookSpec(
-          name: point.name,
-          shape: point.kind.axes.map { $0.length(in: config).map(Dimension.fixed) ?? .positions })
-      })
-    let path = directory.path + "/cache"
-    let writer = try CacheWriter(directory: path, plan: plan, prompts: prompts, pairs: [])
-    let columns = Dictionary(uniqueKeysWithValues: points.enumerated().map { ($1, $0) })
-    for (number, range) in writer.segmentRanges.enumerated() {
-      let segment = try writer.openSegment(number)
-      try ForwardPass(model).run(
-        tokens: prompts[range].map(\.tokens),
-        hooks: PassHooks(reading: Set(points)) { activation in
-          guard let column = columns[activation.hook] else { return }
-          for (index, prompt) in range.enumerated() {
-            try segment.append(
-              hook: column, prompt: prompt, values: UnsafeBufferPointer(activation.sequence(index)))
-          }
-        })
-      try writer.commit(try segment.seal())
-    }
-    try writer.finish()
-    cache = try CacheReader(directory: path)
+    cache = try writeCache(model, prompts, to: directory.path + "/cache", hooks: hooks)
   }
 
   func engine(threads: Int = 2, rowsPerPass: Int = 512) -> PatchEngine {

@@ -61,44 +61,6 @@ final class ReadFixture: Sendable {
   }
 }
 
-/// Runs prompts and writes every default hook of them, as `capture --store full` would.
-func writeCache(_ model: GPT2, _ prompts: [Prompt], to path: String) throws -> CacheReader {
-  let config = model.config
-  let points = config.hookPoints.filter(\.kind.isDefault)
-  let zeros = String(repeating: "0", count: 64)
-  let plan = CachePlan(
-    tool: "test",
-    model: ModelIdentity(
-      name: "test", weightsDigest: model.weightsDigest, tokenizerDigest: zeros,
-      layers: config.layers, heads: config.heads, width: config.width,
-      headWidth: config.headWidth, mlpWidth: config.mlpWidth, vocabulary: config.vocabulary,
-      contextLength: config.contextLength),
-    weights: model.processing.rawValue, prependBOS: false, kernel: Linear.arithmetic,
-    promptFileName: "test", promptFileDigest: zeros, promptCount: prompts.count, pairCount: 0,
-    hooks: points.map { point in
-      HookSpec(
-        name: point.name,
-        shape: point.kind.axes.map { $0.length(in: config).map(Dimension.fixed) ?? .positions })
-    })
-  let writer = try CacheWriter(directory: path, plan: plan, prompts: prompts, pairs: [])
-  let columns = Dictionary(uniqueKeysWithValues: points.enumerated().map { ($1, $0) })
-  for (number, range) in writer.segmentRanges.enumerated() {
-    let segment = try writer.openSegment(number)
-    try ForwardPass(model).run(
-      tokens: prompts[range].map(\.tokens),
-      hooks: PassHooks(reading: Set(points)) { activation in
-        guard let column = columns[activation.hook] else { return }
-        for (index, prompt) in range.enumerated() {
-          try segment.append(
-            hook: column, prompt: prompt, values: UnsafeBufferPointer(activation.sequence(index)))
-        }
-      })
-    try writer.commit(try segment.seal())
-  }
-  try writer.finish()
-  return try CacheReader(directory: path)
-}
-
 /// The mean over those of p0, p1, p2 that are long enough of a reference array [rows, T] at each
 /// position, row by row.
 func referenceMeans(_ fixture: ReadFixture, _ key: String, columns: Int) throws -> [Double] {
