@@ -74,12 +74,9 @@ struct StatsCommand: ParsableCommand {
       }
       return point
     }
-    let pairs = selection.rows.pairs.filter { pair in
-      let runs: [ReadRun] =
-        rows == .difference ? [.clean, .corrupted] : [rows == .clean ? .clean : .corrupted]
-      return runs.allSatisfy {
-        ReadPrompt(pair, run: $0, prompts: selection.prompts).positions(of: pos) != nil
-      }
+    // Both prompts of a pair have as many tokens, and so the same places.
+    let pairs = selection.rows.pairs.filter {
+      ReadPrompt($0, run: .clean, prompts: selection.prompts).positions(of: pos) != nil
     }
     try options.makeOut(for: "stats.json")
     var progress = options.progress("reading", pairs.count)

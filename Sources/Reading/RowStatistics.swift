@@ -87,7 +87,8 @@ private struct RowReader: Sendable {
   /// By hook.
   let widths: [Int]
   private let strides: [Int]
-  private let offset: Int
+  /// By hook: where the head's part of a position begins.
+  private let offsets: [Int]
   private let arrays: ReadHooks
 
   init(
@@ -99,7 +100,7 @@ private struct RowReader: Sendable {
     self.place = place
     self.prompts = prompts
     arrays = try ReadHooks(hooks, in: cache)
-    var (widths, strides, offset) = ([Int](), [Int](), 0)
+    var (widths, strides, offsets) = ([Int](), [Int](), [Int]())
     for hook in hooks {
       // [T, width] or [T, heads, width] of a plan that says so.
       guard let index = cache.hookIndex(hook.name),
@@ -109,6 +110,7 @@ private struct RowReader: Sendable {
       strides.append(shape.reduce(1, *))
       guard let head else {
         widths.append(shape.reduce(1, *))
+        offsets.append(0)
         continue
       }
       guard shape.count == 2 else { throw .noRows(hook.kind) }
@@ -117,9 +119,9 @@ private struct RowReader: Sendable {
           layer: hook.layer ?? 0, head: head, layers: cache.plan.model.layers, heads: shape[0])
       }
       widths.append(width)
-      offset = head * width
+      offsets.append(head * width)
     }
-    (self.widths, self.strides, self.offset) = (widths, strides, offset)
+    (self.widths, self.strides, self.offsets) = (widths, strides, offsets)
   }
 
   /// By hook: the rows of some pairs, [pairs, width].
@@ -135,7 +137,7 @@ private struct RowReader: Sendable {
         let prompt = ReadPrompt(pair, run: run, prompts: prompts)
         guard let positions = prompt.positions(of: place) else { continue }
         for hook in hooks.indices {
-          let (width, stride) = (widths[hook], strides[hook])
+          let (width, stride, offset) = (widths[hook], strides[hook], offsets[hook])
           let count = saturatingProduct(prompt.length, stride)
           try arrays.read(hooks[hook], of: prompt, count: count) { values in
             for i in 0..<width {
@@ -210,7 +212,9 @@ private struct RowSums {
     let shift = sum.map { $0 / max(1, n) }
     let mean = zip(origin, shift).map { $0 + $1 }
     let squared = shift.reduce(0) { $0 + $1 * $1 }
-    let variance = count > 1 ? max(0, squares - n * squared) / (n - 1) : nil
+    // Rounding may leave less than nothing; a NaN stays one, which max(0, NaN) would not.
+    let spread = squares - n * squared
+    let variance = count > 1 ? (spread < 0 ? 0 : spread) / (n - 1) : nil
     var (vectors, values): ([[Double]], [Double]) = ([], [])
     if directions > 0 {
       var covariance = products

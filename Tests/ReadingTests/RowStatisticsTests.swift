@@ -14,9 +14,10 @@ import Testing
     let cache: CacheReader
     let prompts: [Prompt]
     let pairs: [PatchingPair]
+    let model: GPT2
 
-    init() throws {
-      let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    init(hooks: (HookPoint) -> Bool = { $0.kind.isDefault }) throws {
+      model = try GPT2(directory: ReferenceArrays.path("odd"))
       var generator = SeededGenerator(seed: 5)
       prompts = (0..<40).map { number in
         let length = 4 + number % 3
@@ -24,7 +25,7 @@ import Testing
         return Prompt(text: "", tokens: tokens, pieces: tokens.map { "\($0)" })
       }
       directory = try TemporaryDirectory()
-      cache = try writeCache(model, prompts, to: directory.path + "/cache")
+      cache = try writeCache(model, prompts, to: directory.path + "/cache", hooks: hooks)
       pairs = (0..<40).map {
         PatchingPair(clean: $0, corrupted: 39 - $0, answer: nil, wrongAnswer: nil)
       }
@@ -44,6 +45,32 @@ import Testing
     try RowStatistics.read(
       hooks, of: many.pairs, rows: rows, at: .index(-1), head: head, directions: directions,
       cache: many.cache, prompts: many.prompts, threads: threads)
+  }
+
+  /// Hooks with wide and with narrow heads, read together and alone.
+  @Test func headsOfHooksOfDifferentWidth() throws {
+    let many = try Many { $0.kind.isDefault || $0.kind == .result }
+    let hooks = [
+      HookPoint(.z, layer: 1), HookPoint(.result, layer: 1), HookPoint(.q, layer: 0),
+    ]
+    for order in [hooks, hooks.reversed()] {
+      let together = try read(many, order, head: 3)
+      for (hook, found) in zip(order, together) {
+        #expect(found.mean == (try read(many, [hook], head: 3)[0].mean), "\(hook)")
+      }
+    }
+    let width = many.model.config.width
+    let means = try read(many, hooks, head: 3)[1].mean
+    let index = try #require(many.cache.hookIndex(hooks[1].name))
+    let heads = many.model.config.heads
+    var expected = [Double](repeating: 0, count: width)
+    for prompt in 0..<40 {
+      let row = try many.cache.read(hook: index, prompt: prompt).suffix(heads * width)
+      for (i, value) in row.dropFirst(3 * width).prefix(width).enumerated() {
+        expected[i] += Double(value) / 40
+      }
+    }
+    #expect(zip(means, expected).allSatisfy { abs($0 - $1) < 1e-6 })
   }
 
   /// Means, norms and variances against the plain formulas; principal directions against what they
