@@ -58,7 +58,7 @@ struct AttentionCommand: ParsableCommand {
   @Option(
     name: .long,
     help: ArgumentHelp("Heads to show, such as 9.9,10.0.", valueName: "heads"))
-  var heads: HeadList?
+  var heads: String?
 
   @Option(
     name: .long,
@@ -80,13 +80,20 @@ struct AttentionCommand: ParsableCommand {
     guard modes <= 1 else {
       throw ValidationError("Give one of --detect, --from with --to, and --heads with --prompt.")
     }
+    let comparesPatterns = from.isEmpty && heads == nil && detect != "repeated"
+    guard comparesPatterns || (measure == .mul && !excludeBos && !excludeCurrentToken) else {
+      throw ValidationError(
+        "--measure, --exclude-bos and --exclude-current-token belong to --detect with a pattern.")
+    }
+    if let heads { _ = try attentionHeads(heads, option: "--heads") }
     _ = try PlaceName.parse(from, option: "--from")
     _ = try PlaceName.parse(to, option: "--to")
   }
 
   func run() throws {
     if let heads, let prompt {
-      try AttentionShow(options: options, heads: heads.heads).show(prompt)
+      let heads = try attentionHeads(heads, option: "--heads")
+      try AttentionShow(options: options, heads: heads).show(prompt)
     } else if from.isEmpty {
       try scores()
     } else {
@@ -197,23 +204,6 @@ struct AttentionCommand: ParsableCommand {
           table: table, name: name, title: title, heads: attention.heads, rowAxis: "head",
           columnAxis: columnAxis)
       ], notes: notes, top: top)
-  }
-}
-
-/// Heads such as 9.9,10.0.
-struct HeadList: ExpressibleByArgument {
-  let heads: [(layer: Int, head: Int)]
-
-  init?(argument: String) {
-    var heads: [(layer: Int, head: Int)] = []
-    for name in argument.split(separator: ",", omittingEmptySubsequences: false) {
-      let parts = name.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) }
-      guard parts.count == 2, let layer = parts[0], let head = parts[1], layer >= 0, head >= 0
-      else { return nil }
-      heads.append((layer, head))
-    }
-    guard !heads.isEmpty else { return nil }
-    self.heads = heads
   }
 }
 

@@ -8,7 +8,7 @@ import Terminal
 /// The attention patterns of some heads on one prompt.
 struct AttentionShow {
   let options: ReadingOptions
-  let heads: [(layer: Int, head: Int)]
+  let heads: [AttentionHead]
 
   /// The most positions whose pattern is printed.
   private static let mostPrinted = 40
@@ -17,7 +17,7 @@ struct AttentionShow {
     let reader = try CacheReader(directory: options.cache, access: options.io.access)
     let prompt = try reader.prompt(number)
     let attention = try AttentionReading(reader)
-    for (layer, head) in heads { try attention.check(layer: layer, head: head) }
+    for head in heads { try attention.check(layer: head.layer, head: head.head) }
     try options.makeOut(for: "attention-\(number).json")
     let pair = PatchingPair(clean: number, corrupted: number, answer: nil, wrongAnswer: nil)
     let read = ReadPrompt(pair, number: number, length: prompt.tokens.count)
@@ -55,9 +55,9 @@ struct AttentionShow {
     let tokens = prompt.pieces.map(tokenText)
     let layout = AttentionLayout(
       labels: tokens.enumerated().map { AttentionLayout.label($0.offset, $0.element) })
-    for ((layer, head), pattern) in zip(heads, patterns) {
-      let path = "\(out)/attention-\(number)-L\(layer)H\(head)"
-      let title = "L\(layer) H\(head) on prompt \(number)"
+    for (head, pattern) in zip(heads, patterns) {
+      let path = "\(out)/attention-\(number)-L\(head.layer)H\(head.head)"
+      let title = "L\(head.layer) H\(head.head) on prompt \(number)"
       let picture = AttentionSVG(
         weights: AttentionWeights(pattern, positions: tokens.count), tokens: tokens, differs: [],
         layout: layout, title: title)
@@ -71,9 +71,9 @@ struct AttentionShow {
     let style = Style.forStandardOutput()
     let tokens = prompt.pieces.map(tokenText)
     print(style.bold("attention patterns of prompt \(number)"))
-    for ((layer, head), pattern) in zip(heads, patterns) {
+    for (head, pattern) in zip(heads, patterns) {
       print()
-      print(style.bold("L\(layer) H\(head)  query × key"))
+      print(style.bold("L\(head.layer) H\(head.head)  query × key"))
       if tokens.count <= AttentionShow.mostPrinted {
         let width = tokens.map(displayWidth).max() ?? 0
         let grid = EffectGrid(

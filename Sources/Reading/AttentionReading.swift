@@ -48,7 +48,8 @@ public struct AttentionReading: Sendable {
     ) { prompt in
       let patterns = patterns(tokens[prompt.number].tokens)
       return { attention in
-        patterns.map { measure.score(attention, against: $0) }
+        let total = measure.total(attention, length: prompt.length)
+        return patterns.map { measure.score(attention, against: $0, total: total) }
       }
     }
   }

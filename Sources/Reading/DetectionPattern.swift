@@ -101,7 +101,11 @@ public struct DetectionMeasure: Sendable {
   /// - Parameter attention: [T, T], T that of the pattern. What is above the diagonal is not read.
   /// - Returns: NaN if no attention is left to be shared out.
   public func score(_ attention: UnsafePointer<Float>, against pattern: DetectionPattern) -> Float {
-    let length = pattern.length
+    score(attention, against: pattern, total: total(attention, length: pattern.length))
+  }
+
+  /// What the attention that counts adds up to, the same for all patterns. [T, T]
+  func total(_ attention: UnsafePointer<Float>, length: Int) -> Double {
     var total = 0.0
     for query in 0..<length {
       let row = attention + query * length
@@ -110,6 +114,13 @@ public struct DetectionMeasure: Sendable {
         total += form == .mul ? weight : Swift.abs(weight)
       }
     }
+    return total
+  }
+
+  func score(
+    _ attention: UnsafePointer<Float>, against pattern: DetectionPattern, total: Double
+  ) -> Float {
+    let length = pattern.length
     var matched = 0.0
     for entry in pattern.entries where counts(entry.query, entry.key) {
       let weight = Double(attention[entry.query * length + entry.key])
