@@ -57,7 +57,7 @@ struct AuditCommand: ParsableCommand {
     let seed = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
     let chosen = sample.choose(from: segments, seed: seed)
     let gpt2 = try loadModel(for: reader, name: model, work: work)
-    try checkTokenizer(of: reader)
+    _ = try loadTokenizer(for: reader, name: model, quiet: work.quiet)
     let rerun = try SegmentRerun(reader: reader, model: gpt2, prompts: prompts)
 
     let audited = chosen.reduce(0) { $0 + $1.count }
@@ -82,18 +82,6 @@ struct AuditCommand: ParsableCommand {
       for line in report.lines(style: .forStandardOutput()) { print(line) }
     }
     if audit.failedArrays > 0 { throw AuditFailed(report: report) }
-  }
-
-  /// - Throws: `CacheMismatch.otherTokenizer`.
-  private func checkTokenizer(of reader: CacheReader) throws {
-    let directory = try locateModel(
-      model ?? reader.plan.model.name, for: .tokenizer, quiet: work.quiet)
-    let digest = try Tokenizer(directory: directory).digest
-    guard digest == reader.plan.model.tokenizerDigest else {
-      throw CacheMismatch.otherTokenizer(
-        cache: reader.directory, captured: reader.plan.model.tokenizerDigest, model: directory,
-        given: digest)
-    }
   }
 }
 

@@ -23,6 +23,21 @@ func loadModel(for reader: CacheReader, name: String?, work: WorkOptions) throws
   return gpt2
 }
 
+/// The tokenizer that a cache was made with.
+///
+/// - Parameter name: as for `loadModel`.
+/// - Throws: `CacheMismatch.otherTokenizer` if it is another, and what loading throws.
+func loadTokenizer(for reader: CacheReader, name: String?, quiet: Bool) throws -> Tokenizer {
+  let directory = try locateModel(name ?? reader.plan.model.name, for: .tokenizer, quiet: quiet)
+  let tokenizer = try Tokenizer(directory: directory)
+  guard tokenizer.digest == reader.plan.model.tokenizerDigest else {
+    throw CacheMismatch.otherTokenizer(
+      cache: reader.directory, captured: reader.plan.model.tokenizerDigest, model: directory,
+      given: tokenizer.digest)
+  }
+  return tokenizer
+}
+
 /// A cache and a model that do not belong together.
 enum CacheMismatch: ReportableError {
   case otherWeights(cache: String, captured: String, model: String, given: String)

@@ -1,6 +1,5 @@
 import CacheFormat
 import FileIO
-import Hub
 import Model
 import Patching
 import Reading
@@ -19,13 +18,8 @@ struct LensTokens {
     let found = try reader.prompt(number)
     let (read, positions) = try self.positions(of: number, found, reader)
     let gpt2 = try loadModel(for: reader, name: model, work: options.work)
-    let tokenizer = try Tokenizer(
-      directory: try locateModel(model ?? reader.plan.model.name, for: .tokenizer))
-    guard tokenizer.digest == reader.plan.model.tokenizerDigest else {
-      throw CacheMismatch.otherTokenizer(
-        cache: reader.directory, captured: reader.plan.model.tokenizerDigest,
-        model: model ?? reader.plan.model.name, given: tokenizer.digest)
-    }
+    let tokenizer = try loadTokenizer(
+      for: reader, name: model, quiet: options.work.quiet)
     let lens = try LogitLens(reader, model: gpt2, places: [])
     try options.makeOut(for: "lens-\(number).json")
     let scores = try lens.top(

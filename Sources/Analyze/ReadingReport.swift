@@ -138,7 +138,7 @@ struct ReadingReport {
 
   /// A column of heads as layers × heads; what is left over has no place in it.
   private func headGrid(of part: Part, column: Int, heads: Int) -> EffectGrid {
-    let layers = part.table.rows.count / max(1, heads)
+    let layers = part.table.rows.count { $0 != "remainder" } / max(1, heads)
     let rows = 0..<layers * heads
     return EffectGrid(
       rows: (0..<layers).map { "L\($0)" }, columns: (0..<heads).map { "H\($0)" }, tokens: nil,

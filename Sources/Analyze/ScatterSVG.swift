@@ -112,7 +112,7 @@ struct ScatterSVG {
       if high - low < 1e-9 * max(1, abs(high)) { (low, high) = (low - 0.5, high + 0.5) }
       let room = (high - low) / 20
       (self.low, self.high) = (low - room, high + room)
-      // 1, 2 or 5 times a power of ten, five to ten steps.
+      // 1, 2 or 5 times a power of ten, at most seven steps.
       let power = pow(10, floor(log10((high - low) / 5)))
       step = [1, 2, 5, 10].map { $0 * power }.first { (high - low) / $0 <= 7 } ?? 10 * power
     }

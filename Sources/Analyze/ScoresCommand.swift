@@ -37,8 +37,8 @@ struct ScoresCommand: ParsableCommand {
       "A file of words, one a line, each one token; a leading space counts.", valueName: "file"))
   var words: String?
 
-  @Option(name: .long, help: "Weights without a cache: transformerlens or raw.")
-  var weights: WeightsName = .transformerlens
+  @Option(name: .long, help: "Weights without a cache: transformerlens (the default) or raw.")
+  var weights: WeightsName?
 
   @Option(name: .long, help: "How many of the largest logits count.")
   var largest = 5
@@ -66,6 +66,10 @@ struct ScoresCommand: ParsableCommand {
   func validate() throws {
     guard cache != nil || model != nil else {
       throw ValidationError("Give --model or --cache: whose heads.")
+    }
+    guard cache == nil || weights == nil else {
+      throw ValidationError(
+        "--weights is for --model without --cache: a cache says how its weights were processed.")
     }
     guard largest > 0, top >= 0 else {
       throw ValidationError("--largest must be at least 1, and --top not negative.")
@@ -113,9 +117,13 @@ struct ScoresCommand: ParsableCommand {
   private func tokens(_ reader: CacheReader?, _ gpt2: GPT2) throws -> [Int32] {
     var tokens: [Int32] = []
     if let words {
-      let tokenizer = try Tokenizer(
-        directory: try locateModel(
-          model ?? reader?.plan.model.name ?? "", for: .tokenizer, quiet: work.quiet))
+      let tokenizer =
+        if let reader {
+          try loadTokenizer(for: reader, name: model, quiet: work.quiet)
+        } else {
+          try Tokenizer(
+            directory: try locateModel(model ?? "", for: .tokenizer, quiet: work.quiet))
+        }
       let text = String(decoding: try readFile(words, limit: 1 << 26), as: UTF8.self)
       for (number, line) in text.split(
         omittingEmptySubsequences: false, whereSeparator: \.isNewline
