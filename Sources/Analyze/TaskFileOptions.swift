@@ -1,7 +1,6 @@
 import ArgumentParser
 import FileIO
 import FoundationEssentials
-import Glibc
 import Hub
 import Model
 import Tasks
@@ -86,15 +85,14 @@ struct TaskFileOptions: ParsableArguments {
 
   /// A model directory may hold a tokenizer alone; capture reads the configuration in any case.
   private func contextLength(_ directory: String) throws -> Int? {
-    guard access(directory + "/config.json", F_OK) == 0 else { return nil }
+    guard isPlainFile(directory + "/config.json") else { return nil }
     return try ModelConfig(directory: directory).contextLength
   }
 
   private func refuseToReplace(_ path: String) throws {
-    var status = stat()
-    guard lstat(path, &status) == 0 else { return }
-    guard force, status.st_mode & S_IFMT == S_IFREG else {
-      throw TaskFileError(path: path, isPlainFile: status.st_mode & S_IFMT == S_IFREG)
+    guard isTaken(path) else { return }
+    guard force, isPlainFile(path) else {
+      throw TaskFileError(path: path, isPlainFile: isPlainFile(path))
     }
   }
 

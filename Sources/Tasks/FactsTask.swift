@@ -18,6 +18,8 @@ public struct Fact: Sendable, Equatable {
     self.source = source
   }
 
+  func differs(from other: Fact) -> Bool { object != other.object && subject != other.subject }
+
   var prompt: String {
     MarkedText(filling: relation, ["": subject]).text
   }
@@ -33,8 +35,10 @@ public struct FactsTask: PromptTask {
   public let facts: [Fact]
   /// Facts without a corrupted prompt: no other one fits.
   public let unpaired: Int
-  /// By fact: the facts that it can be paired with.
-  private let partners: [[Int]]
+  /// By fact: what it shares with those that it can be paired with; empty if prompts are not paired.
+  private let keys: [String]
+  /// By key: the facts whose objects can be answers.
+  private let groups: [String: [Int]]
 
   public var fixedCount: Int? { facts.count }
 
@@ -42,24 +46,26 @@ public struct FactsTask: PromptTask {
   public init(_ facts: [Fact], tokenizer: Tokenizer, isPaired: Bool = true) {
     self.facts = facts
     var groups: [String: [Int]] = [:]
-    let lengths = facts.map { tokenizer.encode($0.prompt).count }
-    // An object that is not one token cannot be a wrong answer.
-    let isAnswer = facts.map { tokenizer.encode(" " + $0.object).count == 1 }
-    for index in facts.indices where isAnswer[index] {
-      groups["\(lengths[index]) \(facts[index].relation)", default: []].append(index)
-    }
-    partners = facts.indices.map { index in
-      guard isPaired else { return [] }
-      return (groups["\(lengths[index]) \(facts[index].relation)"] ?? []).filter {
-        facts[$0].object != facts[index].object && facts[$0].subject != facts[index].subject
+    var keys: [String] = []
+    if isPaired {
+      keys = facts.map { "\(tokenizer.encode($0.prompt).count) \($0.relation)" }
+      // An object that is not one token cannot be a wrong answer.
+      for (index, fact) in facts.enumerated()
+      where tokenizer.encode(" " + fact.object).count == 1 {
+        groups[keys[index], default: []].append(index)
       }
     }
-    unpaired = isPaired ? partners.count(where: \.isEmpty) : 0
+    unpaired = keys.indices.count { index in
+      !(groups[keys[index]] ?? []).contains { facts[$0].differs(from: facts[index]) }
+    }
+    (self.keys, self.groups) = (keys, groups)
   }
 
   public func draft(_ number: Int, using random: inout SplitMix64) -> RowDraft {
     let fact = facts[number]
-    let partner = partners[number].isEmpty ? nil : facts[random.choice(partners[number])]
+    let partners =
+      keys.isEmpty ? [] : (groups[keys[number]] ?? []).filter { facts[$0].differs(from: fact) }
+    let partner = partners.isEmpty ? nil : facts[random.choice(partners)]
     return RowDraft(
       clean: MarkedText(filling: fact.relation, ["": fact.subject], roles: ["": "subject_last"]),
       corrupted: partner?.prompt, answer: " " + fact.object,

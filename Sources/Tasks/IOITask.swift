@@ -31,6 +31,7 @@ public struct IOITask: PromptTask {
     for number in self.templates where !words.templates.indices.contains(number) {
       throw .noSuchTemplate(number, count: words.templates.count)
     }
+    if self.templates.isEmpty { throw .noSuchTemplate(0, count: 0) }
     self.orders = orders.isEmpty ? IOIOrder.allCases : orders
     self.corruption = corruption
     var supply = WordSupply()

@@ -66,7 +66,8 @@ public struct TaskRow: Sendable, Equatable {
     let columns = [clean, corrupted, answer, wrongAnswer]
     let filled = columns.prefix { $0 != nil }.compactMap { $0 }
     // A column may be left out only together with all that follow it.
-    guard filled.count == columns.count(where: { $0 != nil }), !clean.hasPrefix("#"),
+    guard filled.count == columns.count(where: { $0 != nil }),
+      clean.utf8.first != UInt8(ascii: "#"),
       !clean.utf8.allSatisfy({ $0 == UInt8(ascii: " ") })
     else { return nil }
     for column in filled where column.isEmpty || column.utf8.contains(where: isLayout) {

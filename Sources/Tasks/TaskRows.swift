@@ -33,7 +33,7 @@ public struct TaskRows: Sendable {
   ) throws(TaskError) {
     var random = SplitMix64(state: seed)
     var checker = RowChecker(tokenizer: tokenizer, contextLength: contextLength)
-    for number in 0..<min(count, task.fixedCount ?? count) {
+    for number in 0..<max(0, min(count, task.fixedCount ?? count)) {
       var rejections: [RowRejection: Int] = [:]
       var row: TaskRow?
       for _ in 0..<(task.fixedCount == nil ? TaskRows.drawLimit : 1) where row == nil {
