@@ -64,18 +64,8 @@ void pb_causal_softmax(const float *scores, size_t queries, size_t start, float 
     float *out = pattern + i * length;
     size_t seen = start + i + 1;
     size_t whole = seen - seen % PB_LANES, rest = seen % PB_LANES;
-    pb_lanes v, top, total;
-
-    pb_fill(&top, -INFINITY);
-    for (size_t j = 0; j < whole; j += PB_LANES) {
-      pb_load(&v, in + j);
-      top = __builtin_elementwise_max(top, v);
-    }
-    if (rest) {
-      pb_load_part(&v, in + whole, rest, -INFINITY);
-      top = __builtin_elementwise_max(top, v);
-    }
-    float maximum = pb_max(&top);
+    pb_lanes v, total;
+    float maximum = pb_largest(in, seen);
 
     // Each value is read before it is written, so scores and pattern may share their memory.
 #pragma clang loop vectorize(assume_safety)

@@ -49,6 +49,22 @@ PB_INLINE void pb_store_part(float *p, const pb_lanes *v, size_t count) {
 PB_REDUCTION(pb_sum, pb_lanes, float, a + b)
 PB_REDUCTION(pb_max, pb_lanes, float, a > b ? a : b)
 
+// The largest of some values; -infinity of none. NaN are passed over where others stand beside them.
+PB_INLINE float pb_largest(const float *values, size_t count) {
+  size_t whole = count - count % PB_LANES, rest = count % PB_LANES;
+  pb_lanes v, top;
+  pb_fill(&top, -__builtin_inff());
+  for (size_t i = 0; i < whole; i += PB_LANES) {
+    pb_load(&v, values + i);
+    top = __builtin_elementwise_max(top, v);
+  }
+  if (rest) {
+    pb_load_part(&v, values + whole, rest, -__builtin_inff());
+    top = __builtin_elementwise_max(top, v);
+  }
+  return pb_max(&top);
+}
+
 // exp(x) within about one unit in the last place: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's
 // polynomial of degree 7 in r, n added to the exponent. Below -87.3, where float32 runs out of
 // normal numbers, the result is zero; above 88.3, near its largest, infinity; a NaN stays one.

@@ -131,18 +131,8 @@ PB_CLONES
 double pb_log_sum_exp(const float *values, size_t count) {
   enum { BLOCK = 1024 };
   float powers[BLOCK];
-  pb_lanes v, top;
-  size_t whole = count - count % PB_LANES, rest = count % PB_LANES;
-  pb_fill(&top, -INFINITY);
-  for (size_t i = 0; i < whole; i += PB_LANES) {
-    pb_load(&v, values + i);
-    top = __builtin_elementwise_max(top, v);
-  }
-  if (rest) {
-    pb_load_part(&v, values + whole, rest, -INFINITY);
-    top = __builtin_elementwise_max(top, v);
-  }
-  float maximum = pb_max(&top);
+  pb_lanes v;
+  float maximum = pb_largest(values, count);
   double total = 0;
   for (size_t start = 0; start < count; start += BLOCK) {
     size_t length = count - start < BLOCK ? count - start : BLOCK;

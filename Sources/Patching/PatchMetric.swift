@@ -73,13 +73,17 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
   }
 
   private static func divergence(of logits: [Float], from clean: [Float]) -> Double {
-    let (total, cleanTotal) = (logSumExp(logits), logSumExp(clean))
-    var sum = 0.0
+    // Σ p_clean (clean - run) + ln Σ e^run - ln Σ e^clean, all in double precision: a small divergence
+    // is a difference of large numbers.
+    let (top, cleanTop) = (Double(logits.max() ?? 0), Double(clean.max() ?? 0))
+    var (total, cleanTotal, difference) = (0.0, 0.0, 0.0)
     for (value, cleanValue) in zip(logits, clean) {
-      let logClean = Double(cleanValue) - cleanTotal
-      sum += exp(logClean) * (logClean - (Double(value) - total))
+      let weight = exp(Double(cleanValue) - cleanTop)
+      cleanTotal += weight
+      total += exp(Double(value) - top)
+      difference += weight * (Double(cleanValue) - Double(value))
     }
-    return sum
+    return difference / cleanTotal + (top + log(total)) - (cleanTop + log(cleanTotal))
   }
 
   private static func rank(of token: Int32?, _ logits: [Float]) -> Float {

@@ -51,15 +51,18 @@ import Testing
         let plain = top + log(values.reduce(0) { $0 + exp(Double($1) - top) })
         let found = pb_log_sum_exp(values, count)
         #expect(abs(found - plain) < 2e-6, "\(count) values, spread \(spread)")
-        for (bad, expected) in [(Float.nan, Double.nan), (.infinity, .nan), (-.infinity, plain)] {
+        for bad in [Float.nan, .infinity, -.infinity] {
           let place = count / 2
           let old = values[place]
           values[place] = bad
           let changed = pb_log_sum_exp(values, count)
-          if expected.isNaN || count == 1 {
+          if bad != -.infinity || count == 1 {
             #expect(changed.isNaN)
           } else {
-            #expect(changed < plain + 2e-6)
+            // The largest may be the one that was replaced.
+            let top = Double(values.max() ?? 0)
+            let rest = top + log(values.reduce(0) { $0 + exp(Double($1) - top) })
+            #expect(abs(changed - rest) < 2e-6, "\(count) values, spread \(spread)")
           }
           values[place] = old
         }

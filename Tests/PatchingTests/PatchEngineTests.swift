@@ -212,6 +212,26 @@ import Testing
     #expect(right.runs == result.cellCount && right.largestDifference == [0])
   }
 
+  /// A divergence is of second order in the change of the logits.
+  @Test func smallDivergencesKeepTheirDigits() {
+    var generator = SeededGenerator(seed: 11)
+    let clean = generator.floats(50_257, in: -12...12)
+    let noise = generator.floats(50_257, in: -1e-4...1e-4)
+    let run = zip(clean, noise).map(+)
+    func logProbabilities(_ logits: [Float]) -> [Double] {
+      let total = log(logits.reduce(0) { $0 + exp(Double($1)) })
+      return logits.map { Double($0) - total }
+    }
+    let plain = zip(logProbabilities(clean), logProbabilities(run)).reduce(0) {
+      $0 + exp($1.0) * ($1.0 - $1.1)
+    }
+    let pair = PatchingPair(clean: 0, corrupted: 1, answer: nil, wrongAnswer: nil)
+    let found = Double(AnswerMetric.klDivergence.value(of: pair, logits: run, clean: clean))
+    #expect(plain > 1e-10 && plain < 1e-7)
+    #expect(abs(found - plain) < 1e-4 * plain, "\(found), \(plain)")
+    #expect(AnswerMetric.klDivergence.value(of: pair, logits: clean, clean: clean) == 0)
+  }
+
   @Test func metricsEqualTheirDefinitions() throws {
     let (reference, runs) = try PatchEngineTests.everyHook.get()
     let pair = reference.task.pairs[0]
