@@ -41,8 +41,9 @@ struct CircuitCommand: ParsableCommand {
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "Whose mean it is: that of the clean or of the corrupted prompts.", valueName: "which"))
-  var meanOver: MeanPrompts = .corrupted
+      "Whose mean it is: that of the clean or of the corrupted prompts, which is the default.",
+      valueName: "which"))
+  var meanOver: MeanPrompts?
 
   @Option(
     name: .long, parsing: .singleValue,
@@ -70,10 +71,7 @@ struct CircuitCommand: ParsableCommand {
     guard try options.metrics().count == 1 else {
       throw ValidationError("A circuit is tested with one metric.")
     }
-    guard source != .noise else {
-      throw ValidationError(
-        "A circuit is tested with means, zeros or the other run, not with noise.")
-    }
+    _ = try patchSource()
     guard 0...100_000 ~= random, 0...100_000 ~= greedy else {
       throw ValidationError("--random and --greedy take numbers from 0 to 100,000.")
     }
@@ -82,7 +80,7 @@ struct CircuitCommand: ParsableCommand {
 
   func run() throws {
     let circuit = try readCircuit(path: self.circuit)
-    let source = patchSource
+    let source = try patchSource()
     let loaded = try LoadedTask(options, source == .otherRun ? .noise : .ablate, source)
     let choice = try choice(circuit)
     if let out { try PatchReport.makeDirectory(out) }
@@ -115,20 +113,15 @@ struct CircuitCommand: ParsableCommand {
         printError("wrote \(out)/circuit.json, minimality.csv, completeness.csv, completeness.svg")
       }
     }
-    if let checks, !checks.allSatisfy(\.isWithinTolerance) {
-      throw PatchingError.notReproduced(
-        largest: checks.flatMap(\.largestDifference).reduce(0) { $0.isNaN || $0 > $1 ? $0 : $1 })
-    }
+    try checks?.requireReproduced()
   }
 
-  private var patchSource: PatchSource {
-    switch source {
-    case .other, .noise: .otherRun
-    case .zero: .zero
-    case .mean: .mean(.everywhere, over: meanOver)
-    case .meanByPosition: .mean(.byPosition, over: meanOver)
-    case .meanByTemplate: .mean(.byTemplate, over: meanOver)
+  private func patchSource() throws -> PatchSource {
+    guard source != .noise else {
+      throw ValidationError(
+        "A circuit is tested with means, zeros or the other run, not with noise.")
     }
+    return try source.source(meanOver: meanOver, .corrupted, noise: .zero)
   }
 
   private func sets() throws -> [[AttentionHead]] {

@@ -99,12 +99,7 @@ struct CircuitReport {
   }
 
   private var verified: (runs: Int, largest: Float)? {
-    checks.map { checks in
-      (
-        checks.reduce(0) { $0 + $1.runs },
-        checks.flatMap(\.largestDifference).reduce(0) { $0.isNaN || $0 > $1 ? $0 : $1 }
-      )
-    }
+    checks.map { ($0.reduce(0) { $0 + $1.runs }, $0.largest) }
   }
 
   // In files.

@@ -114,7 +114,6 @@ struct ResultComparison: Encodable {
         ? difference("mean over", a.meanOver ?? "unknown", b.meanOver ?? "unknown") : nil,
       a.source == b.source ? difference("noise", noise(a), noise(b)) : nil,
       difference("window", String(a.window), String(b.window)),
-      difference("paths", a.path?.text ?? "none", b.path?.text ?? "none"),
       difference("position", position(a), position(b)),
       difference(
         "dimensions of the subspace", a.subspace.map(String.init) ?? "all",

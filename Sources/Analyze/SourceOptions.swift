@@ -29,19 +29,31 @@ struct SourceOptions: ParsableArguments {
 
   /// - Parameter usual: the prompts of means unless the user says which.
   func source(_ name: Name, seed: UInt64, meanOver usual: MeanPrompts) throws -> PatchSource {
+    try name.source(meanOver: meanOver, usual, noise: .noise(scale: noiseScale, seed: seed))
+  }
+}
+
+extension SourceOptions.Name {
+  /// - Parameters:
+  ///   - meanOver: the prompts of means, if the user said which.
+  ///   - usual: those that they are otherwise.
+  /// - Throws: `ValidationError` if it is said whose mean is taken, and none is.
+  func source(meanOver: MeanPrompts?, _ usual: MeanPrompts, noise: PatchSource) throws
+    -> PatchSource
+  {
     let over = meanOver ?? usual
     let source: PatchSource =
-      switch name {
+      switch self {
       case .other: .otherRun
       case .zero: .zero
       case .mean: .mean(.everywhere, over: over)
       case .meanByPosition: .mean(.byPosition, over: over)
       case .meanByTemplate: .mean(.byTemplate, over: over)
-      case .noise: .noise(scale: noiseScale, seed: seed)
+      case .noise: noise
       }
     if meanOver != nil {
       guard case .mean = source else {
-        throw ValidationError("--mean-over belongs to the means; --source is \(name.rawValue).")
+        throw ValidationError("--mean-over belongs to the means; --source is \(rawValue).")
       }
     }
     return source

@@ -82,10 +82,7 @@ struct SweepRun {
     } else {
       printReport(report, prompts: prompts)
     }
-    if let checks, !checks.allSatisfy(\.isWithinTolerance) {
-      throw PatchingError.notReproduced(
-        largest: checks.flatMap(\.largestDifference).reduce(0) { $0.isNaN || $0 > $1 ? $0 : $1 })
-    }
+    try checks?.requireReproduced()
   }
 
   /// All that the metrics of the sweeps depend on.

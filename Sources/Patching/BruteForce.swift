@@ -130,10 +130,20 @@ extension PatchEngine {
     if a == b || (a.isNaN && b.isNaN) { return 0 }
     return abs(a - b) / max(1, abs(b))
   }
-
-  /// A NaN is larger than any number.
-  private func larger(_ a: Float, _ b: Float) -> Float { a.isNaN || a > b ? a : b }
 }
+
+extension [BruteForceCheck] {
+  /// The largest difference of all, as `largestDifference` has it.
+  public var largest: Float { flatMap(\.largestDifference).reduce(0, larger) }
+
+  /// - Throws: `PatchingError.notReproduced` if one is beyond the tolerance.
+  public func requireReproduced() throws(PatchingError) {
+    guard allSatisfy(\.isWithinTolerance) else { throw .notReproduced(largest: largest) }
+  }
+}
+
+/// A NaN is larger than any number.
+private func larger(_ a: Float, _ b: Float) -> Float { a.isNaN || a > b ? a : b }
 
 /// A copy of what a hook holds in the only sequence of a pass.
 func copy(of activation: Activation) -> Matrix {

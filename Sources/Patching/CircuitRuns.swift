@@ -52,10 +52,8 @@ public final class CircuitRuns {
   ) throws -> [[Float]] {
     let whole = CircuitSubset(.model)
     known[whole] = baselines[0].map(\.clean)
-    var new: [CircuitSubset] = []
-    for subset in subsets where known[subset] == nil && !new.contains(subset) {
-      new.append(subset)
-    }
+    var seen = Set(known.keys)
+    let new = subsets.filter { seen.insert($0).inserted }
     if !new.isEmpty {
       let result = try engine.run(
         try Sweep(name: "circuit", list: new.map(cell)), task,

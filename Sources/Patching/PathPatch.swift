@@ -1,3 +1,4 @@
+import CacheFormat
 import Model
 
 /// Patching of the paths from senders to receivers: what heads say to other heads, and to the logits,
@@ -182,7 +183,10 @@ public struct PathPatch: Hashable, Sendable {
     parts += swept == .senders ? [] : ["from"] + senders.map(\.description) + ["to"]
     parts += isToLogits ? ["logits"] : inputs.map(\.shortName)
     parts += receivers.map(\.description)
-    let name = parts.joined(separator: "-")
-    return name.utf8.count <= 120 ? name : "\(name.prefix(100))-and-more"
+    var name = parts.joined(separator: "-")
+    guard name.utf8.count > 120 else { return name }
+    // Names that begin alike stay different.
+    let digest = name.withUTF8 { sha256(UnsafeRawBufferPointer($0)) }
+    return "\(name.prefix(100))-\(digest.prefix(12))"
   }
 }

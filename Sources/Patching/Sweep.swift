@@ -136,12 +136,10 @@ public struct Sweep: Sendable, Equatable {
     }
   }
 
-  /// The names of the hooks at a cell, of the cell's own layer, with `+` between them.
+  /// The names of the hooks at a cell, of the cell's own layer, with `+` between them; of paths the
+  /// sweep's name, since sweeps of several receivers have the same cells.
   public func hookName(of cell: Cell) -> String {
-    if let path, path.swept == .neither {
-      let layers = Set(path.senders.map(\.layer)).sorted()
-      return layers.map { HookPoint(.z, layer: $0).name }.joined(separator: "+")
-    }
+    if path != nil { return name }
     guard let kind else {
       var names: [String] = []
       for patch in cell.number.map({ list[$0].patches }) ?? []
@@ -155,13 +153,16 @@ public struct Sweep: Sendable, Equatable {
 
   /// Every hook that a cell patches, in the order in which a pass reaches them.
   func hooks(config: ModelConfig) -> [HookPoint] {
+    if path != nil {
+      let hooks = Set(
+        cells(positions: 1, config: config).flatMap {
+          patches(of: $0, layerCount: config.layers).map(\.hook)
+        })
+      return config.hookPoints.filter(hooks.contains)
+    }
     var hooks = Set(list.flatMap { $0.patches.map(\.hook) })
     for layer in layers {
-      let cell = Cell(layer: layer, head: path == nil ? nil : 0)
-      hooks.formUnion(patches(of: cell, layerCount: config.layers).map(\.hook))
-    }
-    if let path, path.swept == .neither {
-      hooks.formUnion(path.patches(of: Cell(), layerCount: config.layers).map(\.hook))
+      hooks.formUnion(patches(of: Cell(layer: layer), layerCount: config.layers).map(\.hook))
     }
     if let kind, !kind.isInBlock { hooks.insert(HookPoint(kind)) }
     return config.hookPoints.filter(hooks.contains)

@@ -33,6 +33,10 @@ import Testing
     #expect(answer.output.contains("\(name)-2.1-1.0  layer × head, to q, v of 2.1, 1.0"))
     #expect(answer.lines.filter { $0.hasSuffix("largest difference 0.0") }.count == 2)
     #expect(exists("\(out)/\(name)-2.1-1.0.svg") && exists("\(out)/\(name)-2.2-patched.npy"))
+    // Rows of the two sweeps can be told apart.
+    let cells = String(decoding: try contents(out + "/cells.csv"), as: UTF8.self)
+    let hooks = cells.split(separator: "\n").dropFirst().map { String($0.prefix { $0 != "," }) }
+    #expect(Set(hooks) == ["\(name)-2.1-1.0", "\(name)-2.2"])
     let file = try JSONSerialization.jsonObject(with: contents(out + "/patch.json"))
     let sweeps = try #require((file as? [String: Any])?["sweeps"] as? [[String: Any]])
     let path = try #require(sweeps[0]["path"] as? [String: Any])

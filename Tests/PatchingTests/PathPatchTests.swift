@@ -21,6 +21,18 @@ func heads(_ numbers: [Int32]) -> [AttentionHead] {
 }
 
 @Suite struct PathPatchTests {
+  @Test func longNamesStayDifferentAndShort() throws {
+    let senders = (0..<3).flatMap { layer in
+      (0..<12).map { AttentionHead(layer: layer, head: $0) }
+    }
+    let names = try [9, 6].map { head in
+      try PathPatch(
+        .direct, from: senders, to: [AttentionHead(layer: 9, head: head)], inputs: [.q]
+      ).name
+    }
+    #expect(names[0] != names[1] && names.allSatisfy { $0.utf8.count <= 120 }, "\(names)")
+  }
+
   @Test(
     arguments: ["tiny", "odd"], [WeightProcessing.transformerlens, .raw])
   func pathsEqualTransformerLens(folder: String, processing: WeightProcessing) throws {
