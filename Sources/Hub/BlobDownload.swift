@@ -22,11 +22,10 @@ final class BlobDownload {
     self.report = report
   }
 
-  /// Bytes that are still to come.
+  /// Bytes that are still to come, less those that are there and to be thrown away.
   var remaining: Int {
     if isPlainFile(folder.blob(file.digest)) { return 0 }
-    let there = (try? plainFileSize(folder.partial(file.digest))) ?? 0
-    return there > file.size ? file.size : file.size - there
+    return file.size - ((try? plainFileSize(folder.partial(file.digest))) ?? 0)
   }
 
   /// Fetches the file unless it is there.
@@ -51,8 +50,8 @@ final class BlobDownload {
 
   private func fetch() throws {
     var partial = try DurableFile(appendingTo: folder.partial(file.digest))
-    var isResumed = partial.count > 0
     if partial.count > file.size { try restart(&partial) }
+    var isResumed = partial.count > 0
     while true {
       try complete(&partial)
       let digest = try file.digest.ofFile(partial.path)

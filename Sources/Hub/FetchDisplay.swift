@@ -15,7 +15,7 @@ final class FetchDisplay {
       say("the hub's cache does not hold \(model): fetching it from \(endpoint)")
     case .moved(let model, let other): say("\(model) is \(other) on the hub now")
     case .planned(let files, let bytes):
-      total = bytes
+      (total, done) = (bytes, 0)
       if bytes > 0 {
         say("\(counted(files, "file")), \(byteSize(bytes))")
         progress = Progress("fetching", unit: "MB", total: megabytes(bytes), quiet: quiet)

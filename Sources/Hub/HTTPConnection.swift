@@ -17,7 +17,7 @@ struct HTTPResponse: Sendable {
 
 /// Why a request got no answer, or not all of it.
 struct HTTPFailure: Error, Equatable {
-  enum Kind { case unreachable, broken, timedOut, certificate, other }
+  enum Kind { case unreachable, certificate, other }
   let kind: Kind
   /// The client's words.
   let reason: String
@@ -85,7 +85,8 @@ final class HTTPConnection {
     var list: UnsafeMutablePointer<curl_slist>?
     for header in request.headers { list = curl_slist_append(list, header) ?? list }
     defer { curl_slist_free_all(list) }
-    curl_easy_reset(handle)
+    // Nothing of this request may stay in the handle: what it points to goes.
+    defer { curl_easy_reset(handle) }
     let context = Unmanaged.passUnretained(exchange).toOpaque()
     let settings: [CURLcode] = [
       curl_allow_web_only(handle),
@@ -96,7 +97,6 @@ final class HTTPConnection {
       curl_set_text(handle, CURLOPT_USERAGENT, agent),
       // Not to be taken from the user's .netrc: the token is all that identifies him.
       curl_set_long(handle, CURLOPT_NETRC, 0),
-      curl_set_long(handle, CURLOPT_NOSIGNAL, 1),
       curl_set_long(handle, CURLOPT_CONNECTTIMEOUT, connectLimit),
       curl_set_long(handle, CURLOPT_LOW_SPEED_LIMIT, 1),
       curl_set_long(handle, CURLOPT_LOW_SPEED_TIME, stallLimit),
@@ -116,12 +116,8 @@ final class HTTPConnection {
     switch code {
     case CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT:
       .unreachable
-    case CURLE_OPERATION_TIMEDOUT: .timedOut
     case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE, CURLE_SSL_ISSUER_ERROR:
       .certificate
-    case CURLE_PARTIAL_FILE, CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_GOT_NOTHING,
-      CURLE_SSL_CONNECT_ERROR, CURLE_HTTP2, CURLE_HTTP2_STREAM, CURLE_WEIRD_SERVER_REPLY:
-      .broken
     default: .other
     }
   }

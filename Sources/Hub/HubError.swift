@@ -85,7 +85,7 @@ public enum HubError: ReportableError, Equatable {
             + "save_pretrained, or name a revision that has them after an @"
           : ": it is not a model in Hugging Face's layout; \(ways)")
     case .badAnswer(let file, let endpoint, let problem):
-      "\(endpoint) answers wrongly for \(file): \(problem); check HF_ENDPOINT, and a proxy in between"
+      "\(endpoint) answers wrongly for \(file): \(shown(problem)); check HF_ENDPOINT, and a proxy in between"
     case .wrongDigest(let file, let endpoint, let expected, let received):
       "\(file) from \(endpoint) is damaged: it should have the digest \(expected) and has "
         + "\(received); it was thrown away, try again"
@@ -98,6 +98,7 @@ public enum HubError: ReportableError, Equatable {
         + "make room, or set HF_HUB_CACHE to a folder on another disk"
     case .file(let error):
       switch error.errno {
+      case EFBIG where error.operation == .tooLarge: error.description
       case ENOSPC, EDQUOT, EFBIG:
         "\(error); make room, and the same command goes on where it stopped"
       case ENOSYS, ENOLCK, ENOTSUP, EPERM:
@@ -121,7 +122,7 @@ public enum HubError: ReportableError, Equatable {
   /// Whether the same request may succeed a little later.
   var isTransient: Bool {
     switch self {
-    case .unreachable, .interrupted, .busy: true
+    case .interrupted, .busy: true
     default: false
     }
   }

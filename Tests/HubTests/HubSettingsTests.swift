@@ -86,6 +86,8 @@ import Testing
     ] {
       #expect(origin(other) == false, "\(other)")
     }
+    let plain = try #require(WebAddress("http://huggingface.co/"))
+    #expect(hub.isSaferThan(plain) && !hub.isSaferThan(hub) && !plain.isSaferThan(hub))
     #expect(hub.resolving("/a/b?c")?.text == "https://huggingface.co/a/b?c")
     #expect(hub.resolving("//other.org/x").map(hub.isSameOrigin) == false)
     #expect(hub.resolving("file:///etc/passwd") == nil)
