@@ -32,10 +32,8 @@ public final class CacheReader: Sendable {
   ///   - checksums: whether every array is checked each time it is read: the stored bytes of stored
   ///     ones, the values of derived ones.
   ///   - access: how segments are read; by default they are mapped where that is wise.
-  ///   - mappedBytes: about how much of the segments stays mapped at a time.
   public convenience init(
-    directory: String, checksums: Bool = true, access: FileAccess = .automatic,
-    mappedBytes: Int = 64 << 20
+    directory: String, checksums: Bool = true, access: FileAccess = .automatic
   ) throws(CacheError) {
     let directory = withoutTrailingSlash(directory)
     let manifest = try Manifest.read(directory: directory)
@@ -49,13 +47,13 @@ public final class CacheReader: Sendable {
     }
     try self.init(
       directory: directory, manifest: manifest, plan: plan, graph: graph, checksums: checksums,
-      access: access, mappedBytes: mappedBytes)
+      access: access)
   }
 
   /// - Parameter manifest: one that fits the plan, whether it is on disk or not.
   init(
     directory: String, manifest: Manifest, plan: CachePlan, graph: HookGraph, checksums: Bool,
-    access: FileAccess, mappedBytes: Int = 64 << 20
+    access: FileAccess
   ) throws(CacheError) {
     guard let key = PlanKey(manifest.plan) else {
       throw .badManifest(
@@ -68,7 +66,7 @@ public final class CacheReader: Sendable {
     self.key = key
     self.checksums = checksums
     self.access = access
-    pages = PageBudget(limit: mappedBytes)
+    pages = PageBudget(limit: 64 << 20)
     planDigest = manifest.plan
     committedPrompts = manifest.prompts
     committedTokens = manifest.tokens

@@ -12,6 +12,8 @@ public final class PageBudget: Sendable {
   private let limit: Int
   private let files = Mutex<[MappedFile]>([])
   private let bytesSinceLook = Atomic(0)
+  /// Mapped pages of other files, such as weights: what was left when pages were given back last.
+  private let others = Atomic(0)
 
   /// Bytes that are read from one look at the number of mapped pages to the next. A fault maps pages
   /// around it as well, so that more than that may have been mapped.
@@ -33,9 +35,9 @@ public final class PageBudget: Sendable {
       return
     }
     bytesSinceLook.store(0, ordering: .relaxed)
-    if mappedBytes() ?? .max > limit {
-      for file in files.withLock({ $0 }) { file.givePagesBack() }
-    }
+    if let mapped = mappedBytes(), mapped - others.load(ordering: .relaxed) <= limit { return }
+    for file in files.withLock({ $0 }) { file.givePagesBack() }
+    others.store(mappedBytes() ?? 0, ordering: .relaxed)
   }
 }
 

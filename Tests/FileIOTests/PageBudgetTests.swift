@@ -46,8 +46,9 @@ import Testing
     #expect(most <= 5 << 20)
   }
 
+  /// The system may take pages back too, where memory is short.
   @Test func pagesStayBelowIt() throws {
     let most = try peak(limit: .max)
-    #expect(most >= PageBudgetTests.size)
+    #expect(most > 5 << 20)
   }
 }
