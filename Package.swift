@@ -31,6 +31,7 @@ let package = Package(
     .library(name: "Patching", targets: ["Patching"]),
     .library(name: "Tasks", targets: ["Tasks"]),
     .library(name: "Reading", targets: ["Reading"]),
+    .library(name: "Hub", targets: ["Hub"]),
     .executable(name: "capture", targets: ["Capture"]),
     .executable(name: "analyze", targets: ["Analyze"]),
     .executable(name: "cachedump", targets: ["CacheDump"]),

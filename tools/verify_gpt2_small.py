@@ -10,8 +10,8 @@ position, and of z, q, k, v and pattern of every head, at all positions and one 
 difference without head 9.9; the scale of the last LayerNorm. Of each table it prints the number that
 differs most; --all prints every one, --csv writes them.
 
-tools/gpt2_small_ioi.json holds the numbers, with their source. What no command of ours computes is named
-as not run.
+tools/gpt2_small_ioi.json holds the numbers, with their source. What it does not run, such as
+direct logit attribution, is named.
 
 Ends with 0 if everything is within --tolerance, 1 if not; with 66 if the model or a command is missing or
 fails, and 65 if the file of numbers is not one.

@@ -75,13 +75,16 @@ public final class Linear: Sendable {
   public func values(rows rowRange: Range<Int>, columns columnRange: Range<Int>) -> Matrix {
     precondition(rowRange.lowerBound >= 0 && rowRange.upperBound <= inner)
     precondition(columnRange.lowerBound >= 0 && columnRange.upperBound <= columns)
-    let width = pb_packed_count(1, 1)  // of a panel
-    let values = Matrix(rows: rowRange.count, columns: columnRange.count)
-    for (place, column) in columnRange.enumerated() {
-      let panel = panels.pointer + column / width * width * inner + column % width
+    let (width, count) = (Linear.panelWidth, columnRange.count)
+    let values = Matrix(rows: rowRange.count, columns: count)
+    var column = columnRange.lowerBound
+    while column < columnRange.upperBound {
+      let part = min(width - column % width, columnRange.upperBound - column)
       for (index, row) in rowRange.enumerated() {
-        values.pointer[index * columnRange.count + place] = panel[row * width]
+        (values.pointer + index * count + column - columnRange.lowerBound).update(
+          from: place(of: column) + row * width, count: part)
       }
+      column += part
     }
     return values
   }
@@ -91,10 +94,9 @@ public final class Linear: Sendable {
   /// - Precondition: `column` is one of the matrix.
   public func value(of x: UnsafePointer<Float>, column: Int) -> Float {
     precondition(column >= 0 && column < columns)
-    let width = pb_packed_count(1, 1)  // of a panel
-    let panel = panels.pointer + column / width * width * inner + column % width
+    let (width, values) = (Linear.panelWidth, place(of: column))
     var sum = Double(bias?.pointer[column] ?? 0)
-    for row in 0..<inner { sum += Double(x[row]) * Double(panel[row * width]) }
+    for row in 0..<inner { sum += Double(x[row]) * Double(values[row * width]) }
     return Float(sum)
   }
 }
@@ -103,35 +105,28 @@ extension Linear {
   /// Values of a row of the matrix that lie side by side.
   private static var panelWidth: Int { pb_packed_count(1, 1) }
 
+  /// Where a column's first value is; the next ones are `panelWidth` apart.
+  private func place(of column: Int) -> UnsafeMutablePointer<Float> {
+    let width = Linear.panelWidth
+    return panels.pointer + column / width * width * inner + column % width
+  }
+
   /// W[:, column], [inner].
   ///
   /// - Precondition: `column` is one of the matrix.
   public func column(_ column: Int) -> [Float] {
     precondition(column >= 0 && column < columns)
-    let width = Linear.panelWidth
-    let panel = panels.pointer + column / width * width * inner + column % width
-    return (0..<inner).map { panel[$0 * width] }
-  }
-
-  /// The matrix W, row-major [inner, columns].
-  public func matrix() -> Matrix {
-    let result = Matrix(rows: inner, columns: columns)
-    let width = Linear.panelWidth
-    for first in stride(from: 0, to: columns, by: width) {
-      let panel = panels.pointer + first * inner
-      for row in 0..<inner {
-        (result.pointer + row * columns + first).update(
-          from: panel + row * width, count: min(width, columns - first))
-      }
-    }
-    return result
+    let (width, values) = (Linear.panelWidth, place(of: column))
+    return (0..<inner).map { values[$0 * width] }
   }
 
   /// What takes y to y Wᵀ, without a bias.
-  public func transposed() -> Linear { Linear(transposed: matrix(), bias: nil) }
+  public func transposed() -> Linear {
+    Linear(transposed: values(rows: 0..<inner, columns: 0..<columns), bias: nil)
+  }
 }
 
-/// Memory for products on one thread: some 600 kB, taken when the first product needs it.
+/// Memory for products on one thread: some 1.8 MB, taken when the first product needs it.
 public final class MultiplyScratch {
   private lazy var matrix = Matrix(rows: 1, columns: pb_multiply_scratch())
   var pointer: UnsafeMutablePointer<Float> { matrix.pointer }
