@@ -1,6 +1,7 @@
 import FileIO
 import FoundationEssentials
 import Glibc
+import Model
 import Patching
 
 /// `patch.json`: the result of `analyze patch`. Arrays over cells are row-major in the sweep's shape.

@@ -133,7 +133,7 @@ struct SweepRun {
 }
 
 /// Seconds of wall time, lap by lap.
-private final class Stopwatch {
+final class Stopwatch {
   private var last = DispatchTime.now().uptimeNanoseconds
 
   func lap() -> Double {

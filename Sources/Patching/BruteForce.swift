@@ -71,13 +71,19 @@ extension PatchEngine {
   ) throws -> [[Float]] {
     let (clean, corrupted) = (prompts[pair.clean].tokens, prompts[pair.corrupted].tokens)
     let (source, receiving) = direction == .denoise ? (clean, corrupted) : (corrupted, clean)
+    let noise: (source: EmbeddingNoise?, receiving: EmbeddingNoise?) =
+      direction == .denoise ? (nil, pair.noise) : (pair.noise, nil)
     let length = receiving.count
     // From the tokens too, so that nothing rests on the cache.
     var sourceArrays: [HookPoint: Matrix] = [:]
+    let sourceHooks = Set(sweep.sourceHooks(config: model.config))
     try pass.run(
       tokens: [source],
-      hooks: PassHooks(reading: Set(sweep.sourceHooks(config: model.config))) { activation in
-        sourceArrays[activation.hook] = copy(of: activation)
+      hooks: PassHooks(editing: sourceHooks.union(noise.source.hooks)) { activation in
+        noise.source?.add(to: activation)
+        if sourceHooks.contains(activation.hook) {
+          sourceArrays[activation.hook] = copy(of: activation)
+        }
       })
     let cleanRow = try lastRow(clean, pass)
     let alignment = alignment(of: pair, false, prompts)
@@ -108,7 +114,8 @@ extension PatchEngine {
         let edits = edits(sites(sweep, cell, alignment) ?? [])
         try pass.run(
           tokens: [receiving],
-          hooks: PassHooks(editing: Set(edits.keys)) { activation in
+          hooks: PassHooks(editing: Set(edits.keys).union(noise.receiving.hooks)) { activation in
+            noise.receiving?.add(to: activation)
             guard let base = activation.sequence(0).baseAddress else { return }
             for edit in edits[activation.hook] ?? [] {
               edit.apply(toWhole: base, length: length, config: model.config)
@@ -145,9 +152,9 @@ extension [BruteForceCheck] {
 /// A NaN is larger than any number.
 private func larger(_ a: Float, _ b: Float) -> Float { a.isNaN || a > b ? a : b }
 
-/// A copy of what a hook holds in the only sequence of a pass.
-func copy(of activation: Activation) -> Matrix {
-  let array = activation.sequence(0)
+/// A copy of what a hook holds in a sequence of a pass.
+func copy(of activation: Activation, sequence: Int = 0) -> Matrix {
+  let array = activation.sequence(sequence)
   let copy = Matrix(rows: 1, columns: array.count)
   if let base = array.baseAddress { copy.pointer.update(from: base, count: array.count) }
   return copy

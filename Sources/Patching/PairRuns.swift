@@ -1,7 +1,8 @@
 import CacheFormat
 import Model
 
-/// The two runs of a pair, whose arrays are read from the cache when they are first asked for.
+/// The two runs of a pair, whose arrays are read from the cache when they are first asked for; those of
+/// a run with noise are computed before.
 ///
 /// Used by one thread at a time.
 final class PairRuns {
@@ -10,7 +11,7 @@ final class PairRuns {
   let config: ModelConfig
   /// T, the same for both runs.
   let length: Int
-  /// The first position at which the runs' tokens differ; T if they do not. Before it, causal
+  /// The first position at which the runs' embeddings differ; T if they do not. Before it, causal
   /// attention makes every activation of the two runs the same.
   let firstDifference: Int
   private let cache: CacheReader
@@ -20,21 +21,27 @@ final class PairRuns {
   let template: String?
   private var made: [HookPoint: Matrix] = [:]
   private var arrays: (source: [HookPoint: Matrix], receiving: [HookPoint: Matrix]) = ([:], [:])
+  /// The run that is not in the cache.
+  private let computed: Run?
 
+  /// - Parameter noised: the arrays of the corrupted run, where the pair's has noise.
   init(
-    cache: CacheReader, config: ModelConfig, source: (prompt: Int, tokens: [Int32]),
-    receiving: (prompt: Int, tokens: [Int32]), template: String?
+    _ pair: PatchingPair, _ direction: Direction, cache: CacheReader, config: ModelConfig,
+    prompts all: [Prompt], noised: [HookPoint: Matrix]? = nil
   ) {
-    self.template = template
+    template = pair.template
     self.cache = cache
     self.config = config
-    prompts = (source.prompt, receiving.prompt)
-    length = receiving.tokens.count
-    firstDifference = PairRuns.firstDifference(source.tokens, receiving.tokens)
-  }
-
-  static func firstDifference(_ first: [Int32], _ second: [Int32]) -> Int {
-    zip(first, second).enumerated().first { $1.0 != $1.1 }?.offset ?? second.count
+    prompts =
+      direction == .denoise ? (pair.clean, pair.corrupted) : (pair.corrupted, pair.clean)
+    length = all[pair.clean].tokens.count
+    firstDifference = pair.firstDifference(all)
+    computed = noised == nil ? nil : direction == .denoise ? .receiving : .source
+    switch computed {
+    case .receiving: arrays.receiving = noised ?? [:]
+    case .source: arrays.source = noised ?? [:]
+    case nil: break
+    }
   }
 
   /// Whether the cache holds a hook.
@@ -46,6 +53,7 @@ final class PairRuns {
   func array(_ run: Run, _ hook: HookPoint) throws -> Matrix {
     let known = run == .source ? arrays.source[hook] : arrays.receiving[hook]
     if let known { return known }
+    precondition(run != computed, "\(hook.name) of a run with noise was not computed")
     guard let index = cache.hookIndex(hook.name) else {
       throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
     }
@@ -74,5 +82,16 @@ final class PairRuns {
     (layer..<max(layer, config.layers)).allSatisfy { layer in
       [HookKind.q, .k, .v].allSatisfy { holds(HookPoint($0, layer: layer)) }
     }
+  }
+}
+
+extension PatchingPair {
+  /// The first position at which the embeddings of the two runs differ; T if they do not.
+  ///
+  /// - Parameter prompts: those of the cache.
+  func firstDifference(_ prompts: [Prompt]) -> Int {
+    let (clean, corrupted) = (prompts[clean].tokens, prompts[corrupted].tokens)
+    let tokens = zip(clean, corrupted).enumerated().first { $1.0 != $1.1 }?.offset
+    return min(tokens ?? clean.count, noise?.positions.lowerBound ?? clean.count)
   }
 }

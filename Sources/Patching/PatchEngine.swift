@@ -54,18 +54,19 @@ public struct PatchEngine: Sendable {
   }
 
   /// The metrics of the clean and the corrupted run of every pair, from the cached final rows; by
-  /// metric and pair.
+  /// metric and pair. Runs with noise are computed.
   ///
-  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, `PassError`.
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
     let reader = MetricReader(model: model, metrics: task.metrics)
     let pairs = task.pairs
+    let noised = try NoisedRuns.finalRows(of: pairs, prompts: prompts, model, threads: threads)
     let values = try parallelMap(
       pairs.count, threads: threads, with: { MultiplyScratch() },
       { number, scratch in
         let pair = pairs[number]
         let clean = try finalRow(of: pair.clean, prompts)
-        let corrupted = try finalRow(of: pair.corrupted, prompts)
+        let corrupted = try noised[number] ?? finalRow(of: pair.corrupted, prompts)
         return reader.values(of: pair, rows: clean + corrupted, clean: clean, scratch: scratch)
       })
     return task.metrics.indices.map { metric in
@@ -74,7 +75,7 @@ public struct PatchEngine: Sendable {
   }
 
   /// The row [D] of ln_final.hook_normalized at the last position of a prompt.
-  private func finalRow(of prompt: Int, _ prompts: [Prompt]) throws -> [Float] {
+  func finalRow(of prompt: Int, _ prompts: [Prompt]) throws -> [Float] {
     let hook = HookPoint(.finalNormalized)
     guard let index = cache.hookIndex(hook.name) else {
       throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
@@ -96,8 +97,9 @@ public struct PatchEngine: Sendable {
   ///   - known: runs of this very sweep that are not to be computed again.
   ///   - note: called with runs as they are computed, in any order; one call at a time.
   ///   - progress: called with the number of cells done, over all pairs; one call at a time.
-  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, what `note` throws.
-  /// - Precondition: the two prompts of each pair have equal length.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, `PassError`, what `note` throws.
+  /// - Precondition: the two prompts of each pair have equal length; where paths are swept, no pair has
+  ///   noise.
   public func run(
     _ sweep: Sweep, _ task: any PatchingTask, direction: Direction,
     source: PatchSource = .otherRun, prompts: [Prompt], baselines: [[Baseline]],
@@ -133,11 +135,12 @@ public struct PatchEngine: Sendable {
       isKnown[run.cell * pairs.count + run.pair] = true
       take([run])
     }
+    let noisedHooks = NoisedRuns.hooks(for: sweep, config: model.config)
     let batches = batches(of: cells, sweep, pairs, source, prompts: prompts) {
       isKnown[$0 * pairs.count + $1]
     }
     try parallelForEach(
-      batches.count, threads: threads, with: { Worker(model) },
+      batches.count, threads: threads, with: { Worker(model, noisedHooks) },
       { number, worker in
         try run(
           batches[number], cells, sweep, task, direction: direction, values, prompts: prompts,
@@ -191,15 +194,19 @@ public struct PatchEngine: Sendable {
     /// For metrics.
     let scratch = MultiplyScratch()
     var operations: Double { pass.operations + paths.operations + scratch.operations }
+    let noised: NoisedRuns
     private var runs: [Int: PairRuns] = [:]
 
-    init(_ model: GPT2) {
+    init(_ model: GPT2, _ noisedHooks: Set<HookPoint>) {
       pass = PatchedPass(model)
       paths = PathPass(model)
+      noised = NoisedRuns(model, hooks: noisedHooks)
     }
 
     /// Forgets the arrays of all other pairs.
     func keep(_ pairs: Set<Int>) { runs = runs.filter { pairs.contains($0.key) } }
+
+    func holds(_ pair: Int) -> Bool { runs[pair] != nil }
 
     func runs(of pair: Int, make: () -> PairRuns) -> PairRuns {
       if let known = runs[pair] { return known }
@@ -220,14 +227,14 @@ public struct PatchEngine: Sendable {
     worker.keep(Set(batch.map(\.pair)))
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
+    let noised = try worker.noised.arrays(
+      of: batch.map(\.pair).filter { !worker.holds($0) }, task.pairs, prompts: prompts)
     let parts = batch.map { part in
       let pair = task.pairs[part.pair]
-      let clean = (prompt: pair.clean, tokens: prompts[pair.clean].tokens)
-      let corrupted = (prompt: pair.corrupted, tokens: prompts[pair.corrupted].tokens)
       let runs = worker.runs(of: part.pair) {
         PairRuns(
-          cache: cache, config: model.config, source: direction == .denoise ? clean : corrupted,
-          receiving: direction == .denoise ? corrupted : clean, template: pair.template)
+          pair, direction, cache: cache, config: model.config, prompts: prompts,
+          noised: noised[part.pair])
       }
       return CellsOfPair(
         runs: runs, alignment: alignment(of: pair, values.isOtherRun, prompts),
@@ -329,10 +336,9 @@ public struct PatchEngine: Sendable {
   /// - Parameter skipsEqual: whether nothing before the first token in which the prompts differ can
   ///   matter.
   func alignment(of pair: PatchingPair, _ skipsEqual: Bool, _ prompts: [Prompt]) -> Alignment {
-    let (clean, corrupted) = (prompts[pair.clean].tokens, prompts[pair.corrupted].tokens)
-    return Alignment(
-      length: clean.count,
-      first: skipsEqual ? PairRuns.firstDifference(clean, corrupted) : 0, roles: pair.roles)
+    Alignment(
+      length: prompts[pair.clean].tokens.count,
+      first: skipsEqual ? pair.firstDifference(prompts) : 0, roles: pair.roles)
   }
 
   func sourceValues(

@@ -3,7 +3,7 @@ public struct PatchingPair: Sendable, Equatable {
   public var id: String?
   /// Numbers of the prompts in the cache.
   public var clean: Int
-  /// The clean one's for a prompt that has no counterpart: it can only be ablated.
+  /// The clean one's for a prompt that has no counterpart: it can only be ablated, or made noisy.
   public var corrupted: Int
   /// The right answer in the clean prompt; nil only where no metric reads it.
   public var answer: Int32?
@@ -13,10 +13,12 @@ public struct PatchingPair: Sendable, Equatable {
   public var roles: [String: Range<Int>]
   /// What the pair's prompts were made from; nil if that is not known.
   public var template: String?
+  /// What is added to the corrupted run's token embeddings; nil where the prompt itself is another.
+  public var noise: EmbeddingNoise?
 
   public init(
     id: String? = nil, clean: Int, corrupted: Int, answer: Int32?, wrongAnswer: Int32?,
-    roles: [String: Range<Int>] = [:], template: String? = nil
+    roles: [String: Range<Int>] = [:], template: String? = nil, noise: EmbeddingNoise? = nil
   ) {
     self.id = id
     self.clean = clean
@@ -25,6 +27,7 @@ public struct PatchingPair: Sendable, Equatable {
     self.wrongAnswer = wrongAnswer
     self.roles = roles
     self.template = template
+    self.noise = noise
   }
 }
 

@@ -79,7 +79,7 @@ public struct Resampling: Sendable, Equatable {
   /// replacement (Efron 1979, "Bootstrap methods: another look at the jackknife").
   private func intervals(_ cells: [[Double]], count: Int) -> [CellStatistics.Interval?] {
     guard resamples > 0, confidence > 0, confidence < 1 else { return cells.map { _ in nil } }
-    var generator = TorchGenerator(seed: seed, labels: ["bootstrap", statistic.rawValue])
+    var generator = MersenneTwister(seed: seed, labels: ["bootstrap", statistic.rawValue])
     let bound = UInt32(count)
     var values = [[Double]](repeating: [], count: cells.count)
     let ranked = statistic == .median ? cells.map(RankedValues.init) : []
@@ -110,7 +110,7 @@ public struct Resampling: Sendable, Equatable {
     let isExact = count < Resampling.fewestSampled
     let patterns = isExact ? 1 << count : Int(permutations)
     guard patterns > 0 else { return cells.map { _ in nil } }
-    var generator = TorchGenerator(seed: seed, labels: ["permutation"])
+    var generator = MersenneTwister(seed: seed, labels: ["permutation"])
     let flip = UInt32(count)
     // Index i stands for an effect, index n + i for its negative.
     let signed = cells.map { $0 + $0.map(-) }

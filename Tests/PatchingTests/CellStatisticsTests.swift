@@ -60,7 +60,7 @@ struct StatisticsReference: Decodable {
 @Suite struct CellStatisticsTests {
   @Test func drawsAreThoseOfTorch() throws {
     for reference in try StatisticsReference.read().generator {
-      var generator = TorchGenerator(seed: reference.seed, labels: reference.labels)
+      var generator = MersenneTwister(seed: reference.seed, labels: reference.labels)
       let numbers = (0..<2000).map { _ in generator.next(below: reference.bound) }
       #expect(Array(numbers.prefix(8)) == reference.first, "\(reference.labels)")
       #expect(Array(numbers.suffix(8)) == reference.last, "\(reference.labels)")
@@ -184,7 +184,7 @@ struct StatisticsReference: Decodable {
     for count in [13, 14, 31, 300, 1000] {
       let effects = wholeEffects(count, &generator)
       for alternative in Resampling.Alternative.allCases {
-        var random = TorchGenerator(seed: seed, labels: ["permutation"])
+        var random = MersenneTwister(seed: seed, labels: ["permutation"])
         let hits = (0..<500).count(where: { _ in
           let sum = effects.reduce(0) { $0 + (random.next(below: 2) == 1 ? $1 : -$1) }
           return isAsFar(sum, effects.reduce(0, +), alternative)
@@ -195,7 +195,7 @@ struct StatisticsReference: Decodable {
         #expect(found.p == Double(hits + 1) / 501, "n = \(count), \(alternative), seed \(seed)")
       }
       for statistic in Resampling.Statistic.allCases {
-        var random = TorchGenerator(seed: seed, labels: ["bootstrap", statistic.rawValue])
+        var random = MersenneTwister(seed: seed, labels: ["bootstrap", statistic.rawValue])
         let values = (0..<501).map { _ in
           let resample = (0..<count).map { _ in effects[Int(random.next(below: UInt32(count)))] }
           return statistic == .mean

@@ -46,6 +46,8 @@ public struct ReferenceArrays: Sendable {
 
   public func floats(_ name: String) throws -> [Float] { try values(name, "F32") }
 
+  public func doubles(_ name: String) throws -> [Double] { try values(name, "F64") }
+
   public func tokens(_ name: String) throws -> [Int32] { try values(name, "I32") }
 
   private func values<Value>(_ name: String, _ type: String) throws -> [Value] {

@@ -1,20 +1,22 @@
 import Crypto
 
-/// The random numbers of torch's CPU generator: the 32-bit Mersenne Twister (Matsumoto and
-/// Nishimura 1998, "Mersenne Twister: a 623-dimensionally equidistributed uniform pseudo-random
-/// number generator", ACM TOMACS 8(1)), MT19937, with the parameters and the seeding of 2002.
-struct TorchGenerator {
+/// The random numbers of torch's CPU generator and of numpy's `RandomState`: the 32-bit Mersenne
+/// Twister (Matsumoto and Nishimura 1998, "Mersenne Twister: a 623-dimensionally equidistributed
+/// uniform pseudo-random number generator", ACM TOMACS 8(1)), MT19937, with the parameters and the
+/// seeding of 2002.
+struct MersenneTwister {
   private static let size = 624
   private static let middle = 397
 
   private var state: [UInt32]
-  private var position = TorchGenerator.size
+  private var position = MersenneTwister.size
 
-  /// `torch.Generator().manual_seed(seed)`, which takes the lower 32 bits of a seed.
+  /// `torch.Generator().manual_seed(seed)`, which takes the lower 32 bits of a seed, and
+  /// `numpy.random.RandomState(seed)`.
   init(seed: UInt32) {
     state = [seed]
-    state.reserveCapacity(TorchGenerator.size)
-    for index in 1..<UInt32(TorchGenerator.size) {
+    state.reserveCapacity(MersenneTwister.size)
+    for index in 1..<UInt32(MersenneTwister.size) {
       let last = state[state.count - 1]
       state.append(1_812_433_253 &* (last ^ last >> 30) &+ index)
     }
@@ -30,7 +32,7 @@ struct TorchGenerator {
   }
 
   mutating func next() -> UInt32 {
-    if position == TorchGenerator.size { twist() }
+    if position == MersenneTwister.size { twist() }
     var y = state[position]
     position += 1
     y ^= y >> 11
@@ -43,8 +45,14 @@ struct TorchGenerator {
   /// takes 64 bits a number.)
   mutating func next(below bound: UInt32) -> UInt32 { next() % bound }
 
+  /// The next number of numpy's `random_sample()`, in [0, 1) with 53 bits.
+  mutating func nextUnit() -> Double {
+    let (high, low) = (next() >> 5, next() >> 6)
+    return (Double(high) * 0x1p26 + Double(low)) * 0x1p-53
+  }
+
   private mutating func twist() {
-    let (size, middle) = (TorchGenerator.size, TorchGenerator.middle)
+    let (size, middle) = (MersenneTwister.size, MersenneTwister.middle)
     for index in 0..<size {
       let following = state[(index + 1) % size]
       let mixed = state[index] & 0x8000_0000 | following & 0x7fff_ffff

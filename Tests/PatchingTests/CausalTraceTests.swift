@@ -1,0 +1,130 @@
+import CacheFormat
+import Foundation
+import Model
+import TestSupport
+import Testing
+
+@testable import Patching
+
+/// Facts of tools/make_trace_reference.py.
+private struct TracedFacts {
+  static let samples = 4
+  static let deviation = 0.7
+  static let hooks: [(kind: HookKind, window: Int)] = [(.residPost, 1), (.mlpOut, 2), (.attnOut, 2)]
+
+  let arrays: ReferenceArrays
+  let tokens: [[Int32]]
+  let subjects: [Range<Int>]
+
+  init(_ folder: String) throws {
+    let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    let arrays = try ReferenceArrays(
+      path: fixtures.appendingPathComponent("Fixtures/trace-\(folder).safetensors").path)
+    self.arrays = arrays
+    tokens = try (0..<3).map { try arrays.tokens("f\($0)/tokens") }
+    subjects = try (0..<3).map {
+      let ends = try arrays.tokens("f\($0)/subject")
+      return Int(ends[0])..<Int(ends[1])
+    }
+  }
+
+  /// A pair a fact and sample.
+  func task(width: Int) throws -> AnswerTask {
+    let pairs = try subjects.indices.flatMap { fact in
+      let noise = NoiseSamples(
+        count: TracedFacts.samples, positions: subjects[fact].count, width: width,
+        deviation: TracedFacts.deviation, seed: 1)
+      let answer = try arrays.tokens("f\(fact)/answer")[0]
+      return (0..<TracedFacts.samples).map {
+        PatchingPair(
+          clean: fact, corrupted: fact, answer: answer, wrongAnswer: nil,
+          noise: EmbeddingNoise(at: subjects[fact], sample: $0, of: noise))
+      }
+    }
+    return AnswerTask(pairs: pairs, metrics: [AnswerMetric.probability])
+  }
+}
+
+@Suite struct CausalTraceTests {
+  @Test(arguments: ["tiny", "odd"]) func noiseIsThatOfNumPy(folder: String) throws {
+    let facts = try TracedFacts(folder)
+    for (number, subject) in facts.subjects.enumerated() {
+      let expected = try facts.arrays.doubles("f\(number)/noise")
+      let width = expected.count / TracedFacts.samples / subject.count
+      let noise = NoiseSamples(
+        count: TracedFacts.samples, positions: subject.count, width: width, deviation: 1, seed: 1)
+      #expect(noise.values.count == expected.count)
+      for (ours, numpy) in zip(noise.values, expected) { #expect(abs(ours - numpy) < 1e-13) }
+    }
+  }
+
+  /// What noise does to a processed model is the same: all that reads the stream takes its mean away.
+  @Test(arguments: ["tiny", "odd"], [WeightProcessing.raw, .transformerlens])
+  func scoresEqualWholePassesInPyTorch(folder: String, processing: WeightProcessing) throws {
+    let facts = try TracedFacts(folder)
+    let model = try GPT2(directory: ReferenceArrays.path(folder), processing: processing)
+    let runs = try CachedRuns(model, facts.tokens)
+    let task = try facts.task(width: model.config.width)
+    let engine = runs.engine()
+    let answers = try engine.predictions(of: [0, 1, 2], prompts: runs.prompts)
+    #expect(answers == task.pairs.filter { $0.noise?.sample == 0 }.map(\.answer))
+    for (kind, window) in TracedFacts.hooks {
+      let layers = model.config.layers
+      let sweep = try Sweep(kind, layers: Array(0..<layers), window: window)
+      let result = try runs.run(sweep, task, .denoise)
+      let longest = result.shape[1]
+      for fact in 0..<3 {
+        let pairs = fact * TracedFacts.samples..<(fact + 1) * TracedFacts.samples
+        func mean(_ values: [Float]) -> Float { values.reduce(0, +) / Float(values.count) }
+        let high = try facts.arrays.floats("f\(fact)/high")[0]
+        let low = try facts.arrays.floats("f\(fact)/low")[0]
+        #expect(abs(result.baselines[pairs.lowerBound].clean - high) < 1e-5)
+        #expect(abs(mean(pairs.map { result.baselines[$0].corrupted }) - low) < 1e-5)
+        let expected = try facts.arrays.floats("f\(fact)/\(kind.shortName)")
+        for position in facts.tokens[fact].indices {
+          for layer in 0..<layers {
+            let ours = try mean(
+              pairs.map { try #require(result.patched[layer * longest + position][$0]) })
+            let theirs = expected[position * layers + layer]
+            #expect(abs(ours - theirs) < 1e-5, "\(kind) fact \(fact) L\(layer) \(position)")
+          }
+        }
+      }
+    }
+  }
+
+  /// Other hooks and both directions, as whole passes have them, whatever runs side by side.
+  @Test(arguments: [Direction.denoise, .noise])
+  func everyCellIsReproduced(direction: Direction) throws {
+    let facts = try TracedFacts("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, facts.tokens)
+    let task = try facts.task(width: model.config.width)
+    let layers = Array(0..<model.config.layers)
+    let kinds: [HookKind] = [
+      .residPre, .residMid, .residPost, .z, .v, .pattern, .mlpPost, .attnOut,
+    ]
+    for kind in kinds {
+      let sweep = try Sweep(kind, layers: layers)
+      let result = try runs.run(sweep, task, direction)
+      let other = try runs.run(sweep, task, direction, threads: 1, rowsPerPass: 3)
+      #expect(result.patched == other.patched)
+      let check = try runs.engine().check(
+        [result], task, prompts: runs.prompts, count: .max, seed: 0)
+      #expect(check.runs == result.cellCount && check.largestDifference == [0], "\(kind)")
+    }
+  }
+
+  @Test func deviationIsThatOfAllValues() throws {
+    let model = try GPT2(directory: ReferenceArrays.path("tiny"), processing: .raw)
+    let tokens: [Int32] = [3, 50, 3]
+    let values = tokens.flatMap { token in
+      (0..<model.config.width).map { Double(model.tokenEmbedding.row(Int(token))[$0]) }
+    }
+    let mean = values.reduce(0, +) / Double(values.count)
+    let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+    let expected = (squares / Double(values.count - 1)).squareRoot()
+    #expect(abs(model.embeddingDeviation(of: tokens) - expected) < 1e-12)
+    #expect(model.embeddingDeviation(of: []) == 0)
+  }
+}
