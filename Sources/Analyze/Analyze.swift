@@ -8,7 +8,8 @@ struct AnalyzeCommand: ParsableCommand {
     version: toolVersion,
     subcommands: [
       PatchCommand.self, AblateCommand.self, PathCommand.self, CircuitCommand.self,
-      TraceCommand.self, ResultsCommand.self, AuditCommand.self, LensCommand.self, AttributionCommand.self,
+      TraceCommand.self, ResultsCommand.self, AuditCommand.self, LensCommand.self,
+      AttributionCommand.self,
       AttentionCommand.self, StatsCommand.self, ScoresCommand.self, HooksCommand.self,
       TaskCommand.self, TokensCommand.self,
     ])

@@ -134,7 +134,9 @@ struct FactSelection {
         "left out: \(counted(unknown, "fact")) whose answer is not what the model says "
           + "(--keep-unknown keeps them)")
     }
-    if withoutSubject > 0 { lines.append("left out: \(counted(withoutSubject, "row")) without a subject") }
+    if withoutSubject > 0 {
+      lines.append("left out: \(counted(withoutSubject, "row")) without a subject")
+    }
     if notCaptured > 0 {
       lines.append("left out: \(counted(notCaptured, "row")) that the capture did not come to")
     }

@@ -60,7 +60,8 @@ struct TraceCommand: ParsableCommand {
 
   @Option(
     name: .long,
-    help: ArgumentHelp("The noise's standard deviation as a number of its own.", valueName: "number"))
+    help: ArgumentHelp(
+      "The noise's standard deviation as a number of its own.", valueName: "number"))
   var noiseDeviation: Double?
 
   @Option(name: .long, help: "Seed of the noise, and of the cells that --verify draws.")

@@ -27,7 +27,9 @@ struct TraceFiles {
         let number = String(repeating: "0", count: max(0, 6 - digits.count)) + digits
         let path = "\(folder)/fact-\(number)-\(name)"
         try replaceFile(path + ".npz", with: archive(scores, fact))
-        if fact < pictures { try replaceFile(path + ".svg", with: Array(picture(scores, fact).utf8)) }
+        if fact < pictures {
+          try replaceFile(path + ".svg", with: Array(picture(scores, fact).utf8))
+        }
       }
     }
   }

@@ -73,7 +73,8 @@ struct TraceReport {
     let (high, low) = (mean(\.high), mean(\.low))
     var lines = [
       style.bold(
-        "\(metric.rawValue) of \(counted(facts.count, "fact")), \(counted(samples, "sample")) of noise")
+        "\(metric.rawValue) of \(counted(facts.count, "fact")), \(counted(samples, "sample")) of noise"
+      )
         + "  (\(plan.model.name), weights \(plan.weights), \(Linear.arithmetic) kernels)",
       "noise on the subject's embeddings: standard deviation \(significant(noise.deviation, 4))"
         + (noise.scale.map {

@@ -74,7 +74,8 @@ final class NoisedRuns {
   }
 
   private func run(
-    _ group: [Int], _ pairs: [PatchingPair], prompts: [Prompt], visit: @escaping (Activation) -> Void
+    _ group: [Int], _ pairs: [PatchingPair], prompts: [Prompt],
+    visit: @escaping (Activation) -> Void
   ) throws {
     try pass.run(
       tokens: group.map { prompts[pairs[$0].corrupted].tokens },

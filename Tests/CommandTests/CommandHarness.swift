@@ -179,6 +179,18 @@ func systemCommand(_ command: [String]) throws -> (status: Int32, output: String
   return (process.terminationStatus, String(decoding: output, as: UTF8.self))
 }
 
+/// Runs a Python that has numpy and lz4; answers its status and what it printed.
+func python(_ arguments: [String]) throws -> (status: Int32, output: String) {
+  for interpreter in ["python3", "/usr/bin/python3"] {
+    guard try systemCommand([interpreter, "-c", "import numpy, lz4.block"]).status == 0 else {
+      continue
+    }
+    return try systemCommand([interpreter] + arguments)
+  }
+  Issue.record("no python3 here has numpy and lz4; `make setup-tests` installs them")
+  return (-1, "")
+}
+
 /// A path in the repository.
 func repositoryPath(_ name: String) -> String {
   // Tests/CommandTests/CommandHarness.swift

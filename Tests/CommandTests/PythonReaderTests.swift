@@ -9,18 +9,6 @@ import Testing
     .deletingLastPathComponent().deletingLastPathComponent()
     .appendingPathComponent("tools/python").path
 
-  /// Runs an interpreter that has both packages; answers its status and what it printed.
-  private func python(_ arguments: [String]) throws -> (status: Int32, output: String) {
-    for interpreter in ["python3", "/usr/bin/python3"] {
-      guard try systemCommand([interpreter, "-c", "import numpy, lz4.block"]).status == 0 else {
-        continue
-      }
-      return try systemCommand([interpreter] + arguments)
-    }
-    Issue.record("no python3 here has numpy and lz4; `make setup-tests` installs them")
-    return (-1, "")
-  }
-
   @Test(arguments: [
     ["--store", "compact"], ["--store", "full"], ["--dtype", "f16"], ["--dtype", "bf16"],
     ["--weights", "raw"], ["--hooks", "*,q_input,mlp_in"],

@@ -10,7 +10,9 @@ import Testing
 private struct TracedFacts {
   static let samples = 4
   static let deviation = 0.7
-  static let hooks: [(kind: HookKind, window: Int)] = [(.residPost, 1), (.mlpOut, 2), (.attnOut, 2)]
+  static let hooks: [(kind: HookKind, window: Int)] = [
+    (.residPost, 1), (.mlpOut, 2), (.attnOut, 2),
+  ]
 
   let arrays: ReferenceArrays
   let tokens: [[Int32]]
