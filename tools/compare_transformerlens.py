@@ -14,6 +14,8 @@ sweeps  every patch sweep in both directions: largest difference of a normalised
         matrix product's rate that is
 ablations  zero and mean ablations of z and mlp_out, and lists of cells, against loops of
         run_with_hooks
+traces  causal tracing against ROME's procedure in PyTorch (minutes a fact at GPT-2 small's size)
+paths   path patching by both definitions against runs with hooks
 times   run_with_cache against capture, the forward pass alone and, with --disk, the disk
 
 Ends with 1 when a hook is off by more than 1e-4 of its RMS, log-softmax by more than 1e-4 or
@@ -30,7 +32,7 @@ from pathlib import Path
 from patchbay_compare import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ["hooks", "sweeps", "ablations", "times"]
+PARTS = ["hooks", "sweeps", "ablations", "traces", "paths", "times"]
 
 
 def arguments() -> argparse.Namespace:
@@ -53,6 +55,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--differ-at", type=int, help="where all pairs differ, BOS counted")
     parser.add_argument("--direction", choices=["denoise", "noise"], action="append")
     parser.add_argument("--sweep", action="append", help="such as resid_pre (default all)")
+    parser.add_argument("--facts", type=int, default=1, help="facts that are traced (default 1)")
+    parser.add_argument("--fact-tokens", type=int, default=12)
     parser.add_argument("--time-prompts", type=int, default=64)
     parser.add_argument("--time-tokens", type=int, default=15)
     parser.add_argument("--time-differ-at", type=int, help="pairs that differ there only, instead")
@@ -84,6 +88,7 @@ def main() -> int:
     from patchbay_compare.bench import Bench
     from patchbay_compare.patchbay import Patchbay
     from patchbay_compare.sweeps import SWEEPS, compare_sweeps
+    from patchbay_compare.traces import compare_paths, compare_traces
 
     torch.set_num_threads(args.threads)
     ram_disk = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -114,6 +119,14 @@ def main() -> int:
                     )  # fmt: skip
                 elif part == "ablations":
                     compare_ablations(bench, weights, args.pairs, args.pair_tokens)
+                elif part == "traces":
+                    if weights == "raw":  # as ROME has them
+                        compare_traces(bench, args.facts, args.fact_tokens, args.repeats)
+                elif part == "paths":
+                    compare_paths(
+                        bench, weights, args.pairs, args.pair_tokens, args.differ_at,
+                        (args.direction or ["noise"])[0], args.repeats,
+                    )  # fmt: skip
                 else:
                     parts.compare_times(
                         bench, weights, args.time_prompts, args.time_tokens,

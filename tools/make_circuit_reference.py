@@ -38,6 +38,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import torch
 from patchbay_compare import lens
+from patchbay_compare.paths import Paths
 from safetensors.numpy import load_file, save_file
 from transformer_lens.utils import get_act_name
 
@@ -50,89 +51,6 @@ SENDER = {"tiny": (0, 1), "odd": (0, 2)}
 INPUTS = ("q", "k", "v")
 
 
-class Paths:
-    """One pair in one direction."""
-
-    def __init__(self, model, receiving, source, answers):
-        self.model, self.receiving, self.answers = model, receiving, answers
-        self.layers, self.heads = model.cfg.n_layers, model.cfg.n_heads
-        _, self.own = model.run_with_cache(receiving)
-        _, self.other = model.run_with_cache(source)
-
-    def difference(self, logits) -> float:
-        return float(logits[0, -1, self.answers[0]] - logits[0, -1, self.answers[1]])
-
-    def heard_through_mlps(self, senders, wanted):
-        """The wanted activations where every head's z is its own, but the senders' the other run's."""
-        kept = {}
-
-        def hold(z, hook):
-            z = self.own[hook.name].clone()
-            for layer, head in senders:
-                if layer == hook.layer():
-                    z[:, :, head] = self.other[hook.name][:, :, head]
-            return z
-
-        def keep(values, hook):
-            kept[hook.name] = values.clone()
-
-        hooks = [(get_act_name("z", layer), hold) for layer in range(self.layers)]
-        logits = self.model.run_with_hooks(
-            self.receiving, fwd_hooks=hooks + [(name, keep) for name in wanted]
-        )
-        return logits, kept
-
-    def through_mlps(self, senders, receivers, inputs) -> float:
-        names = {get_act_name(i, layer) for i in inputs for layer, _ in receivers}
-        _, heard = self.heard_through_mlps(senders, names)
-
-        def put(values, hook):
-            for layer, head in receivers:
-                if layer == hook.layer():
-                    values[:, :, head] = heard[hook.name][:, :, head]
-            return values
-
-        return self.difference(
-            self.model.run_with_hooks(self.receiving, fwd_hooks=[(name, put) for name in names])
-        )
-
-    def written(self, senders, before):
-        """What the senders in front of a layer write more than in their own run. [1, T, D]"""
-        total = 0
-        for layer, head in senders:
-            if layer < before:
-                name = get_act_name("z", layer)
-                change = (self.other[name] - self.own[name])[:, :, head]
-                total = total + change @ self.model.W_O[layer, head]
-        return total
-
-    def direct(self, senders, receivers, inputs) -> float:
-        first = min(layer for layer, _ in senders)
-
-        def add(values, hook):
-            for layer, head in receivers:
-                if layer == hook.layer() and layer > first:
-                    values[:, :, head] += self.written(senders, layer)
-            return values
-
-        names = {f"blocks.{layer}.hook_{i}_input" for i in inputs for layer, _ in receivers}
-        self.model.set_use_split_qkv_input(True)
-        logits = self.model.run_with_hooks(self.receiving, fwd_hooks=[(n, add) for n in names])
-        self.model.set_use_split_qkv_input(False)
-        return self.difference(logits)
-
-    def to_logits(self, definition, sender) -> float:
-        if definition == "through-mlps":
-            return self.difference(self.heard_through_mlps([sender], [])[0])
-        name = get_act_name("resid_post", self.layers - 1)
-        return self.difference(
-            self.model.run_with_hooks(
-                self.receiving,
-                fwd_hooks=[(name, lambda x, hook: x + self.written([sender], self.layers))],
-            )
-        )
-
-
 def write_paths(folder: str, model, arrays):
     pairs = load_file(MODELS / folder / "patching.safetensors")
     receivers, sender = RECEIVERS[folder], SENDER[folder]
@@ -143,19 +61,19 @@ def write_paths(folder: str, model, arrays):
     for index in range(3):
         clean = torch.tensor(pairs[f"pair{index}/clean_tokens"][None].astype(np.int64))
         corrupted = torch.tensor(pairs[f"pair{index}/corrupted_tokens"][None].astype(np.int64))
-        answers = pairs[f"pair{index}/answers"]
+        answers = torch.tensor(pairs[f"pair{index}/answers"][None].astype(np.int64))
         for direction in ("denoise", "noise"):
             runs = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
             paths = Paths(model, *runs, answers)
             for definition, patch in (("through-mlps", paths.through_mlps), ("direct", paths.direct)):
                 key = f"pair{index}/{direction}/{definition}"
                 table = {
-                    "logits": [[paths.to_logits(definition, (l, h)) for h in heads] for l in layers],
-                    "from": [[patch([sender], [(l, h)], ["q"]) for h in heads] for l in layers[1:]],
+                    "logits": [[paths.to_logits(definition, (l, h))[0] for h in heads] for l in layers],
+                    "from": [[patch([sender], [(l, h)], ["q"])[0] for h in heads] for l in layers[1:]],
                 }
                 for inputs in (*INPUTS, "qv"):
                     table[inputs] = [
-                        [patch([(l, h)], receivers, list(inputs)) for h in heads] for l in before
+                        [patch([(l, h)], receivers, list(inputs))[0] for h in heads] for l in before
                     ]
                 for name, values in table.items():
                     arrays[f"{key}/{name}"] = np.array(values, np.float32)

@@ -29,10 +29,10 @@ class Patchbay:
             sys.exit(f"{self.last_line}\nended with {done.returncode}: {done.stderr}")
         return done.stdout + done.stderr, seconds
 
-    def capture(self, prompts: Path, cache: Path, weights: str, hooks: str = "*"):
+    def capture(self, prompts: Path, cache: Path, weights: str, *more, hooks: str = "*"):
         return self.command(
             "capture", "--prompts", prompts, "--out", cache, "--model", self.model,
-            "--weights", weights, "--hooks", hooks, "--threads", self.threads, "--quiet",
+            "--weights", weights, "--hooks", hooks, "--threads", self.threads, "--quiet", *more,
         )  # fmt: skip
 
     def forward_pass(self, prompts: Path) -> str:
@@ -76,6 +76,14 @@ class Patchbay:
         """The same of ablations."""
         arguments = ["--hooks", ",".join(hooks), "--source", source]
         return self.sweep("ablate", cache, out, None, *arguments)
+
+    def trace(self, cache: Path, *arguments) -> dict:
+        """trace.json of causal tracing."""
+        report, _ = self.command(
+            "analyze", "trace", "--cache", cache, "--model", self.model, "--threads", self.threads,
+            "--json", *arguments,
+        )  # fmt: skip
+        return json.loads(report)
 
     def sweep(self, command: str, cache: Path, out: Path, threads: int | None, *arguments):
         _, seconds = self.command(
