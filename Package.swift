@@ -102,7 +102,8 @@ let package = Package(
       "TasksTests", ["Tasks", "Patching", "Model", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
     tests(
-      "ReadingTests", ["Reading", "Patching", "Model", "CacheFormat", "TestSupport"]),
+      "ReadingTests", ["Reading", "Patching", "Model", "CacheFormat", "TestSupport"],
+      resources: [.copy("Fixtures")]),
     tests(
       "CommandTests",
       [

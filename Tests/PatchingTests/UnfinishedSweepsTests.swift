@@ -14,7 +14,7 @@ import Testing
   private let runs = [
     CellValues(cell: 3, pair: 0, values: [1.5, -0.0], isUnchanged: false),
     CellValues(cell: 0, pair: 7, values: [.nan, .infinity], isUnchanged: true),
-    CellValues(cell: 70_000, pair: 9_999, values: [1e-40, 3], isUnchanged: false),
+    CellValues(cell: 70_000, pair: 9_999, values: [.leastNonzeroMagnitude, 3], isUnchanged: false),
   ]
 
   private func open(_ identity: String = "sweeps of a test") throws -> UnfinishedSweeps {
