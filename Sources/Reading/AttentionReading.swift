@@ -8,6 +8,9 @@ public struct AttentionReading: Sendable {
   public let layers, heads: Int
   private let hooks: ReadHooks
 
+  /// The most pairs of places that attention is read between: those of a prompt of 64 tokens.
+  public static let pairLimit = 4096
+
   /// - Throws: `ReadingError.hooksNotCached`.
   public init(_ cache: CacheReader) throws(ReadingError) {
     layers = cache.plan.model.layers
@@ -78,11 +81,15 @@ public struct AttentionReading: Sendable {
   /// k of the one, and then averaged over the positions q of the other.
   ///
   /// - Returns: rows heads, columns `FROM→TO`, those of one place after the other.
-  /// - Throws: `CacheError`.
+  /// - Throws: `CacheError`, `ReadingError.tooManyPlaces`.
   public func attention(
     from queries: [Place], to keys: [Place], in prompts: [ReadPrompt], keepsValues: Bool = false,
     threads: Int, progress: (Int) -> Void = { _ in }
   ) throws -> ReadingTable {
+    let count = saturatingProduct(queries.count, keys.count)
+    guard count <= AttentionReading.pairLimit else {
+      throw ReadingError.tooManyPlaces(count, limit: AttentionReading.pairLimit)
+    }
     let names = queries.flatMap { query in keys.map { "\(query)→\($0)" } }
     return try table(
       "attention", columns: names, prompts, keepsValues: keepsValues, threads: threads,

@@ -7,6 +7,8 @@ public enum ReadingError: ReportableError, Equatable {
   case hooksNotCached([String], directory: String)
   /// Values at every position are asked for of something of which there is too much.
   case onePlaceOnly(String)
+  /// Attention between more places than a table is made of.
+  case tooManyPlaces(Int, limit: Int)
   /// No prompt is a sequence and then the same again.
   case noRepetition
   /// A detection pattern that fits no attention pattern, and why.
@@ -36,6 +38,9 @@ public enum ReadingError: ReportableError, Equatable {
         + (hooks.count == 1 ? "that hook" : "those hooks") + " among them"
     case .onePlaceOnly(let split):
       "--by \(split) takes one position or role at a time; give --pos one of them"
+    case .tooManyPlaces(let count, let limit):
+      "attention between \(count) pairs of places makes no table that could be read, and \(limit) are the "
+        + "most; give fewer places to --from and --to, or one head and prompt with --heads and --prompt"
     case .noEigenvalues(let layer, let head):
       "the eigenvalues of head \(layer).\(head) cannot be found: its weights are not finite numbers"
     case .noRepetition:
@@ -70,7 +75,8 @@ public enum ReadingError: ReportableError, Equatable {
   public var exitCode: SysExit {
     switch self {
     case .hooksNotCached: .configuration
-    case .onePlaceOnly, .noRows, .rowsTooWide, .tooManyDirections, .noSuchHead: .usage
+    case .onePlaceOnly, .tooManyPlaces, .noRows, .rowsTooWide, .tooManyDirections, .noSuchHead:
+      .usage
     case .noRepetition, .badPattern, .noPromptOfLength, .notFinite, .noEigenvalues: .badData
     case .notDecomposable: .software
     }

@@ -126,6 +126,16 @@ import Testing
     }
   }
 
+  /// A table of every pair of a long prompt's positions would not fit into memory.
+  @Test func tooManyPlacesAreRefused() throws {
+    let fixture = try ReadFixture("odd", .raw)
+    let attention = try AttentionReading(fixture.cache)
+    let places = (0..<65).map { Place.index($0) }
+    #expect(throws: ReadingError.tooManyPlaces(4225, limit: 4096)) {
+      try attention.attention(from: places, to: places, in: try fixture.read(), threads: 1)
+    }
+  }
+
   @Test func patternsThatCannotBe() {
     for rows in [[[Float]](), [[1]], [[1, 0]], [[1, 1], [1, 1]], [[1, 0], [.nan, 1]]] {
       #expect(throws: ReadingError.self) { try DetectionPattern(rows: rows) }
