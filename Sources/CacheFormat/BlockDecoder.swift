@@ -8,39 +8,55 @@ final class BlockDecoder {
   private let elements = ByteBuffer(capacity: 0)
 
   /// Decodes an array into exactly `values`, whose count is the array's.
-  func decode(_ block: Block, into values: UnsafeMutableBufferPointer<Float>)
-    throws(BlockProblem)
-  {
+  ///
+  /// - Parameter shared: the elements of the rows that the block leaves out.
+  func decode(
+    _ block: Block, after shared: UnsafeRawBufferPointer,
+    into values: UnsafeMutableBufferPointer<Float>
+  ) throws(BlockProblem) {
     guard let destination = values.baseAddress else { return }
     let type = block.header.elementType
-    if block.header.encoding.packing != .none {
-      let bytes = try unpacked(block, into: type == .f32 ? .init(destination) : nil)
+    if case .triangle(let fill) = block.header.encoding.packing {
+      let bytes = try triangle(block, fill: fill, into: type == .f32 ? .init(destination) : nil)
       if type != .f32 { type.widen(bytes, to: destination, count: values.count) }
       return
     }
-    try forEachChunk(of: block, directInto: type == .f32 ? .init(destination) : nil) {
-      bytes, offset in
+    let first = shared.count / type.size
+    if let source = shared.baseAddress { type.widen(source, to: destination, count: first) }
+    let own = destination + first
+    try forEachChunk(of: block, directInto: type == .f32 ? .init(own) : nil) { bytes, offset in
       guard type != .f32, let source = bytes.baseAddress else { return }
-      type.widen(source, to: destination + offset / type.size, count: bytes.count / type.size)
+      type.widen(source, to: own + offset / type.size, count: bytes.count / type.size)
     }
   }
 
+  /// Decodes an array that is not packed into its elements, for which there is room in
+  /// `destination`.
+  func decodeElements(_ block: Block, into destination: UnsafeMutableRawPointer)
+    throws(BlockProblem)
+  {
+    try forEachChunk(of: block, directInto: destination) { _, _ in }
+  }
+
   /// The checksum of the array's bytes as they were before encoding.
-  func rawChecksum(_ block: Block) throws(BlockProblem) -> UInt32 {
-    if block.header.encoding.packing != .none {
-      let bytes = try unpacked(block, into: nil)
+  ///
+  /// - Parameter shared: the elements of the rows that the block leaves out.
+  func rawChecksum(_ block: Block, after shared: UnsafeRawBufferPointer) throws(BlockProblem)
+    -> UInt32
+  {
+    if case .triangle(let fill) = block.header.encoding.packing {
+      let bytes = try triangle(block, fill: fill, into: nil)
       return checksum(.init(start: bytes, count: Int(block.header.rawLength)))
     }
-    var crc: UInt32 = 0
+    var crc = checksum(shared)
     try forEachChunk(of: block, directInto: nil) { bytes, _ in crc = checksum(bytes, after: crc) }
     return crc
   }
 
-  /// The elements of a packed array, in `destination` or in memory of the decoder's own.
-  private func unpacked(_ block: Block, into destination: UnsafeMutableRawPointer?)
+  /// The elements of causal matrices, in `destination` or in memory of the decoder's own.
+  private func triangle(_ block: Block, fill: UInt32, into destination: UnsafeMutableRawPointer?)
     throws(BlockProblem) -> UnsafeRawPointer
   {
-    guard case .triangle(let fill) = block.header.encoding.packing else { throw .undecodable }
     var source = block.stored.baseAddress
     if block.header.encoding.codec != .none {
       packed.reserve(block.packedLength)

@@ -7,7 +7,8 @@ final class BlockEncoder {
   /// How an array was stored.
   struct Result {
     var encoding: Encoding
-    var rawLength: Int
+    /// The elements before encoding, valid until the next array is encoded.
+    var raw: UnsafeRawBufferPointer
     var rawChecksum: UInt32
     var storedLength: Int
   }
@@ -31,7 +32,7 @@ final class BlockEncoder {
 
   /// Whether `stored` bytes instead of `packed` are worth decoding.
   private static func isWorthwhile(_ stored: Int, of packed: Int) -> Bool {
-    stored * 100 <= packed * 97
+    packed > 0 && stored * 100 <= packed * 97
   }
 
   /// Writes `values` to `destination`, which has room for `bound` bytes.
@@ -39,16 +40,16 @@ final class BlockEncoder {
   /// - Parameters:
   ///   - side: T where the array consists of T × T matrices, which are packed if they are causal;
   ///     nil elsewhere.
+  ///   - base: rows of an earlier prompt, which are left out if this array begins with them.
   ///   - chosen: codec and filter for this hook in this segment; chosen here, for this array and
   ///     those after it, if nil. An array that they make less than three per cent smaller is not
   ///     compressed.
   func encode(
-    _ values: UnsafeBufferPointer<Float>, side: Int?, as chosen: inout Encoding?,
-    to destination: UnsafeMutableRawPointer
+    _ values: UnsafeBufferPointer<Float>, side: Int?, base: SharedRows.Base?,
+    as chosen: inout Encoding?, to destination: UnsafeMutableRawPointer
   ) -> Result {
     let raw = elementBytes(of: values)
-    let packing = side.map { self.packing(of: raw, side: $0) } ?? Encoding.Packing.none
-    let source = packing == .none ? raw : pack(raw, side: side ?? 0)
+    let (packing, source) = pack(raw, side: side, base: base)
     let choice = chosen ?? sampler.choose(for: source)
     chosen = choice
     var encoding = choice
@@ -63,7 +64,7 @@ final class BlockEncoder {
       UnsafeMutableRawBufferPointer(start: destination, count: stored).copyMemory(from: source)
     }
     return Result(
-      encoding: encoding, rawLength: raw.count, rawChecksum: checksum(raw), storedLength: stored)
+      encoding: encoding, raw: raw, rawChecksum: checksum(raw), storedLength: stored)
   }
 
   private func elementBytes(of values: UnsafeBufferPointer<Float>) -> UnsafeRawBufferPointer {
@@ -74,20 +75,32 @@ final class BlockEncoder {
     return UnsafeRawBufferPointer(start: elements.base, count: count)
   }
 
-  private func packing(of raw: UnsafeRawBufferPointer, side: Int) -> Encoding.Packing {
-    let size = elementType.size
-    guard side >= 2, let base = raw.baseAddress else { return .none }
+  /// What can be left out of an array, and the bytes that remain.
+  private func pack(_ raw: UnsafeRawBufferPointer, side: Int?, base: SharedRows.Base?)
+    -> (Encoding.Packing, UnsafeRawBufferPointer)
+  {
+    if let base, base.areRows(of: raw) {
+      return (
+        .sharedRows(base: UInt32(base.prompt), count: UInt32(base.count)),
+        UnsafeRawBufferPointer(rebasing: raw[base.rows.count...])
+      )
+    }
+    guard let side, side >= 2, let first = raw.baseAddress else { return (.none, raw) }
     var fill: UInt32 = 0
-    let matrices = raw.count / (side * side * size)
-    return triangle_fill(base, matrices, side, size, &fill) == 1 ? .triangle(fill: fill) : .none
+    let matrices = raw.count / (side * side * elementType.size)
+    guard triangle_fill(first, matrices, side, elementType.size, &fill) == 1 else {
+      return (.none, raw)
+    }
+    return (.triangle(fill: fill), packTriangles(first, matrices, side: side))
   }
 
-  private func pack(_ raw: UnsafeRawBufferPointer, side: Int) -> UnsafeRawBufferPointer {
+  private func packTriangles(_ first: UnsafeRawPointer, _ matrices: Int, side: Int)
+    -> UnsafeRawBufferPointer
+  {
     let size = elementType.size
-    let matrices = raw.count / (side * side * size)
     let count = matrices * (side * (side + 1) / 2) * size
     packed.reserve(count)
-    if let base = raw.baseAddress { pack_triangle(base, packed.base, matrices, side, size) }
+    pack_triangle(first, packed.base, matrices, side, size)
     return UnsafeRawBufferPointer(start: packed.base, count: count)
   }
 

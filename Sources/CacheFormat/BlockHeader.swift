@@ -25,9 +25,17 @@ struct BlockHeader: Equatable {
     record.put(positions, at: 28)
     record.put(encoding.codec.rawValue, at: 32)
     record.put(encoding.filter.rawValue, at: 33)
-    if case .triangle(let fill) = encoding.packing {
+    switch encoding.packing {
+    case .none: break
+    case .triangle(let fill):
       record.put(UInt8(1), at: 34)
       record.put(fill, at: 52)
+    case .sharedRows(let base, let count):
+      record.put(UInt8(2), at: 34)
+      record.put(base, at: 52)
+      for byte in 0..<3 {
+        record.put(UInt8(truncatingIfNeeded: count >> (8 * UInt32(byte))), at: 57 + byte)
+      }
     }
     record.put(elementType.code, at: 35)
     record.put(rawLength, at: 36)
@@ -55,11 +63,10 @@ struct BlockHeader: Equatable {
     else { throw .impossible("an element type that this format does not have") }
     let encoding = Encoding(
       codec: codec, filter: filter, exponentOffset: Record.byte(pointer, 56),
-      packing: Record.byte(pointer, 34) == 1 ? .triangle(fill: Record.word(pointer, 52)) : .none)
-    let unused = format == 1 ? 52..<60 : encoding.packing == .none ? 52..<56 : 57..<60
-    guard Record.byte(pointer, 34) <= (format == 1 ? 0 : 1), Record.areZero(pointer, unused),
-      Record.areZero(pointer, 57..<60)
-    else { throw .impossible("something where zeros must be") }
+      packing: try packing(pointer, format: format))
+    guard format > 1 || encoding.exponentOffset == 0 else {
+      throw .impossible("something where zeros must be")
+    }
     guard encoding.exponentOffset == 0 || filter == .bitShuffle,
       Int(encoding.exponentOffset) < elementType.exponentCount
     else { throw .impossible("an exponent offset that cannot be") }
@@ -70,5 +77,31 @@ struct BlockHeader: Equatable {
       elementType: elementType, rawLength: Record.word(pointer, 36),
       storedLength: Record.word(pointer, 40), storedChecksum: Record.word(pointer, 44),
       rawChecksum: Record.word(pointer, 48))
+  }
+
+  private static func packing(_ pointer: UnsafeRawPointer, format: Int) throws(BlockProblem)
+    -> Encoding.Packing
+  {
+    let packing: Encoding.Packing
+    let unused: [Range<Int>]
+    switch Record.byte(pointer, 34) {
+    case 0:
+      packing = .none
+      unused = [52..<56, 57..<60]
+    case 1 where format >= 2:
+      packing = .triangle(fill: Record.word(pointer, 52))
+      unused = [57..<60]
+    case 2 where format >= 3:
+      let count = (0..<3).reduce(UInt32(0)) {
+        $0 | UInt32(Record.byte(pointer, 57 + $1)) << (8 * UInt32($1))
+      }
+      packing = .sharedRows(base: Record.word(pointer, 52), count: count)
+      unused = []
+    default: throw .impossible("a packing that format \(format) does not have")
+    }
+    guard unused.allSatisfy({ Record.areZero(pointer, $0) }) else {
+      throw .impossible("something where zeros must be")
+    }
+    return packing
   }
 }

@@ -19,6 +19,8 @@ public enum BlockProblem: Error, Equatable, Sendable, CustomStringConvertible {
   case derivedChecksum
   /// The bytes between the array and the next one are not zero.
   case padding
+  /// It leaves out rows that it shares with another prompt's array, and that cannot be decoded.
+  indirect case base(prompt: Int, problem: BlockProblem)
 
   public var description: String {
     switch self {
@@ -30,6 +32,8 @@ public enum BlockProblem: Error, Equatable, Sendable, CustomStringConvertible {
     case .undecodable: "it cannot be decompressed"
     case .derivedChecksum: "what is derived from other arrays is not what was captured"
     case .padding: "the bytes after it are not zero"
+    case .base(let prompt, let problem):
+      "it shares rows with prompt \(prompt), and of that array \(problem)"
     }
   }
 }

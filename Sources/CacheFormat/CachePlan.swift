@@ -40,7 +40,7 @@ public enum Proofs: String, Codable, Sendable, CaseIterable {
 /// Everything that a capture fixes before its first prompt runs: `plan.json`. Never changed later.
 public struct CachePlan: Codable, Sendable, Equatable {
   /// The format that this program writes, and the newest that it reads.
-  public static let currentFormat = 2
+  public static let currentFormat = 3
 
   public var formatVersion: Int
   /// The writing program, such as "patchbay 0.1.0".

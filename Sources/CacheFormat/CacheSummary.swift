@@ -37,7 +37,7 @@ public struct HookSummary: Codable, Sendable {
   public var rawBytes: Int
   public var storedBytes: Int
   /// How many arrays there are by encoding, such as "raw", "lz4+bitshuffle",
-  /// "triangle+lz4+bitshuffle", or "derived".
+  /// "triangle+lz4+bitshuffle", "shared+lz4+bitshuffle", or "derived".
   public var encodings: [String: Int]
   /// The largest and the root mean square difference of what is read from what was captured, over
   /// all values; nil where nothing is rounded.

@@ -14,6 +14,7 @@ public final class CacheWriter: Sendable {
   /// Which prompts go into which segment.
   public let segmentRanges: [Range<Int>]
   let tokenCounts: [Int]
+  private let tokens: [[Int32]]
   let graph: HookGraph
   private let context: WriteContext
   private let manifest: Mutex<Manifest>
@@ -66,7 +67,8 @@ public final class CacheWriter: Sendable {
     self.directory = directory
     self.plan = plan
     planDigest = key.hexadecimal
-    tokenCounts = prompts.map(\.tokens.count)
+    tokens = prompts.map(\.tokens)
+    tokenCounts = tokens.map(\.count)
     segmentRanges = plan.segmentRanges(tokenCounts: tokenCounts)
     context = WriteContext(
       directory: directory, plan: plan, graph: graph, key: key, fileSystem: fileSystem)
@@ -106,7 +108,7 @@ public final class CacheWriter: Sendable {
     }
     let prompts = segmentRanges[index]
     return try SegmentWriter(
-      number: index, prompts: prompts, positions: Array(tokenCounts[prompts]), context: context)
+      number: index, prompts: prompts, tokens: Array(tokens[prompts]), context: context)
   }
 
   /// Puts a sealed segment into the manifest. Segments are committed in order.

@@ -14,6 +14,8 @@ struct Encoding: Hashable, Sendable {
     case none
     /// Elements above the diagonal of square matrices, which all have the bits `fill`.
     case triangle(fill: UInt32)
+    /// The first `count` rows, which have the bits of those of the prompt `base`.
+    case sharedRows(base: UInt32, count: UInt32)
   }
 
   var codec: Codec = .none
@@ -28,7 +30,11 @@ struct Encoding: Hashable, Sendable {
   /// As the manifest and `cachedump` name it.
   var name: String {
     var parts: [String] = []
-    if packing != .none { parts.append("triangle") }
+    switch packing {
+    case .none: break
+    case .triangle: parts.append("triangle")
+    case .sharedRows: parts.append("shared")
+    }
     if codec == .lz4 { parts.append("lz4") }
     switch filter {
     case .none: break
@@ -51,12 +57,15 @@ struct Encoding: Hashable, Sendable {
   /// Bytes that the packing leaves of `rawLength`.
   ///
   /// - Parameters:
-  ///   - side: T, where there are T × T matrices.
+  ///   - T: the prompt's positions: the side of matrices, and the number of rows.
   ///   - size: bytes of an element.
-  func packedLength(of rawLength: Int, side: Int, size: Int) -> Int {
-    guard packing != .none, side > 0 else { return rawLength }
-    let matrices = rawLength / size / side / side
-    return matrices * (side * (side + 1) / 2) * size
+  func packedLength(of rawLength: Int, positions T: Int, size: Int) -> Int {
+    guard T > 0 else { return rawLength }
+    switch packing {
+    case .none: return rawLength
+    case .triangle: return rawLength / size / T / T * (T * (T + 1) / 2) * size
+    case .sharedRows(_, let count): return rawLength - rawLength / T * min(T, Int(count))
+    }
   }
 }
 

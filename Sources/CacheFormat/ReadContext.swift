@@ -7,6 +7,11 @@ final class ReadContext: @unchecked Sendable {
   /// Blocks of segments that are not mapped.
   let block = ByteBuffer(capacity: 0)
 
+  /// The last array that was decoded for its rows, which others share, and the block it was in.
+  private let base = ByteBuffer(capacity: 0)
+  private let baseBlock = ByteBuffer(capacity: 0)
+  private var basePlace: (hook: Int, prompt: Int)?
+
   /// The last sum that was derived. Reading the residual stream of one layer after the other then
   /// adds one term at a time, instead of beginning with the embedding again.
   private let sum = ByteBuffer(capacity: 0)
@@ -14,6 +19,51 @@ final class ReadContext: @unchecked Sendable {
 
   /// The prompt of the kept sum.
   var keptPrompt: Int? { sumPlace?.prompt }
+
+  /// The elements of the rows that a block of `segment` leaves out, none for most. Valid until the
+  /// next call.
+  ///
+  /// - Throws: `CacheError.badBlock` of the block's array if they cannot be had.
+  func sharedRows(of block: Block, in segment: Segment, checksums: Bool) throws(CacheError)
+    -> UnsafeRawBufferPointer
+  {
+    guard case .sharedRows(let number, _) = block.header.encoding.packing else {
+      return UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+    let (hook, prompt) = (Int(block.header.hook), Int(number))
+    if basePlace.map({ $0 != (hook, prompt) }) ?? true {
+      basePlace = nil
+      do throws(CacheError) {
+        try decodeBase(hook: hook, prompt: prompt, in: segment, checksums: checksums)
+      } catch {
+        guard case .badBlock(_, _, _, let problem) = error else { throw error }
+        throw segment.badBlock(
+          hook: hook, prompt: Int(block.header.prompt), .base(prompt: prompt, problem: problem))
+      }
+      basePlace = (hook, prompt)
+    }
+    return UnsafeRawBufferPointer(
+      start: base.base, count: Int(block.header.rawLength) - block.packedLength)
+  }
+
+  private func decodeBase(hook: Int, prompt: Int, in segment: Segment, checksums: Bool)
+    throws(CacheError)
+  {
+    guard case .stored(let entry) = segment.place(hook: hook, prompt: prompt) else {
+      throw segment.badBlock(hook: hook, prompt: prompt, .impossible("nothing"))
+    }
+    let block = try segment.block(hook: hook, prompt: prompt, at: entry, room: baseBlock)
+    do throws(BlockProblem) {
+      guard block.header.encoding.packing == .none else {
+        throw .impossible("shared rows, so that it cannot be a base")
+      }
+      if checksums { try block.checkStored() }
+      base.reserve(Int(block.header.rawLength))
+      try decoder.decodeElements(block, into: base.base)
+    } catch {
+      throw segment.badBlock(hook: hook, prompt: prompt, error)
+    }
+  }
 
   func keepSum(_ values: UnsafeMutableBufferPointer<Float>, hook: Int, prompt: Int) {
     guard let source = values.baseAddress else { return }

@@ -219,10 +219,8 @@ final class Segment: Sendable {
     guard let raw, header.rawLength == UInt32(exactly: raw) else {
       throw .impossible("\(header.rawLength) bytes where the shape has \(raw ?? -1)")
     }
-    guard header.encoding.packing == .none || plan.hooks[hook].isSquare && T >= 2 else {
-      throw .impossible("a triangle where the shape has none")
-    }
-    let packed = header.encoding.packedLength(of: raw, side: T, size: plan.elementType.size)
+    try checkPacking(header, hook: hook, prompt: prompt)
+    let packed = header.encoding.packedLength(of: raw, positions: T, size: plan.elementType.size)
     let stored = Int(header.storedLength)
     switch header.encoding.codec {
     case .none:
@@ -236,5 +234,26 @@ final class Segment: Sendable {
       }
     }
     return packed
+  }
+
+  private func checkPacking(_ header: BlockHeader, hook: Int, prompt: Int) throws(BlockProblem) {
+    let T = positions(prompt: prompt)
+    switch header.encoding.packing {
+    case .none: return
+    case .triangle:
+      guard plan.hooks[hook].isSquare, T >= 2 else {
+        throw .impossible("a triangle where the shape has none")
+      }
+    case .sharedRows(let base, let count):
+      guard plan.hooks[hook].isRows, header.rawLength > 0 else {
+        throw .impossible("shared rows where the shape has none")
+      }
+      guard (prompts.lowerBound..<prompt).contains(Int(base)) else {
+        throw .impossible("rows of prompt \(base), which is no earlier one of the segment")
+      }
+      guard count >= 1, Int(count) <= min(T, positions(prompt: Int(base))) else {
+        throw .impossible("\(count) shared rows, which the two prompts do not have")
+      }
+    }
   }
 }

@@ -17,8 +17,8 @@ public struct SealedSegment: Sendable {
 /// Arrays come hook after hook, within a hook prompt after prompt, derived hooks too: of those only
 /// the checksum is kept, and some are compared with what their recipe gives. The others are encoded
 /// as they come, by the calling thread, and written a megabyte at a time, while the core's cache
-/// still has it; besides that buffer and what the proofs need only the index is in memory. After an
-/// error the segment is lost; what it had written is removed.
+/// still has it; besides that buffer, what the proofs need and the rows that later prompts may share
+/// only the index is in memory. After an error the segment is lost; what it had written is removed.
 public final class SegmentWriter {
   private static let bufferBytes = 1 << 20
 
@@ -29,6 +29,7 @@ public final class SegmentWriter {
   private let file: DurableFile
   private let path: String
   private let positions: [Int]
+  private let shared: SharedRows
   private let encoder: BlockEncoder
   private let prover: RecipeProver
   private let buffer = ByteBuffer(capacity: SegmentWriter.bufferBytes)
@@ -43,13 +44,14 @@ public final class SegmentWriter {
   private var nextPrompt: Int
   private var isSealed = false
 
-  /// - Parameter positions: the number of tokens of each prompt of `prompts`.
-  init(number: Int, prompts: Range<Int>, positions: [Int], context: WriteContext)
+  /// - Parameter tokens: those of each prompt of `prompts`.
+  init(number: Int, prompts: Range<Int>, tokens: [[Int32]], context: WriteContext)
     throws(CacheError)
   {
     self.number = number
     self.prompts = prompts
-    self.positions = positions
+    positions = tokens.map(\.count)
+    shared = SharedRows(firstPrompt: prompts.lowerBound, tokens: tokens)
     self.context = context
     path = context.path(SegmentLayout.fileName(number))
     encoder = BlockEncoder(elementType: context.plan.elementType)
@@ -110,6 +112,7 @@ public final class SegmentWriter {
     nextPrompt += 1
     if nextPrompt == prompts.upperBound {
       prover.finish(hook: hook)
+      shared.removeAll()
       nextHook += 1
       nextPrompt = prompts.lowerBound
       encoding = nil
@@ -169,12 +172,15 @@ public final class SegmentWriter {
   ) {
     let offset = file.count + buffer.count
     let payload = buffer.end + Record.size
-    let side = context.plan.hooks[hook].isSquare ? positions : nil
-    let result = encoder.encode(values, side: side, as: &encoding, to: payload)
+    let spec = context.plan.hooks[hook]
+    let result = encoder.encode(
+      values, side: spec.isSquare ? positions : nil,
+      base: spec.isRows ? shared.base(of: prompt) : nil, as: &encoding, to: payload)
+    if spec.isRows { shared.keep(result.raw, of: prompt) }
     let header = BlockHeader(
       plan: context.key.prefix, segment: UInt32(number), hook: UInt32(hook),
       prompt: UInt32(prompt), positions: UInt32(positions), encoding: result.encoding,
-      elementType: context.plan.elementType, rawLength: UInt32(result.rawLength),
+      elementType: context.plan.elementType, rawLength: UInt32(result.raw.count),
       storedLength: UInt32(result.storedLength),
       storedChecksum: checksum(.init(start: payload, count: result.storedLength)),
       rawChecksum: result.rawChecksum)

@@ -171,9 +171,13 @@ struct Verification {
       totals[hook].stored += Int(block.header.storedLength)
       do throws(BlockProblem) {
         try block.checkStored()
-        guard try context.decoder.rawChecksum(block) == block.header.rawChecksum else {
-          throw .decodedChecksum
-        }
+      } catch {
+        throw segment.badBlock(hook: hook, prompt: prompt, error)
+      }
+      let shared = try context.sharedRows(of: block, in: segment, checksums: true)
+      do throws(BlockProblem) {
+        guard try context.decoder.rawChecksum(block, after: shared) == block.header.rawChecksum
+        else { throw .decodedChecksum }
       } catch {
         throw segment.badBlock(hook: hook, prompt: prompt, error)
       }
