@@ -6,7 +6,13 @@ import Testing
 
 /// A capture that dies after any of its calls, by kill -9 or by a loss of power.
 @Suite struct CrashTests {
-  private static let capture = Capture.derived(lengths: [3, 2, 4, 1, 5], segmentBytes: 5000)
+  private static let capture: Capture = {
+    var capture = Capture.derived(lengths: [3, 2, 4, 1, 5], segmentBytes: 5000)
+    capture.share(2, of: 0, with: 1)
+    capture.share(1, of: 2, with: 3)
+    capture.deriveArrays()
+    return capture
+  }()
 
   /// What the journal of an undisturbed capture was, and how many prompts had been acknowledged by
   /// the time of each length of it.
@@ -56,6 +62,8 @@ import Testing
     let (journal, acknowledged) = try undisturbed(directory.path("undisturbed"))
     let expected = try allContents(directory.path("undisturbed"))
     #expect(journal.count > 60 && acknowledged.last?.prompts == 5)
+    let hooks = try CacheReader(directory: directory.path("undisturbed")).summary().hooks
+    #expect(hooks.contains { $0.encodings.keys.contains { $0.hasPrefix("shared") } })
     let seed = UInt64.random(in: 0...UInt64.max)
     var generator = SeededGenerator(seed: seed)
     for count in 0...journal.count {

@@ -6,10 +6,11 @@ import Testing
 
 /// No bit of a cache can change, and no byte go missing, without an error.
 @Suite struct DamageTests {
-  /// Stored and derived arrays, triangles, and one that is compressed with an exponent offset.
+  /// Stored and derived arrays, triangles, rows that are shared by a longer prompt and by one that
+  /// has no other, and an array that is compressed with an exponent offset.
   private static let capture: Capture = {
     var capture = Capture(
-      lengths: [2, 1],
+      lengths: [2, 1, 2],
       hooks: [
         HookSpec(name: "a_pattern", shape: [.fixed(4), .positions, .positions]),
         HookSpec(name: "b", shape: [.positions, .fixed(3)]),
@@ -32,6 +33,8 @@ import Testing
         return Float(bitPattern: noise & 0x807F_FFFF | exponent << 23)
       }
     }
+    capture.share(1, of: 0, with: 1)
+    capture.share(1, of: 0, with: 2)
     capture.deriveArrays()
     return capture
   }()
@@ -46,7 +49,8 @@ import Testing
     let encodings = summary.hooks.map { Set($0.encodings.keys) }
     #expect(encodings[0].contains { $0.hasPrefix("triangle") }, "\(encodings[0])")
     #expect(encodings[2] == ["derived"] && encodings[4] == ["derived"])
-    #expect(encodings[5].contains("lz4+bitshuffle"), "\(encodings[5])")
+    #expect(encodings[1] == ["raw", "shared"])
+    #expect(encodings[5] == ["lz4+bitshuffle", "shared", "shared+lz4+bitshuffle"])
     let segment = try contents(directory.path("cache/segment-000000.pbs"))
     let blocks = stride(from: 64, to: segment.count - 64, by: 64).filter {
       Array(segment[$0..<$0 + 8]) == Array("PBblock\n".utf8)

@@ -97,6 +97,20 @@ struct Capture {
     }
   }
 
+  /// Lets a prompt begin with the first tokens of another one, and the arrays that have a row for
+  /// each token with its first rows. Derived arrays stay as they are.
+  mutating func share(_ count: Int, of base: Int, with prompt: Int) {
+    prompts[prompt].tokens.replaceSubrange(..<count, with: prompts[base].tokens[..<count])
+    for (hook, spec) in plan.hooks.enumerated()
+    where spec.recipe == nil && spec.shape.first == .positions
+      && !spec.shape.dropFirst().contains(.positions)
+    {
+      let T = prompts[prompt].tokens.count
+      let values = count * (arrays[hook][prompt].count / T)
+      arrays[hook][prompt].replaceSubrange(..<values, with: arrays[hook][base][..<values])
+    }
+  }
+
   /// Writes what is missing, segments in order, as a capture with one thread does.
   ///
   /// - Parameter committed: called after each commit with the number of prompts.

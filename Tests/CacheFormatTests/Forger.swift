@@ -1,26 +1,33 @@
 import CacheFormat
 import Foundation
 
-/// Changes the files of a cache of one segment and, where asked, makes all checksums fit again, so
+/// Changes a segment and the other files of a cache and, where asked, makes all checksums fit again, so
 /// that a lie gets past them to the checks behind.
 struct Forger {
   let directory: String
   let hooks: Int
+  /// Those of the segment.
   let prompts: Int
+  let segment: Int
 
-  var segmentPath: String { directory + "/segment-000000.pbs" }
+  private var segmentName: String { "segment-00000\(segment).pbs" }
+  var segmentPath: String { "\(directory)/\(segmentName)" }
   var manifestPath: String { directory + "/manifest" }
   var planPath: String { directory + "/plan.json" }
 
-  /// Writes `capture`, which must fit into one segment.
-  init(_ capture: Capture, in directory: String) throws {
+  /// Writes `capture`, of which one segment will be changed.
+  init(_ capture: Capture, in directory: String, segment: Int = 0) throws {
     try capture.write(to: directory)
     self.directory = directory
+    self.segment = segment
     hooks = capture.plan.hooks.count
-    prompts = capture.prompts.count
+    prompts =
+      capture.plan.segmentRanges(tokenCounts: capture.prompts.map(\.tokens.count))[segment]
+      .count
   }
 
-  /// Where the block of an array starts, as its bytes in the index say.
+  /// Where the block of an array starts, as its bytes in the index say; prompts are counted from the
+  /// segment's first.
   func offset(hook: Int, prompt: Int, in segment: [UInt8]) -> Int {
     let entry = indexOffset(segment) + 16 * (hook * prompts + prompt)
     return Int(truncatingIfNeeded: number(segment, entry, 8))
@@ -44,13 +51,16 @@ struct Forger {
     try overwrite(segmentPath, segment)
     try forgeManifest { text in
       let index = eightDigits(UInt32(number(segment, segment.count - 64 + 44, 4)))
-      replaceValue(of: "\"index\":\"", with: index, in: &text)
-      replaceValue(of: "\"size\":", with: "\(segment.count)", in: &text)
+      replaceValue(of: "\"index\":\"", after: segmentName, with: index, in: &text)
+      replaceValue(of: "\"size\":", after: segmentName, with: "\(segment.count)", in: &text)
     }
   }
 
-  private func replaceValue(of key: String, with value: String, in text: inout String) {
-    guard let start = text.range(of: key)?.upperBound,
+  private func replaceValue(
+    of key: String, after place: String = "", with value: String, in text: inout String
+  ) {
+    let from = text.range(of: place)?.upperBound ?? text.startIndex
+    guard let start = text.range(of: key, range: from..<text.endIndex)?.upperBound,
       let end = text[start...].firstIndex(where: { "\",}".contains($0) })
     else { return }
     text.replaceSubrange(start..<end, with: value)

@@ -19,16 +19,19 @@ import Testing
 
   /// Values of a few bits, exact in every element type, such that all encodings occur, and
   /// an array of two chunks.
-  private static func storedHooks(_ elementType: ElementType) -> Capture {
+  private static func storedHooks(
+    _ elementType: ElementType, lengths: [Int] = [4, 1, 6], segmentBytes: Int = 140_000
+  ) -> Capture {
     var capture = Capture(
-      lengths: [4, 1, 6],
+      lengths: lengths,
       hooks: [
         HookSpec(name: "hook_embed", shape: [.positions, .fixed(300)]),
         HookSpec(name: "blocks.0.attn.hook_pattern", shape: [.fixed(4), .positions, .positions]),
         HookSpec(name: "blocks.0.mlp.hook_post", shape: [.positions, .fixed(6000)]),
         HookSpec(name: "ln_final.hook_scale", shape: [.positions, .fixed(1)]),
       ],
-      elementType: elementType, segmentBytes: elementType == .f32 ? 140_000 : 70_000)
+      elementType: elementType,
+      segmentBytes: elementType == .f32 ? segmentBytes : segmentBytes / 2)
     for (hook, spec) in capture.plan.hooks.enumerated() {
       for prompt in capture.prompts.indices {
         let count = capture.arrays[hook][prompt].count
@@ -50,9 +53,11 @@ import Testing
   }
 
   /// The same with every recipe, and causal squares that are stored.
-  private static func derivedHooks(_ elementType: ElementType) -> Capture {
-    var capture = storedHooks(elementType)
-    let derived = Capture.derived(lengths: [4, 1, 6])
+  private static func derivedHooks(
+    _ elementType: ElementType, lengths: [Int] = [4, 1, 6], segmentBytes: Int = 140_000
+  ) -> Capture {
+    var capture = storedHooks(elementType, lengths: lengths, segmentBytes: segmentBytes)
+    let derived = Capture.derived(lengths: lengths)
     let squares = [40, 1].map { count in
       HookSpec(name: "causal.\(count)", shape: [.fixed(count), .positions, .positions])
     }
@@ -61,10 +66,30 @@ import Testing
     capture.arrays += derived.arrays.map { prompts in
       prompts.map { values in values.map { ($0 * 16).rounded() / 16 } }
     }
-    capture.arrays.append([4, 1, 6].map { causalSquares(40, side: $0) })
-    capture.arrays.append([4, 1, 6].map { causalSquares(1, side: $0) })
+    capture.arrays.append(lengths.map { causalSquares(40, side: $0) })
+    capture.arrays.append(lengths.map { causalSquares(1, side: $0) })
     capture.deriveArrays()
     return capture
+  }
+
+  /// The same with prompts that begin alike: some with rows of their own, of more than a chunk, and
+  /// some that are the beginning of another one.
+  private static func sharedRows(_ elementType: ElementType) -> Capture {
+    var capture = derivedHooks(elementType, lengths: [4, 9, 3, 1, 6, 6, 2], segmentBytes: 500_000)
+    capture.share(3, of: 0, with: 1)
+    capture.share(3, of: 0, with: 2)
+    capture.share(5, of: 4, with: 5)
+    capture.share(2, of: 4, with: 6)
+    capture.deriveArrays()
+    return capture
+  }
+
+  private static func capture(_ format: Int, _ elementType: ElementType) -> Capture {
+    switch format {
+    case 1: storedHooks(elementType)
+    case 2: derivedHooks(elementType)
+    default: sharedRows(elementType)
+    }
   }
 
   private static func causalSquares(_ count: Int, side T: Int) -> [Float] {
@@ -78,13 +103,12 @@ import Testing
   func write(elementType: ElementType) throws {
     let path = GoldenTests.path(CachePlan.currentFormat, elementType)
     try? FileManager.default.removeItem(atPath: path)
-    try GoldenTests.derivedHooks(elementType).write(to: path)
+    try GoldenTests.capture(CachePlan.currentFormat, elementType).write(to: path)
   }
 
-  @Test(.disabled(if: isWriting), arguments: [1, 2], ElementType.allCases)
+  @Test(.disabled(if: isWriting), arguments: [1, 2, 3], ElementType.allCases)
   func read(format: Int, elementType: ElementType) throws {
-    let capture =
-      format == 1 ? GoldenTests.storedHooks(elementType) : GoldenTests.derivedHooks(elementType)
+    let capture = GoldenTests.capture(format, elementType)
     let reader = try CacheReader(directory: GoldenTests.path(format, elementType))
     #expect(reader.plan.formatVersion == format)
     #expect(reader.isComplete && reader.verify().isHealthy)
@@ -92,11 +116,11 @@ import Testing
     #expect(reader.plan.elementType == elementType && reader.plan.hooks == capture.plan.hooks)
     #expect(try reader.prompts() == capture.prompts)
     #expect(try reader.pairs() == capture.pairs)
-    #expect(try capture.agrees(with: reader, prompts: 3))
+    #expect(try capture.agrees(with: reader, prompts: capture.prompts.count))
   }
 
   /// The samples are of use only as long as they have everything that the format has.
-  @Test(.disabled(if: isWriting), arguments: [1, 2])
+  @Test(.disabled(if: isWriting), arguments: [1, 2, 3])
   func samplesHaveEveryEncoding(format: Int) throws {
     var encodings: Set<String> = []
     for elementType in ElementType.allCases {
@@ -105,6 +129,8 @@ import Testing
     }
     let first = ["raw", "lz4", "lz4+shuffle", "lz4+bitshuffle"]
     let second = ["derived", "triangle", "triangle+lz4", "triangle+lz4+bitshuffle"]
-    #expect(encodings.isSuperset(of: format == 1 ? first : first + second), "\(encodings)")
+    let third = ["shared", "shared+lz4", "shared+lz4+shuffle", "shared+lz4+bitshuffle"]
+    let all = [first, second, third].prefix(format).joined()
+    #expect(encodings.isSuperset(of: all), "\(encodings)")
   }
 }

@@ -67,7 +67,7 @@ import Testing
     lies(
       .segmentHeader,
       [
-        (8, 3, 4), (8, 1, 4), (8, 0, 4), (12, 1, 4), (16, 1, 4), (20, 0, 4), (20, 1, 4),
+        (8, 4, 4), (8, 2, 4), (8, 1, 4), (8, 0, 4), (12, 1, 4), (16, 1, 4), (20, 0, 4), (20, 1, 4),
         (20, 0xFFFF_FFFF, 4), (24, 0, 4), (24, 0xFFFF_FFFF, 4), (28, 1, 4),
       ])
     + lies(
@@ -75,7 +75,8 @@ import Testing
       [
         (8, 1, 8), (16, 1, 4), (20, 3, 4), (20, 0xFFFF_FFFF, 4), (24, 1, 4), (24, 0x8000_0000, 4),
         (28, 0, 4), (28, 0xFFFF_FFFF, 4), (32, 2, 1), (32, 0xFF, 1), (33, 3, 1), (33, 1, 1),
-        (34, 1, 1), (34, 2, 1), (34, 0xFF, 1), (35, 0, 1), (35, 2, 1), (35, 9, 1), (36, 0, 4),
+        (34, 1, 1), (34, 2, 1), (34, 3, 1), (34, 0xFF, 1), (35, 0, 1), (35, 2, 1), (35, 9, 1),
+        (36, 0, 4),
         (36, 95, 4), (36, 0xFFFF_FFFF, 4), (40, 0, 4), (40, 95, 4), (40, 97, 4),
         (40, 0xFFFF_FFFF, 4), (48, 0, 4), (52, 1, 4), (56, 1, 1), (57, 1, 1), (59, 1, 1),
       ])
@@ -167,7 +168,7 @@ import Testing
     ("\"mlp.pre\"\n", "\"mlp.post\"\n"), ("\"mlp.pre\"\n", "\"resid_post\"\n"),
     ("\"mlp.pre\"\n", "\"nothing\"\n"), ("\"proofs\" : \"sample\"", "\"proofs\" : \"none\""),
     ("\"proofs\" : \"sample\",", ""),
-    ("\"formatVersion\" : 2", "\"formatVersion\" : 1"),
+    ("\"formatVersion\" : 3", "\"formatVersion\" : 1"),
   ])
   func lyingRecipes(old: String, new: String) throws {
     let directory = try TemporaryDirectory()
@@ -260,8 +261,8 @@ import Testing
     ("segment-000000.pbs", "segment-000001.pbs"), ("segment-000000.pbs", ""),
     ("\"index\":\"", "\"index\":\"0"), ("\"segments\":[", "\"segments\":[7,"),
     ("\"hooks\":[", "\"hooks\":[{\"raw\":1,\"stored\":1,\"blocks\":{}},"),
-    ("{\"raw\":", "{\"raw\":-1,\"was\":"), ("\"format\":2", "\"format\":0"),
-    ("\"format\":2", "\"format\":true"), ("\"format\":2,", ""),
+    ("{\"raw\":", "{\"raw\":-1,\"was\":"), ("\"format\":3", "\"format\":0"),
+    ("\"format\":3", "\"format\":true"), ("\"format\":3,", ""),
     ("\"plan\":\"", "\"plan\":\"0"), ("\"complete\":true", "\"complete\":1"),
     ("{", "["), ("}", ""),
   ]
@@ -279,7 +280,7 @@ import Testing
   }
 
   private static let planLies = [
-    ("\"formatVersion\" : 2", "\"formatVersion\" : 3"),
+    ("\"formatVersion\" : 3", "\"formatVersion\" : 2"),
     ("blocks.0.hook_resid_pre", "../../escape"), ("blocks.0.hook_resid_pre", ".hidden"),
     ("blocks.0.hook_resid_pre", "a/b"), ("blocks.0.hook_resid_pre", "blocks.0.ln1.hook_scale"),
     ("\"T\"", "\"U\""), ("\"T\"", "-3"), ("\"T\"", "9223372036854775807"),
@@ -329,14 +330,14 @@ import Testing
 
   @Test func aNewerFormatIsNamed() throws {
     let found = try outcome { forger in
-      try forger.forgeManifest { $0 = "{\"format\":3,\"whatever\":[1,2]}\n" }
+      try forger.forgeManifest { $0 = "{\"format\":4,\"whatever\":[1,2]}\n" }
     }
     guard case .caught(.some(let error)) = found else {
       Issue.record("a newer format was read")
       return
     }
     #expect(error.exitCode == .badData)
-    #expect(error.description.contains("was written by format 3, this program reads up to 2"))
+    #expect(error.description.contains("was written by format 4, this program reads up to 3"))
   }
 
   @Test func swappedBlocksAreCaught() throws {

@@ -133,11 +133,11 @@ import Testing
   }
 
   @Test func aNewerFormat() throws {
-    try changeManifest("{\"format\":2,", to: "{\"format\":3,\"novelty\":[],")
+    try changeManifest("{\"format\":3,", to: "{\"format\":4,\"novelty\":[],")
     try everyProgramRefuses(
       status: 65,
       saying: [
-        "\(cache)/manifest was written by format 3, this program reads up to 2",
+        "\(cache)/manifest was written by format 4, this program reads up to 3",
         "use a newer Patchbay",
       ])
   }
