@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import support
-from patchbay import CacheError
+from patchbay import CacheError, block
 from support import GOLDEN, CacheCopy, OpenSegment
 
 import patchbay
@@ -132,6 +132,66 @@ class DamageTest(unittest.TestCase):
                 break
         self.assertGreater(tried, 150)
 
+    def test_shared_rows_that_lie_with_checksums_that_fit(self):
+        copy = self.sound("format-3-f32")
+        manifest = (copy.path / "manifest").read_bytes()
+        tried = 0
+        for number in (0, 1):
+            path = copy.path / f"segment-{number:06d}.pbs"
+            segment = path.read_bytes()
+            first = struct.unpack_from("<I", segment, 16)[0]
+            blocks = {(h, p + first): at for h, p, at in OpenSegment(copy, number).blocks()}
+            sharing = [key for key, at in blocks.items() if segment[at + 34] == 2]
+            self.assertGreater(len(sharing), 5)
+            whole = [key for key in blocks if key not in sharing and key[0] == 1]
+            for hook, prompt in sharing[:2] + whole[-1:]:
+                at = blocks[hook, prompt]
+                tokens = struct.unpack_from("<I", segment, at + 28)[0]
+                base = struct.unpack_from("<I", segment, at + 52)[0]
+                rows = int.from_bytes(segment[at + 57 : at + 60], "little")
+                lies = [(b, rows) for b in (first - 1, prompt, prompt + 1, 1 << 31, 0xFFFFFFFF)]
+                lies += [(base, r) for r in (0, rows + 1, tokens + 1, 0xFFFFFF)]
+                # A prompt that shares rows itself cannot be a base.
+                lies += [(p, 1) for h, p in sharing if h == hook and p < prompt]
+                for new_base, new_rows in lies:
+                    opened = OpenSegment(copy, number)
+                    opened.data[at + 34] = 2
+                    struct.pack_into("<I", opened.data, at + 52, new_base & 0xFFFFFFFF)
+                    opened.data[at + 57 : at + 60] = new_rows.to_bytes(3, "little")
+                    opened.close()
+                    what = f"hook {hook}, prompt {prompt}: {new_rows} rows of {new_base}"
+                    self.refused(copy, what)
+                    path.write_bytes(segment)
+                    (copy.path / "manifest").write_bytes(manifest)
+                    tried += 1
+        self.assertGreater(tried, 50)
+
+    def test_a_damaged_base_is_named_by_those_that_share_with_it(self):
+        copy = self.sound("format-3-f32")
+        opened = OpenSegment(copy)
+        at = {(hook, place): offset for hook, place, offset in opened.blocks()}
+        base, other = at[0, 0], at[0, 1]
+        self.assertEqual((opened.data[base + 34], opened.data[other + 34]), (0, 2))
+        path = copy.path / "segment-000000.pbs"
+        opened.data[base + 64 + 100] ^= 1
+        path.write_bytes(opened.data)
+        _, errors = read_everything(copy.path)
+        self.assertTrue(any("shares rows with prompt 0" in str(error) for error in errors))
+        self.refused(copy)
+
+    def test_older_formats_share_no_rows(self):
+        for version in (1, 2):
+            opened = OpenSegment(CacheCopy(self, f"format-{version}-f32"))
+            _, _, at = next(opened.blocks())
+            header = opened.data[at : at + 64]
+            block.parse(bytes(header), version)
+            header[34] = 2
+            header[57] = 1
+            struct.pack_into("<I", header, 60, support.crc32c.crc32c(bytes(header[:60])))
+            block.parse(bytes(header), 3)
+            with self.assertRaises(CacheError):
+                block.parse(bytes(header), version)
+
     def test_flipped_bits_under_checksums_that_fit_end_in_nothing_but_an_error(self):
         random = support.seeded(self)
         for name in support.FORMATS:
@@ -233,7 +293,7 @@ class ManifestAndPlanTest(unittest.TestCase):
             patchbay.open(copy.path)
 
     def test_a_newer_cache_is_told_from_a_damaged_one(self):
-        self.refuses("format version 3", manifest=lambda m: (m.clear(), m.update(format=3)))
+        self.refuses("format version 4", manifest=lambda m: (m.clear(), m.update(format=4)))
         self.refuses("'format'", manifest=lambda m: m.update(format=0))
         self.refuses("formatVersion", plan=lambda p: p.update(formatVersion=1))
 

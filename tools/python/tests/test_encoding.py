@@ -145,6 +145,24 @@ class DecodeTest(unittest.TestCase):
             found = encoding.decode(octets(packed), way, (3, size, size), "f32")
             self.assertTrue(np.array_equal(found, squares))
 
+    def test_shared_rows(self):
+        rows = self.values(7 * 15).reshape(7, 3, 5)
+        for lz4 in (False, True):
+            for shared in (1, 3, 6, 7):
+                own = rows[shared:] & np.uint32(0xFFFF0000)
+                compressed = lz4 and shared < 7
+                stored = (
+                    chunked(own.ravel(), "f32", filters.BIT_SHUFFLE, 0)
+                    if compressed
+                    else own.tobytes()
+                )
+                way = Encoding(compressed, filters.BIT_SHUFFLE * compressed, False, 0, 0, 4, shared)
+                found = encoding.decode(octets(stored), way, (7, 3, 5), "f32", rows)
+                self.assertEqual(support.bits(found[:shared]), support.bits(rows[:shared]))
+                self.assertEqual(support.bits(found[shared:]), support.bits(own))
+                with self.assertRaises(CacheError):
+                    encoding.decode(octets(stored + bytes(4)), way, (7, 3, 5), "f32", rows)
+
     def test_lengths_that_lie_are_refused(self):
         elements = np.zeros(encoding.CHUNK // 2, np.uint32)
         shape = elements.shape

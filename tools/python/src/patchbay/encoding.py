@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 import lz4.block
 import numpy as np
@@ -25,16 +25,23 @@ def packed_count(encoding: Encoding, shape: Tuple[int, ...]) -> int:
     count = math.prod(shape)
     if encoding.triangle:
         count = count // shape[-1] * (shape[-1] + 1) // 2
+    if encoding.shared:
+        count = count // shape[0] * (shape[0] - encoding.shared)
     return count
 
 
 def decode(
-    stored: np.ndarray, encoding: Encoding, shape: Tuple[int, ...], element_type: str
+    stored: np.ndarray,
+    encoding: Encoding,
+    shape: Tuple[int, ...],
+    element_type: str,
+    base: Optional[np.ndarray] = None,
 ) -> np.ndarray:
     """The array as the words of its elements, uint32 or uint16, of `shape`.
 
     `stored` is uint8. The shape has passed the limits, and ends in two equal sizes of at least 2
-    where the encoding is a triangle. Raises CacheError where the bytes are not an encoding of it.
+    where the encoding is a triangle. `base` is the array, in words, that begins with the rows which
+    the encoding leaves out: no more than it has, nor than the shape has. Raises CacheError where the bytes are not an encoding of it.
     """
     word = _WORDS[element_type]
     length = packed_count(encoding, shape) * word.itemsize
@@ -44,6 +51,9 @@ def decode(
         raise CacheError(f"{stored.size} bytes are stored of an array of {length}")
     else:
         packed = stored.view(word)
+    if base is not None:
+        rows = packed.reshape(shape[0] - encoding.shared, *shape[1:])
+        return np.concatenate([base[: encoding.shared], rows])
     if not encoding.triangle:
         return packed.reshape(shape)
     return _unpack_triangles(packed, shape, encoding.fill)

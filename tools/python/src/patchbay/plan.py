@@ -44,6 +44,11 @@ class Hook:
         """Whether arrays end in matrices of tokens by tokens, which may be packed as triangles."""
         return self.shape[-2:] == ("T", "T")
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether arrays have a row of fixed length for each token, which prompts may share."""
+        return self.shape[:1] == ("T",) and "T" not in self.shape[1:]
+
 
 @dataclass(frozen=True)
 class Plan:

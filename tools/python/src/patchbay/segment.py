@@ -126,6 +126,38 @@ class Segment:
 
         Without `check` the checksum of the stored bytes and the zeros after them are not looked at.
         """
+        header, stored = self._block(hook, prompt, check)
+        base = None
+        if header.encoding.base is not None:
+            try:
+                base = self._base(hook, header.encoding.base, check)
+            except CacheError as error:
+                raise CacheError(
+                    f"it shares rows with prompt {header.encoding.base}, and of that array: {error}"
+                ) from error
+        words = self._decode(header, stored, hook, base)
+        return encoding.widen(words, self._plan.element_type)
+
+    def _base(self, hook: Hook, prompt: int, check: bool) -> np.ndarray:
+        if self.derived_crc(hook, prompt) is not None:
+            raise CacheError("it is not stored")
+        header, stored = self._block(hook, prompt, check)
+        if header.encoding.base is not None:
+            raise CacheError("it shares rows itself, so that it cannot be a base")
+        return self._decode(header, stored, hook)
+
+    def _decode(
+        self,
+        header: block.Header,
+        stored: np.ndarray,
+        hook: Hook,
+        base: Optional[np.ndarray] = None,
+    ) -> np.ndarray:
+        shape = hook.shape_for(header.identity.tokens)
+        return encoding.decode(stored, header.encoding, shape, self._plan.element_type, base)
+
+    def _block(self, hook: Hook, prompt: int, check: bool) -> Tuple[block.Header, np.ndarray]:
+        """The checked header of a stored array, and its stored bytes."""
         tokens = self.tokens_of(prompt)
         shape = hook.shape_for(tokens)
         entry = self._entries[hook.number, prompt - self._entry.first_prompt]
@@ -149,11 +181,22 @@ class Segment:
             raise CacheError("it is packed as triangles, which its shape has not")
         if header.raw_length != math.prod(shape) * self._plan.element_size:
             raise CacheError(f"it has {header.raw_length} bytes, which its shape has not")
+        self._check_sharing(header, hook)
         stored = data[block.SIZE : block.SIZE + length]
         if check:
             if crc32c(stored) != header.stored_crc:
                 raise CacheError("its stored bytes are damaged")
             if data[block.SIZE + length :].any():
                 raise CacheError("the zeros after its stored bytes are damaged")
-        words = encoding.decode(stored, header.encoding, shape, self._plan.element_type)
-        return encoding.widen(words, self._plan.element_type)
+        return header, stored
+
+    def _check_sharing(self, header: block.Header, hook: Hook) -> None:
+        base, shared = header.encoding.base, header.encoding.shared
+        if base is None:
+            return
+        if not hook.has_rows or header.raw_length == 0:
+            raise CacheError("it shares rows, which its shape has not")
+        if not self._entry.first_prompt <= base < header.identity.prompt:
+            raise CacheError(f"prompt {base} is no earlier one of its segment to share rows with")
+        if not 1 <= shared <= min(header.identity.tokens, self.tokens_of(base)):
+            raise CacheError(f"it shares {shared} rows, which the two prompts have not")
