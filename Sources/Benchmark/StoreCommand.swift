@@ -102,7 +102,7 @@ struct StoreCommand: ParsableCommand {
   private func write(_ set: ArraySet, to directory: String) throws {
     let prompts = (0..<set.prompts).map { prompt in
       Prompt(
-        text: "\(prompt)", tokens: Array(repeating: 0, count: ArraySet.T),
+        text: "\(prompt)", tokens: Array(repeating: Int32(prompt), count: ArraySet.T),
         pieces: Array(repeating: "a", count: ArraySet.T))
     }
     let writer = try CacheWriter(

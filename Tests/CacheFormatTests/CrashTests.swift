@@ -7,7 +7,7 @@ import Testing
 /// A capture that dies after any of its calls, by kill -9 or by a loss of power.
 @Suite struct CrashTests {
   private static let capture: Capture = {
-    var capture = Capture.derived(lengths: [3, 2, 4, 1, 5], segmentBytes: 5000)
+    var capture = Capture.derived(lengths: [3, 2, 4, 1, 5], segmentBytes: 8500)
     capture.share(2, of: 0, with: 1)
     capture.share(1, of: 2, with: 3)
     capture.deriveArrays()
@@ -61,7 +61,7 @@ import Testing
     let directory = try TemporaryDirectory()
     let (journal, acknowledged) = try undisturbed(directory.path("undisturbed"))
     let expected = try allContents(directory.path("undisturbed"))
-    #expect(journal.count > 60 && acknowledged.last?.prompts == 5)
+    #expect(journal.count > 40 && acknowledged.last?.prompts == 5)
     let hooks = try CacheReader(directory: directory.path("undisturbed")).summary().hooks
     #expect(hooks.contains { $0.encodings.keys.contains { $0.hasPrefix("shared") } })
     let seed = UInt64.random(in: 0...UInt64.max)

@@ -41,7 +41,8 @@ def decode(
 
     `stored` is uint8. The shape has passed the limits, and ends in two equal sizes of at least 2
     where the encoding is a triangle. `base` is the array, in words, that begins with the rows which
-    the encoding leaves out: no more than it has, nor than the shape has. Raises CacheError where the bytes are not an encoding of it.
+    the encoding leaves out: no more than it has, nor than the shape has. Raises CacheError where the
+    bytes are not an encoding of it.
     """
     word = _WORDS[element_type]
     length = packed_count(encoding, shape) * word.itemsize
