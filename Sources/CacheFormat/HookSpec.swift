@@ -44,7 +44,7 @@ public struct HookSpec: Codable, Hashable, Sendable {
 
   /// Whether an array has a row for each position, of a length that does not depend on how many
   /// there are: of prompts that begin alike the first rows may be the same.
-  var isRows: Bool { shape.first == .positions && !shape.dropFirst().contains(.positions) }
+  public var isRows: Bool { shape.first == .positions && !shape.dropFirst().contains(.positions) }
 
   /// The array's shape for a prompt of `T` positions.
   public func dimensions(positions T: Int) -> [Int] {

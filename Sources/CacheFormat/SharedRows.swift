@@ -25,7 +25,7 @@ final class SharedRows {
     }
   }
 
-  /// P has three bytes in the header of a block.
+  /// Their number has three bytes in the header of a block.
   private static let mostRows = 1 << 24 - 1
 
   private let firstPrompt: Int

@@ -11,6 +11,7 @@ struct CaptureSize {
   let bytes: Int
   let storedBytes: Int
   private let lengths: [Int]
+  private let prompts: [[Int32]]
   private let stored: [HookSpec]
   private let dtype: ElementType
   private let hookCount: Int
@@ -22,7 +23,8 @@ struct CaptureSize {
   init(prompts: [Prompt], points: [HookPoint], specs: [HookSpec], dtype: ElementType)
     throws(CacheError)
   {
-    lengths = prompts.map(\.tokens.count)
+    self.prompts = prompts.map(\.tokens)
+    lengths = self.prompts.map(\.count)
     tokens = lengths.reduce(0, +)
     stored = specs.filter { $0.recipe == nil }
     self.dtype = dtype
@@ -45,6 +47,15 @@ struct CaptureSize {
     }
     bytes = byKind.reduce(0) { saturatingSum($0, $1.bytes) }
     storedBytes = byKind.reduce(0) { saturatingSum($0, $1.stored) }
+  }
+
+  /// How many different beginnings the prompts have, of one token and of more.
+  private static func beginnings(of prompts: some Sequence<[Int32]>) -> Int {
+    var last: [Int32] = []
+    return prompts.sorted { $0.lexicographicallyPrecedes($1) }.reduce(0) { sum, tokens in
+      defer { last = tokens }
+      return sum + tokens.count - zip(tokens, last).prefix { $0 == $1 }.count
+    }
   }
 
   func lines(out: String) -> [String] {
@@ -79,6 +90,11 @@ struct CaptureSize {
     let histogram = Histogram(lengths.dropFirst(committed))
     let raw = histogram.bytes(of: stored, dtype, packed: true)
     let most = min(raw, limit ?? .max)
+    // Rows of prompts that begin alike are stored once, where they are of one segment.
+    let rows = Histogram([CaptureSize.beginnings(of: prompts.dropFirst(committed))])
+    let least = saturatingSum(
+      rows.bytes(of: stored.filter(\.isRows), dtype),
+      histogram.bytes(of: stored.filter { !$0.isRows }, dtype, packed: true))
     // What compresses are signs and exponents; the bits of a mantissa are noise.
     let mantissa =
       switch dtype {
@@ -86,7 +102,7 @@ struct CaptureSize {
       case .f16: 10.0 / 16
       case .bf16: 7.0 / 16
       }
-    guard Double(free) >= min(Double(raw) * mantissa, Double(most)) else {
+    guard Double(free) >= min(Double(least) * mantissa, Double(most)) else {
       throw NoRoom(directory: directory, free: free, needed: most)
     }
     return Double(free) < Double(most) * 1.05

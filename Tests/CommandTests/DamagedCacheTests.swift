@@ -56,11 +56,11 @@ import Testing
   @Test func aFlippedBitInAnArray() throws {
     let reader = try CacheReader(directory: cache)
     let hook = try #require(reader.hookIndex("blocks.1.attn.hook_q"))
-    let offset = try offset(ofHook: hook, prompt: 2, in: reader)
+    let offset = try offset(ofHook: hook, prompt: 4, in: reader)
     try change("segment-000000.pbs") { $0[offset + 100] ^= 0x10 }
-    let place = "\(cache)/segment-000000.pbs is damaged at prompt 2, blocks.1.attn.hook_q"
+    let place = "\(cache)/segment-000000.pbs is damaged at prompt 4, blocks.1.attn.hook_q"
     try Program.cachedump.refuse(
-      "show", cache, "--prompt", "2", "--hook", "z1", status: 65, saying: [place])
+      "show", cache, "--prompt", "4", "--hook", "z1", status: 65, saying: [place])
     try Program.cachedump.refuse(
       "export", cache, "--out", folder.path("out"), "--quiet", status: 65, saying: [place])
     try Program.analyze.refuse(
@@ -80,17 +80,23 @@ import Testing
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     let report = try decoder.decode(VerificationReport.self, from: Data(json.output.utf8))
     #expect(report.damaged == 1)
-    #expect(report.findings.first?.prompt == 2)
+    #expect(report.findings.first?.prompt == 4)
     #expect(report.findings.first?.hook == "blocks.1.attn.hook_q")
 
-    // One place a file is named, the others are counted.
-    try change("segment-000000.pbs") { $0[$0.count - 70_000] ^= 0x10 }
+    // One place a file is named, the others are counted: an array, and the one that shares rows
+    // with it.
+    let other = try #require(reader.hookIndex("blocks.1.hook_mlp_out"))
+    let base = try self.offset(ofHook: other, prompt: 2, in: reader)
+    try change("segment-000000.pbs") { $0[base + 100] ^= 0x10 }
     let again = try Program.cachedump.run(["verify", cache, "--quiet"])
     #expect(again.lines.count == 2)
     #expect(again.lines.first?.hasPrefix(place) == true)
-    #expect(again.lines.first?.hasSuffix("; 1 more place in this file") == true, "\(again)")
-    #expect(again.sentence.contains("\(cache) is damaged in 2 places of 1 file"))
-    try change("segment-000000.pbs") { $0[$0.count - 70_000] ^= 0x10 }
+    #expect(again.lines.first?.hasSuffix("; 2 more places in this file") == true, "\(again)")
+    #expect(again.sentence.contains("\(cache) is damaged in 3 places of 1 file"))
+    try Program.cachedump.refuse(
+      "show", cache, "--prompt", "3", "--hook", "mlp_out1", status: 65,
+      saying: ["at prompt 3, blocks.1.hook_mlp_out: it shares rows with prompt 2"])
+    try change("segment-000000.pbs") { $0[base + 100] ^= 0x10 }
 
     // All others can be read.
     try Program.cachedump.succeed("show", cache, "--prompt", "3", "--hook", "z1")

@@ -10,12 +10,15 @@ import Testing
 @Suite struct PreflightTests {
   private func size(
     _ kinds: [HookKind], dtype: ElementType = .f32, isCompact: Bool = false,
-    lengths: [Int] = [16, 9]
+    lengths: [Int] = [16, 9], beginAlike: Bool = false
   ) throws -> CaptureSize {
     let config = ModelConfig.gpt2Small
     let points = config.hookPoints.filter { kinds.contains($0.kind) }
     return try CaptureSize(
-      prompts: lengths.map { Prompt(text: "", tokens: Array(repeating: 0, count: $0), pieces: []) },
+      prompts: lengths.enumerated().map { number, T in
+        Prompt(
+          text: "", tokens: Array(repeating: beginAlike ? 0 : Int32(number), count: T), pieces: [])
+      },
       points: points,
       specs: HookTable(
         points: points, config: config, isCompact: isCompact, foldsLayerNorm: true
@@ -57,6 +60,17 @@ import Testing
     #expect(verdict(size, free: packed * 72 / 100) == .tight)
     #expect(verdict(size, free: packed * 71 / 100) == .refused)
     #expect(verdict(size, free: packed * 106 / 100) == .roomy)
+  }
+
+  /// Rows of the shorter prompts may be those of the longest one; matrices are never.
+  @Test func promptsThatBeginAlikeMayTakeTheRoomOfOne() throws {
+    let size = try size([.residPost, .pattern], lengths: [9, 16, 16], beginAlike: true)
+    let rows = 16 * 12 * 768 * 4
+    let matrices = 12 * 12 * (45 + 2 * 136) * 4
+    #expect(verdict(size, free: (rows + matrices) * 71 / 100) == .refused)
+    #expect(verdict(size, free: (rows + matrices) * 73 / 100) == .tight)
+    #expect(verdict(size, free: (41 * 12 * 768 * 4 + matrices) * 106 / 100) == .roomy)
+    #expect(verdict(size, free: rows * 71 / 100, after: 1) == .refused)
   }
 
   @Test func whatIsDerivedTakesNoRoom() throws {
