@@ -15,6 +15,14 @@ enum SampleSize: ExpressibleByArgument {
     }
   }
 
+  /// As it is typed.
+  var defaultValueDescription: String {
+    switch self {
+    case .all: "all"
+    case .some(let count): "\(count)"
+    }
+  }
+
   /// nil where all are.
   var limit: Int? {
     if case .some(let count) = self { count } else { nil }
