@@ -83,10 +83,15 @@ def value(argument: dict) -> str:
     return f" Op {name}" if argument["parsingStrategy"] == "scanningForValue" else f" {name}"
 
 
-def flags(argument: dict) -> list[str]:
+def flag(name: dict) -> str:
+    """-h or --help as a macro."""
+    return "Fl " + ("\\-" if name["kind"] == "long" else "") + escaped(name["name"])
+
+
+def flags(argument: dict) -> str:
     """-h, --help as macros."""
-    return ["Fl " + ("\\-" if name["kind"] == "long" else "") + escaped(name["name"])
-            for name in argument["names"] if name["kind"] != "longWithSingleDash"]  # fmt: skip
+    names = [name for name in argument["names"] if name["kind"] != "longWithSingleDash"]
+    return " , ".join(map(flag, names))
 
 
 def positional(argument: dict) -> str:
@@ -142,27 +147,32 @@ class Command:
         required = [a for a in named if not a["isOptional"]]
         if len(required) < len(named):
             lines.append(".Op Ar options")
-        lines += [f".{flags(a)[-1]}{value(a)}" for a in required]
+        lines += [f".{flag(a['preferredName'])}{value(a)}" for a in required]
         lines += [f".{positional(a)}" for a in self.arguments if a["kind"] == "positional"]
         if self.children:
-            lines += [".Ar subcommand", "..."]
+            lines.append(".Ar subcommand ...")
         return lines
 
     def options(self) -> list[tuple[str, str]]:
         return [
-            (positional(a) if a["kind"] == "positional" else " , ".join(flags(a)) + value(a),
+            (positional(a) if a["kind"] == "positional" else flags(a) + value(a),
              explanation(a)) for a in self.arguments
         ]  # fmt: skip
+
+    def statuses(self) -> list[tuple[int, str]]:
+        """The exit statuses; of a comparison as diff(1) has them."""
+        if self.name != "cachedump-diff":
+            return STATUSES
+        return [(0, "The caches are equal."), (1, "They differ."), *STATUSES[1:]]
 
     def page(self, cookbook: Page) -> str:
         """The page without its date."""
         lines = [f".Dt {self.name.upper()} 1", f'.Os "{self.version}"', ".Sh NAME",
-                 f".Nm {self.name}", f".Nd {escaped(self.abstract.rstrip('.'))}", ".Sh SYNOPSIS",
+                 f".Nm {self.name}", f".Nd {escaped(self.abstract.rstrip('.?'))}", ".Sh SYNOPSIS",
                  *self.synopsis(), ".Sh DESCRIPTION",
-                 *prose(f"{self.abstract}\n\n{self.discussion}")]  # fmt: skip
+                 *prose(self.discussion or self.abstract)]  # fmt: skip
         if self.arguments:
-            lines += [".Pp", "The options are:" if self.parents else "The options are as follows:",
-                      *tagged(self.options())]  # fmt: skip
+            lines += [".Pp", "The options are:", *tagged(self.options())]
         if self.children:
             lines += [".Sh SUBCOMMANDS",
                       *tagged([(f"Xr {c.name} 1", c.abstract) for c in self.children])]  # fmt: skip
@@ -170,10 +180,8 @@ class Command:
             lines += [".Sh ENVIRONMENT", *tagged([
                 (" , ".join(f"Ev {name}" for name in names.split(" , ")), text)
                 for names, text in VARIABLES])]  # fmt: skip
-        lines += [".Sh EXIT STATUS", ".Bl -tag -width 64n"]
-        for status, text in STATUSES:
-            lines += [f".It {status}", *prose(text)]
-        lines.append(".El")
+        lines += [".Sh EXIT STATUS",
+                  *tagged([(str(status), text) for status, text in self.statuses()])]  # fmt: skip
         if shown := cookbook.examples(" ".join(self.words))[:EXAMPLES]:
             lines.append(".Sh EXAMPLES")
             for number, (heading, command) in enumerate(shown):
