@@ -4,7 +4,8 @@ BIN := .build/release
 DEMO := .build/demo
 MODEL := examples/demo-model
 
-.PHONY: all setup setup-tests build demo test bench bench-transformerlens fuzz lint format clean
+.PHONY: all setup setup-tests build demo install uninstall dist man sessions test bench \
+  bench-transformerlens fuzz lint format clean
 
 all: build
 
@@ -39,6 +40,65 @@ demo: build
 	$(BIN)/capture --model $(MODEL) --prompts examples/ioi.txt --out $(DEMO)/cache
 	$(BIN)/analyze patch --cache $(DEMO)/cache --hooks resid_pre,z --top 4
 	$(BIN)/cachedump $(DEMO)/cache
+
+# The commands, their manual pages and completions, and a folder of examples, pages and tools in which
+# every relative link holds. BUILD= installs the commands of $(BIN) as they are; PREFIX= is a tree of
+# its own.
+PREFIX := /usr/local
+BUILD := build
+PROGRAMS := capture analyze cachedump
+VERSION := $(shell sed -n 's/^public let toolVersion = "patchbay \(.*\)"/\1/p' \
+  Sources/Terminal/RunCommand.swift)
+TREE := $(DESTDIR)$(PREFIX)
+BASH_COMPLETIONS := $(TREE)/share/bash-completion/completions
+ZSH_COMPLETIONS := $(TREE)/share/zsh/site-functions
+FISH_COMPLETIONS := $(TREE)/share/fish/vendor_completions.d
+SHARED := LICENSE README.md CONTRIBUTING.md docs examples tools
+
+install: $(BUILD)
+	install -d "$(TREE)/bin" "$(TREE)/share/man/man1" "$(TREE)/share/patchbay" \
+	  "$(BASH_COMPLETIONS)" "$(ZSH_COMPLETIONS)" "$(FISH_COMPLETIONS)"
+	@for program in $(PROGRAMS); do \
+	  complete="$(BIN)/$$program --generate-completion-script"; \
+	  install -s $(BIN)/$$program "$(TREE)/bin" && \
+	  $$complete bash > "$(BASH_COMPLETIONS)/$$program" && \
+	  $$complete zsh > "$(ZSH_COMPLETIONS)/_$$program" && \
+	  $$complete fish > "$(FISH_COMPLETIONS)/$$program.fish" || exit 1; \
+	done
+	install -m 644 docs/man/*.1 "$(TREE)/share/man/man1"
+	@find $(SHARED) -type f ! -path 'docs/man/*' ! -path '*/__pycache__/*' ! -path '*.egg-info/*' \
+	  -exec install -D -m 644 {} "$(TREE)/share/patchbay/{}" \;
+
+uninstall:
+	@for program in $(PROGRAMS); do \
+	  rm -f "$(TREE)/bin/$$program" "$(BASH_COMPLETIONS)/$$program" \
+	    "$(ZSH_COMPLETIONS)/_$$program" "$(FISH_COMPLETIONS)/$$program.fish"; \
+	done
+	@for page in docs/man/*.1; do rm -f "$(TREE)/share/man/man1/$${page##*/}"; done
+	rm -rf "$(TREE)/share/patchbay"
+
+# The same tree as one file, for machines without Swift: the same bytes from the same commit and
+# commands.
+DIST = patchbay-$(VERSION)-linux-$(shell uname -m)
+STAGE = $(CURDIR)/.build-dist/$(DIST)
+dist: $(BUILD)
+	rm -rf .build-dist
+	$(MAKE) --no-print-directory install BUILD= PREFIX= DESTDIR="$(STAGE)"
+	ln -s share/patchbay/README.md share/patchbay/LICENSE "$(STAGE)"
+	chmod -R u=rwX,go=rX "$(STAGE)"
+	tar --create --directory .build-dist --format ustar --sort name --owner 0 --group 0 \
+	  --numeric-owner --mtime "@$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)}" $(DIST) \
+	  | gzip -9n > $(DIST).tar.gz
+	rm -rf .build-dist
+	@du -h $(DIST).tar.gz
+
+# Manual pages, from what the commands say of themselves. The tests ask whether they are up to date.
+man: $(BUILD)
+	python3 tools/man_pages.py --bin $(BIN)
+
+# Runs the sessions of README.md and docs/cookbook.md, and puts in what is printed now where it differs.
+sessions: $(BUILD)
+	python3 tools/sessions.py --bin $(BIN) --write
 
 # The Python reader's tests need an interpreter with numpy and lz4.
 setup-tests:

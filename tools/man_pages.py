@@ -5,8 +5,8 @@
     python3 tools/man_pages.py --check      writes nothing; names the pages that are out of date
 
 A page a command and subcommand, in mdoc(7): abstract, discussion and options from the command's
---experimental-dump-help, examples from docs/cookbook.md. The date of a page is that of its last change;
---check passes over it.
+--experimental-dump-help, examples from docs/cookbook.md and README.md. The date of a page is that of its
+last change; --check passes over it.
 
 Ends with 0, with 1 if --check finds a page out of date, with 66 if a command or a file is missing.
 Needs Python's standard library only.
@@ -21,10 +21,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-from sessions import Page
+from sessions import PAGES, PROGRAMS, Page
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ["capture", "analyze", "cachedump"]
 MONTHS = ("January February March April May June July August September October November"
           " December").split()  # fmt: skip
 EXAMPLES = 3
@@ -165,7 +164,7 @@ class Command:
             return STATUSES
         return [(0, "The caches are equal."), (1, "They differ."), *STATUSES[1:]]
 
-    def page(self, cookbook: Page) -> str:
+    def page(self, sessions: list[Page]) -> str:
         """The page without its date."""
         lines = [f".Dt {self.name.upper()} 1", f'.Os "{self.version}"', ".Sh NAME",
                  f".Nm {self.name}", f".Nd {escaped(self.abstract.rstrip('.?'))}", ".Sh SYNOPSIS",
@@ -182,7 +181,8 @@ class Command:
                 for names, text in VARIABLES])]  # fmt: skip
         lines += [".Sh EXIT STATUS",
                   *tagged([(str(status), text) for status, text in self.statuses()])]  # fmt: skip
-        if shown := cookbook.examples(" ".join(self.words))[:EXAMPLES]:
+        start = " ".join(self.words)
+        if shown := [each for page in sessions for each in page.examples(start)][:EXAMPLES]:
             lines.append(".Sh EXAMPLES")
             for number, (heading, command) in enumerate(shown):
                 lines += [".Pp"] * (number > 0)
@@ -232,9 +232,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()
     try:
-        cookbook = Page.read(ROOT / "docs/cookbook.md")
+        sessions = [Page.read(page) for page in PAGES]
         commands = [command for program in programs(options.bin) for command in program.all()]
-        pages = {f"{command.name}.1": command.page(cookbook) for command in commands}
+        pages = {f"{command.name}.1": command.page(sessions) for command in commands}
         there = {file.name: file.read_text(encoding="utf-8") for file in options.out.glob("*.1")}
         stale = sorted(name for name in {*pages, *there}
                        if pages.get(name) != (body(there[name]) if name in there else None))  # fmt: skip

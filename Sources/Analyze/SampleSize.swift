@@ -1,7 +1,7 @@
 import ArgumentParser
 
 /// How many of many things are looked at, drawn at random: a number, or `all`.
-enum SampleSize: ExpressibleByArgument {
+enum SampleSize: ExpressibleByArgument, CustomStringConvertible {
   case all
   case some(Int)
 
@@ -16,7 +16,7 @@ enum SampleSize: ExpressibleByArgument {
   }
 
   /// As it is typed.
-  var defaultValueDescription: String {
+  var description: String {
     switch self {
     case .all: "all"
     case .some(let count): "\(count)"

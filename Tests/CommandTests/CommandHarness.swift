@@ -59,7 +59,10 @@ extension Program {
     return complete
   }
 
-  func path() throws -> String { "\(try Program.folder.get())/\(rawValue)" }
+  /// The folder in which all of them are.
+  static func folderOfAll() throws -> String { try folder.get() }
+
+  func path() throws -> String { "\(try Program.folderOfAll())/\(rawValue)" }
 
   /// Runs the program to its end.
   ///
@@ -179,16 +182,16 @@ func systemCommand(_ command: [String]) throws -> (status: Int32, output: String
   return (process.terminationStatus, String(decoding: output, as: UTF8.self))
 }
 
-/// Runs a Python that has numpy and lz4; answers its status and what it printed.
-func python(_ arguments: [String]) throws -> (status: Int32, output: String) {
+/// Runs a Python that has numpy and lz4, which `make test` installs; without one the test fails.
+func pythonWithNumPy(_ arguments: [String]) throws -> (status: Int32, output: String) {
   for interpreter in ["python3", "/usr/bin/python3"] {
     guard try systemCommand([interpreter, "-c", "import numpy, lz4.block"]).status == 0 else {
       continue
     }
     return try systemCommand([interpreter] + arguments)
   }
-  Issue.record("no python3 here has numpy and lz4; `make setup-tests` installs them")
-  return (-1, "")
+  throw HarnessError(
+    description: "no python3 here has numpy and lz4; `make setup-tests` installs them")
 }
 
 /// A path in the repository.

@@ -11,9 +11,9 @@ import Testing
   init() throws { folder = try TemporaryDirectory() }
 
   private func verify(_ arguments: String...) throws -> (status: Int32, output: String) {
-    let binaries = URL(fileURLWithPath: try Program.capture.path()).deletingLastPathComponent()
-    return try systemCommand(
-      ["python3", repositoryPath("tools/verify_gpt2_small.py"), "--bin", binaries.path] + arguments)
+    try systemCommand(
+      ["python3", repositoryPath("tools/verify_gpt2_small.py"), "--bin", try Program.folderOfAll()]
+        + arguments)
   }
 
   private func changed(_ change: (inout [String: Any]) -> Void) throws -> String {

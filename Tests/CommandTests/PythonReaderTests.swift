@@ -2,8 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The Python reader beside this one. It needs python3 with numpy and lz4, which `make test`
-/// installs; without them these tests fail.
+/// The Python reader beside this one.
 @Suite struct PythonReaderTests {
   private static let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent()
@@ -21,7 +20,7 @@ import Testing
       ["--model", shared.model, "--prompts", shared.prompts, "--out", cache, "--quiet"] + options)
     try #require(captured.status == 0, "\(captured)")
     try Program.cachedump.succeed("export", cache, "--format", "npy", "--out", export, "--quiet")
-    let compared = try python([
+    let compared = try pythonWithNumPy([
       "\(PythonReaderTests.package)/tests/against_export.py", cache, export,
     ])
     #expect(compared.status == 0, "\(compared.output)")
@@ -29,7 +28,9 @@ import Testing
   }
 
   @Test func theReadersOwnTests() throws {
-    let tests = try python(["-m", "unittest", "discover", "\(PythonReaderTests.package)/tests"])
+    let tests = try pythonWithNumPy([
+      "-m", "unittest", "discover", "\(PythonReaderTests.package)/tests",
+    ])
     #expect(tests.status == 0, "\(tests.output)")
     #expect(tests.output.contains("OK"), "\(tests.output)")
   }

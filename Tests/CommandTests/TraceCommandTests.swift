@@ -124,7 +124,7 @@ import Testing
       shown["types"] = [str(data[name].dtype) for name in sorted(data.files)]
       print(json.dumps(shown))
       """
-    let answer = try python(["-c", script, path])
+    let answer = try pythonWithNumPy(["-c", script, path])
     let read = try JSONSerialization.jsonObject(with: Data(answer.output.utf8))
     let fields = try #require(read as? [String: Any])
     #expect(
