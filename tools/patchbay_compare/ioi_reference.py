@@ -11,7 +11,7 @@ HEAD_SWEEPS = ["z", "q", "k", "v", "pattern"]
 
 
 def numbers(directory: str, prompts: list[str]) -> str:
-    """JSON with the keys of the published file, but for attribution and head scores.
+    """JSON with the keys of the published file, but for attribution patching and head scores.
 
     prompts: pairs of neighbours, each with two names, of which one is said twice and the other is the
     answer.
@@ -39,6 +39,7 @@ def numbers(directory: str, prompts: list[str]) -> str:
         patches[f"head_{name}_by_pos[layer*12+head][pos]"] = [
             list(column) for layer in by_pos for column in zip(*layer)
         ]
+    attribution = logit_attribution(cache, pairs)
     layer, head = min(9, model.cfg.n_layers - 1), min(9, model.cfg.n_heads - 1)
     result = {
         "provenance": {"source": "TransformerLens 2.18, tools/verify_gpt2_small.py --reference"},
@@ -48,7 +49,9 @@ def numbers(directory: str, prompts: list[str]) -> str:
         "clean_logit_diff": clean.mean().item(),
         "corrupted_logit_diff": corrupted.mean().item(),
         "act_patch": patches,
-        f"ablate_{layer}.{head}": ablation(model, pairs, layer, head, clean),
+        "logit_attribution": attribution,
+        f"ablate_{layer}.{head}": ablation(model, pairs, layer, head, clean)
+        | direct(attribution, layer, head, clean.mean().item()),
     }
     return json.dumps(rounded(result), indent=1) + "\n"
 
@@ -103,6 +106,33 @@ def ablation(model, pairs, layer: int, head: int, clean) -> dict:
         "ln_final_scale_last_pos_original": scales[0],
         "ln_final_scale_last_pos_ablated": scales[1],
     }
+
+
+@torch.no_grad()
+def logit_attribution(cache, pairs) -> dict:
+    """Mean attributions to the logit difference at the last position, LayerNorm's scale the run's."""
+
+    def mean(stack) -> list[float]:  # [part, B, D]
+        right, wrong = pairs.answers.unbind(-1)
+        return cache.logit_attrs(stack, tokens=right, incorrect_tokens=wrong, pos_slice=-1).mean(-1)
+
+    streams, names = cache.accumulated_resid(-1, incl_mid=True, pos_slice=-1, return_labels=True)
+    layers, parts = cache.decompose_resid(-1, pos_slice=-1, return_labels=True)
+    config = cache.model.cfg
+    heads = mean(cache.stack_head_results(-1, pos_slice=-1)).view(config.n_layers, config.n_heads)
+    return {
+        "accumulated_resid_labels": ",".join(names),
+        "accumulated_resid": mean(streams).tolist(),
+        "per_layer_labels": ",".join(parts),
+        "per_layer": mean(layers).tolist(),
+        "per_head[layer][head]": heads.tolist(),
+    }
+
+
+def direct(attribution: dict, layer: int, head: int, clean: float) -> dict:
+    """What a head says directly, and what would be left without it if nothing reacted."""
+    says = attribution["per_head[layer][head]"][layer][head]
+    return {f"DLA_{layer}.{head}": says, "naive_prediction": clean - says}
 
 
 def rounded(value):
