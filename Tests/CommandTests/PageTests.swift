@@ -58,6 +58,41 @@ import Testing
         == "<!-- $ echo 7 > seven -->\n```\n$ cat seven\n7\n$ echo 1; echo 2\n…\n```\nEnd\n")
   }
 
+  /// Where they run there are no caches, prompts and models, so that a command ends with 66 unless it
+  /// needs none; one with a mistake in its arguments ends with 64.
+  @Test func everyCommandOfThePagesIsUnderstood() throws {
+    let docs = try names(in: repositoryPath("docs")).filter { $0.hasSuffix(".md") }
+    var commands: [(page: String, line: String)] = []
+    for page in ["README.md"] + docs.map({ "docs/\($0)" }) {
+      commands += try commandLines(of: repositoryPath(page)).map { (page, $0) }
+    }
+    #expect(commands.count > 100)
+    for (page, line) in commands {
+      let done = try systemCommand([
+        "env", "-C", folder.path, "HF_HUB_OFFLINE=1", "HF_HUB_CACHE=none",
+        "PATH=\(try Program.folderOfAll()):/usr/bin:/bin", "bash", "-c", line,
+      ])
+      #expect([0, 66].contains(done.status), "\(page): \(line)\n\(done.output)")
+    }
+  }
+
+  /// Lines of code blocks that are commands, but for sessions, and whole commands in tables.
+  private func commandLines(of page: String) throws -> [String] {
+    var isFenced = false
+    return try String(contentsOfFile: page, encoding: .utf8)
+      .split(separator: "\n", omittingEmptySubsequences: false).flatMap { line -> [String] in
+        if line.hasPrefix("```") { isFenced.toggle() }
+        let found =
+          isFenced
+          ? [line].filter { $0.prefixMatch(of: #/(capture|analyze|cachedump) /#) != nil }
+          : !line.hasPrefix("|")
+            ? []
+            : line.matches(of: #/`((capture|analyze|cachedump) [^`]*)`/#).map(\.1)
+              .filter { $0.contains("--cache ") || $0.contains("--prompts ") }
+        return found.filter { !$0.contains("…") }.map { String($0.replacing("\\|", with: "|")) }
+      }
+  }
+
   @Test func manualPagesAreUpToDate() throws {
     let done = try tool("man_pages.py", ["--check"])
     #expect(done.status == 0 && done.output.isEmpty, "\(done.output)")
