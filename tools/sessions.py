@@ -102,7 +102,8 @@ def line_pattern(line: str) -> re.Pattern:
 def difference(page: list[str], printed: list[str]) -> str | None:
     """Where the lines of a page and those that were printed first differ; None if nowhere.
 
-    Empty lines at the end count in neither."""
+    Empty lines at the end count in neither.
+    """
     page, printed = ("\n".join(lines).rstrip().splitlines() for lines in (page, printed))
     blocks: list[list[str]] = [[]]
     for line in page:
