@@ -8,9 +8,9 @@ struct AnalyzeCommand: ParsableCommand {
     version: toolVersion,
     subcommands: [
       PatchCommand.self, AblateCommand.self, PathCommand.self, CircuitCommand.self,
-      TraceCommand.self, ResultsCommand.self, AuditCommand.self, LensCommand.self,
-      AttributionCommand.self,
-      AttentionCommand.self, StatsCommand.self, ScoresCommand.self, HooksCommand.self,
+      TraceCommand.self, ReportCommand.self, ResultsCommand.self, AuditCommand.self,
+      LensCommand.self, AttributionCommand.self, AttentionCommand.self, StatsCommand.self,
+      ScoresCommand.self, HooksCommand.self,
       TaskCommand.self, TokensCommand.self,
     ])
 }

@@ -93,16 +93,23 @@ struct AttentionCommand: ParsableCommand {
   func run() throws {
     if let heads, let prompt {
       let heads = try attentionHeads(heads, option: "--heads")
-      try AttentionShow(options: options, heads: heads).show(prompt)
-    } else if from.isEmpty {
-      try scores()
+      try AttentionShow(options: options, heads: heads, number: prompt).show()
     } else {
-      try means()
+      try options.show(try report(on: try options.open()))
     }
   }
 
-  private func means() throws {
-    let selection = try ReadingSelection(options, run: which)
+  /// Scores of heads, or the means between places, in a cache that has been opened.
+  ///
+  /// - Parameter command: the command line, as the result records it.
+  func report(
+    on opened: OpenedCache, command: [String] = CommandLine.arguments
+  ) throws -> ReadingReport {
+    try from.isEmpty ? scores(opened, command) : means(opened, command)
+  }
+
+  private func means(_ opened: OpenedCache, _ command: [String]) throws -> ReadingReport {
+    let selection = try ReadingSelection(opened, run: which)
     let queries = try selection.places(try PlaceName.parse(from, option: "--from"))
     let keys = try selection.places(try PlaceName.parse(to, option: "--to"))
     let attention = try AttentionReading(selection.reader)
@@ -113,14 +120,13 @@ struct AttentionCommand: ParsableCommand {
       from: queries, to: keys, in: prompts, keepsValues: options.out != nil,
       threads: options.work.threads
     ) { progress.update(done: $0) }
-    try options.show(
-      report(
-        selection, prompts, table, attention, formula: "mean attention", name: "attention-means",
-        title: "attention  head × from→to", columnAxis: "from→to"))
+    return report(
+      command, selection, prompts, table, attention, formula: "mean attention", name: "attention-means",
+      title: "attention  head × from→to", columnAxis: "from→to")
   }
 
-  private func scores() throws {
-    let selection = try ReadingSelection(options, run: which)
+  private func scores(_ opened: OpenedCache, _ command: [String]) throws -> ReadingReport {
+    let selection = try ReadingSelection(opened, run: which)
     let attention = try AttentionReading(selection.reader)
     let (columns, length, own) = try patterns()
     let isRepeated = detect == "repeated"
@@ -167,12 +173,11 @@ struct AttentionCommand: ParsableCommand {
         "warning: the pattern has other values than 0 and 1; `mul` then is no share of the attention"
       )
     }
-    try options.show(
-      report(
-        selection, prompts, table, attention,
-        formula: isRepeated ? "repeated tokens" : "detection, \(measure.rawValue)",
-        name: isRepeated ? "attention-repeated" : "attention-detect",
-        title: "\(table.quantity)  head × pattern", columnAxis: "pattern", notes: notes))
+    return report(
+      command, selection, prompts, table, attention,
+      formula: isRepeated ? "repeated tokens" : "detection, \(measure.rawValue)",
+      name: isRepeated ? "attention-repeated" : "attention-detect",
+      title: "\(table.quantity)  head × pattern", columnAxis: "pattern", notes: notes)
   }
 
   /// The names of the patterns; the length and the pattern itself if it is the user's own.
@@ -192,12 +197,12 @@ struct AttentionCommand: ParsableCommand {
   }
 
   private func report(
-    _ selection: ReadingSelection, _ prompts: [ReadPrompt], _ table: ReadingTable,
+    _ command: [String], _ selection: ReadingSelection, _ prompts: [ReadPrompt], _ table: ReadingTable,
     _ attention: AttentionReading, formula: String, name: String, title: String,
     columnAxis: String, notes: [String] = []
   ) -> ReadingReport {
     ReadingReport(
-      command: CommandLine.arguments, analysis: name, selection: selection,
+      command: command, analysis: name, selection: selection,
       prompts: prompts, formula: formula,
       parts: [
         .init(

@@ -245,6 +245,17 @@ struct AttentionWeights: Equatable {
         .sorted { ($1.weight, $0.key) < ($0.weight, $1.key) }.prefix(count))
   }
 
+  /// What the last position attends to most, as markup.
+  func lastRow(tokens: [String]) -> String {
+    guard let last = tokens.indices.last else { return "" }
+    func name(_ position: Int) -> String {
+      "\(position) <bdi>\(escaped(tokens[position]))</bdi>"
+    }
+    return "Position \(name(last)) attends most to "
+      + largest(5, query: last).map { "\(name($0.key)) \(fixed($0.weight, 3))" }
+      .joined(separator: ", ") + "."
+  }
+
   /// The units, little-endian, in base64.
   var text: String {
     var bytes = Data(capacity: 2 * units.count)

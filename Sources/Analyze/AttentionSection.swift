@@ -64,21 +64,10 @@ struct AttentionSection {
       <figure>
       <div class="scroll">
       \(svg.element())</div>
-      <figcaption>\(lastRow(of: run))</figcaption>
+      <figcaption>\(run.weights[0].lastRow(tokens: run.tokens))</figcaption>
       </figure>
 
       """
-  }
-
-  /// What the last position attends to most.
-  private func lastRow(of run: AttentionPatterns.Run) -> String {
-    guard let last = run.tokens.indices.last else { return "" }
-    func name(_ position: Int) -> String {
-      "\(position) <bdi>\(escaped(run.tokens[position]))</bdi>"
-    }
-    let largest = run.weights[0].largest(5, query: last)
-    return "Position \(name(last)) attends most to "
-      + largest.map { "\(name($0.key)) \(fixed($0.weight, 3))" }.joined(separator: ", ") + "."
   }
 
   /// The sweep in which a head has its largest effect, and that effect.

@@ -9,13 +9,33 @@ import Terminal
 struct AttentionShow {
   let options: ReadingOptions
   let heads: [AttentionHead]
+  /// Of the prompt.
+  let number: Int
+  /// The command line, as the result records it.
+  var command = CommandLine.arguments
 
   /// The most positions whose pattern is printed.
   private static let mostPrinted = 40
 
-  func show(_ number: Int) throws {
+  func show() throws {
     let reader = try CacheReader(directory: options.cache, access: options.io.access)
     let prompt = try reader.prompt(number)
+    let patterns = try patterns(in: reader, of: prompt)
+    if options.json {
+      print(try json(patterns, prompt, reader))
+    } else {
+      printPatterns(patterns, prompt)
+    }
+    if let out = options.out {
+      printError("wrote \(out)/attention-\(number).json, and an SVG and an NPY a head")
+    }
+  }
+
+  /// Reads the patterns, [T, T] by head, and writes them if there is an `--out`.
+  ///
+  /// - Parameter prompt: that with the number.
+  /// - Throws: `ReadingError.hooksNotCached`, `.noSuchHead`, `CacheError`, `FileError`.
+  func patterns(in reader: CacheReader, of prompt: Prompt) throws -> [[Float]] {
     let attention = try AttentionReading(reader)
     for head in heads { try attention.check(layer: head.layer, head: head.head) }
     try options.makeOut(for: "attention-\(number).json")
@@ -24,50 +44,52 @@ struct AttentionShow {
     let patterns = try heads.map {
       try attention.pattern(layer: $0.layer, head: $0.head, of: read)
     }
-    let file = File(
-      tool: toolVersion, command: CommandLine.arguments, cache: cacheIdentity(reader),
-      prompt: number, text: prompt.text, pieces: prompt.pieces,
-      heads: zip(heads, patterns).map { head, pattern in
-        .init(
-          layer: head.layer, head: head.head,
-          pattern: stride(from: 0, to: pattern.count, by: max(1, read.length)).map {
-            pattern[$0..<$0 + read.length].map { $0.isFinite ? $0 : nil }
-          })
-      })
-    let json = try encodedJSON(file)
     if let out = options.out {
+      let json = try json(patterns, prompt, reader)
       try replaceFile("\(out)/attention-\(number).json", with: Array(json.utf8))
-      try write(patterns, prompt, number, to: out)
+      try write(patterns, prompt, to: out)
     }
-    if options.json {
-      print(json)
-    } else {
-      printPatterns(patterns, prompt, number)
-    }
-    if let out = options.out {
-      printError("wrote \(out)/attention-\(number).json, and an SVG and an NPY a head")
-    }
+    return patterns
   }
 
-  private func write(_ patterns: [[Float]], _ prompt: Prompt, _ number: Int, to out: String)
-    throws
+  private func json(_ patterns: [[Float]], _ prompt: Prompt, _ reader: CacheReader) throws
+    -> String
   {
+    let length = prompt.tokens.count
+    return try encodedJSON(
+      File(
+        tool: toolVersion, command: command, cache: cacheIdentity(reader),
+        prompt: number, text: prompt.text, pieces: prompt.pieces,
+        heads: zip(heads, patterns).map { head, pattern in
+          .init(
+            layer: head.layer, head: head.head,
+            pattern: stride(from: 0, to: pattern.count, by: max(1, length)).map {
+              pattern[$0..<$0 + length].map { $0.isFinite ? $0 : nil }
+            })
+        }))
+  }
+
+  /// The picture of a head's pattern.
+  func picture(_ pattern: [Float], of head: AttentionHead, _ prompt: Prompt) -> AttentionSVG {
     let tokens = prompt.pieces.map(tokenText)
-    let layout = AttentionLayout(
-      labels: tokens.enumerated().map { AttentionLayout.label($0.offset, $0.element) })
+    return AttentionSVG(
+      weights: AttentionWeights(pattern, positions: tokens.count), tokens: tokens, differs: [],
+      layout: AttentionLayout(
+        labels: tokens.enumerated().map { AttentionLayout.label($0.offset, $0.element) }),
+      title: "L\(head.layer) H\(head.head) on prompt \(number)")
+  }
+
+  private func write(_ patterns: [[Float]], _ prompt: Prompt, to out: String) throws {
+    let length = prompt.tokens.count
     for (head, pattern) in zip(heads, patterns) {
       let path = "\(out)/attention-\(number)-L\(head.layer)H\(head.head)"
-      let title = "L\(head.layer) H\(head.head) on prompt \(number)"
-      let picture = AttentionSVG(
-        weights: AttentionWeights(pattern, positions: tokens.count), tokens: tokens, differs: [],
-        layout: layout, title: title)
-      try replaceFile(path + ".svg", with: Array(picture.file().utf8))
       try replaceFile(
-        path + ".npy", with: NumPyFile.bytes(pattern, shape: [tokens.count, tokens.count]))
+        path + ".svg", with: Array(picture(pattern, of: head, prompt).file().utf8))
+      try replaceFile(path + ".npy", with: NumPyFile.bytes(pattern, shape: [length, length]))
     }
   }
 
-  private func printPatterns(_ patterns: [[Float]], _ prompt: Prompt, _ number: Int) {
+  private func printPatterns(_ patterns: [[Float]], _ prompt: Prompt) {
     let style = Style.forStandardOutput()
     let tokens = prompt.pieces.map(tokenText)
     print(style.bold("attention patterns of prompt \(number)"))

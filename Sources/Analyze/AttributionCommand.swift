@@ -61,10 +61,19 @@ struct AttributionCommand: ParsableCommand {
   }
 
   func run() throws {
+    try options.show(try report(on: try options.open(model: model)))
+  }
+
+  /// Splits the prompts of a cache that has been opened.
+  ///
+  /// - Parameter command: the command line, as the result records it.
+  func report(
+    on opened: OpenedCache, command: [String] = CommandLine.arguments
+  ) throws -> ReadingReport {
     let selection = try ReadingSelection(
-      options, run: which, answer: true, wrongAnswer: metric == .logitDiff)
+      opened, run: which, answer: true, wrongAnswer: metric == .logitDiff)
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
-    let gpt2 = try loadModel(for: selection.reader, name: model, work: options.work)
+    let gpt2 = try opened.model()
     try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
     let attribution = try LogitAttribution(
       selection.reader, model: gpt2, split: by, target: metric, places: places)
@@ -76,21 +85,20 @@ struct AttributionCommand: ParsableCommand {
     ) { progress.update(done: $0) }
     let title = "\(metric.rawValue)  \(by.rawValue) × \(placeText(places))"
     let isLong = by != .layer && by != .accumulated
-    try options.show(
-      ReadingReport(
-        command: CommandLine.arguments, analysis: "attribution-\(by.rawValue)",
-        selection: selection, prompts: prompts,
-        formula: "direct logit attribution: \(metric.rawValue)",
-        parts: [
-          .init(
-            table: result.parts, name: "attribution-\(by.rawValue)", title: title,
-            heads: by == .head ? gpt2.config.heads : nil, tokens: selection.tokens(at: places),
-            rowAxis: isLong ? "part" : "layer", isList: by.hasNeurons || by == .fullMLP),
-          .init(
-            table: result.sums, name: "attribution-\(by.rawValue)-sums",
-            title: "parts + constant = \(metric.rawValue)", tokens: selection.tokens(at: places),
-            rowAxis: "sum"),
-        ], top: top))
+    return ReadingReport(
+      command: command, analysis: "attribution-\(by.rawValue)",
+      selection: selection, prompts: prompts,
+      formula: "direct logit attribution: \(metric.rawValue)",
+      parts: [
+        .init(
+          table: result.parts, name: "attribution-\(by.rawValue)", title: title,
+          heads: by == .head ? gpt2.config.heads : nil, tokens: selection.tokens(at: places),
+          rowAxis: isLong ? "part" : "layer", isList: by.hasNeurons || by == .fullMLP),
+        .init(
+          table: result.sums, name: "attribution-\(by.rawValue)-sums",
+          title: "parts + constant = \(metric.rawValue)", tokens: selection.tokens(at: places),
+          rowAxis: "sum"),
+      ], top: top)
   }
 }
 

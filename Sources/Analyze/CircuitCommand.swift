@@ -79,9 +79,28 @@ struct CircuitCommand: ParsableCommand {
   }
 
   func run() throws {
+    let report = try report(on: try options.open())
+    if options.json {
+      print(try report.json())
+    } else {
+      for line in report.lines(style: .forStandardOutput()) { print(line) }
+      if let out {
+        printError("wrote \(out)/circuit.json, minimality.csv, completeness.csv, completeness.svg")
+      }
+    }
+    try report.checks?.requireReproduced()
+  }
+
+  /// Tests the circuit on a cache that has been opened, and writes the results if there is an `--out`.
+  ///
+  /// - Parameter command: the command line, as results record it.
+  func report(
+    on opened: OpenedCache, command: [String] = CommandLine.arguments
+  ) throws -> CircuitReport {
     let circuit = try readCircuit(path: self.circuit)
     let source = try patchSource()
-    let loaded = try LoadedTask(options, source == .otherRun ? .noise : .ablate, source)
+    let loaded = try LoadedTask(
+      options, source == .otherRun ? .noise : .ablate, source, of: opened)
     let choice = try choice(circuit)
     if let out { try PatchReport.makeDirectory(out) }
     let runs = try CircuitRuns(
@@ -102,18 +121,10 @@ struct CircuitCommand: ParsableCommand {
       }
     }
     let report = CircuitReport(
-      command: CommandLine.arguments, path: self.circuit, circuit: circuit, loaded: loaded,
+      command: command, path: self.circuit, circuit: circuit, loaded: loaded,
       source: source, found: found, seed: options.seed, checks: checks)
     if let out { try report.write(to: out) }
-    if options.json {
-      print(try report.json())
-    } else {
-      for line in report.lines(style: .forStandardOutput()) { print(line) }
-      if let out {
-        printError("wrote \(out)/circuit.json, minimality.csv, completeness.csv, completeness.svg")
-      }
-    }
-    try checks?.requireReproduced()
+    return report
   }
 
   private func patchSource() throws -> PatchSource {

@@ -69,7 +69,7 @@ struct CircuitReport {
     return lines
   }
 
-  private var sourceText: String {
+  var sourceText: String {
     switch source {
     case .otherRun: "the corrupted run's"
     case .mean(.everywhere, let over): "its mean over all positions of the \(over) prompts"
@@ -137,7 +137,7 @@ struct CircuitReport {
     return text
   }
 
-  private var completenessPicture: ScatterSVG {
+  var completenessPicture: ScatterSVG {
     ScatterSVG(
       heading: [
         "Completeness of \(path)",
@@ -157,30 +157,31 @@ struct CircuitReport {
         "Points of F(M\\K) and F(C\\K) for \(counted(found.completeness.count, "set")) K.")
   }
 
-  func json() throws -> String {
-    try encodedJSON(
-      CircuitResult(
-        tool: toolVersion, command: command, circuit: path, metric: metric, source: source.name,
-        meanOver: meanOver, seed: seed, kernel: Linear.arithmetic,
-        cache: cacheIdentity(loaded.cache),
-        pairs: found.model.count, fModel: mean(found.model), fCircuit: mean(found.circuit),
-        unfaithfulness: found.unfaithfulness, share: found.share,
-        minimality: found.minimality.map { test in
-          let member = circuit.members[test.member]
-          return CircuitResult.Minimality(
-            class: member.className, head: member.head.description,
-            pos: member.places.map(\.description), k: list(test.companions),
-            circuitWithoutK: mean(test.base), circuitWithoutKAndV: mean(test.without),
-            change: test.change, score: found.score(test), standardError: scoreError(test))
-        },
-        completeness: found.completeness.map { test in
-          CircuitResult.Completeness(
-            name: test.name, k: list(test.removed), modelWithoutK: mean(test.model),
-            circuitWithoutK: mean(test.circuit), difference: test.difference)
-        },
-        verified: verified.map {
-          PatchFile.Verified(runs: $0.runs, largestDifference: Double($0.largest))
-        }))
+  func json() throws -> String { try encodedJSON(result) }
+
+  var result: CircuitResult {
+    CircuitResult(
+      tool: toolVersion, command: command, circuit: path, metric: metric, source: source.name,
+      meanOver: meanOver, seed: seed, kernel: Linear.arithmetic,
+      cache: cacheIdentity(loaded.cache),
+      pairs: found.model.count, fModel: mean(found.model), fCircuit: mean(found.circuit),
+      unfaithfulness: found.unfaithfulness, share: found.share,
+      minimality: found.minimality.map { test in
+        let member = circuit.members[test.member]
+        return CircuitResult.Minimality(
+          class: member.className, head: member.head.description,
+          pos: member.places.map(\.description), k: list(test.companions),
+          circuitWithoutK: mean(test.base), circuitWithoutKAndV: mean(test.without),
+          change: test.change, score: found.score(test), standardError: scoreError(test))
+      },
+      completeness: found.completeness.map { test in
+        CircuitResult.Completeness(
+          name: test.name, k: list(test.removed), modelWithoutK: mean(test.model),
+          circuitWithoutK: mean(test.circuit), difference: test.difference)
+      },
+      verified: verified.map {
+        PatchFile.Verified(runs: $0.runs, largestDifference: Double($0.largest))
+      })
   }
 
   private var meanOver: String? {

@@ -65,12 +65,21 @@ struct LensCommand: ParsableCommand {
       try LensTokens(options: options, model: model, places: pos, count: top).show(prompt)
       return
     }
+    try options.show(try report(on: try options.open(model: model)))
+  }
+
+  /// Reads the prompts of a cache that has been opened.
+  ///
+  /// - Parameter command: the command line, as the result records it.
+  func report(
+    on opened: OpenedCache, command: [String] = CommandLine.arguments
+  ) throws -> ReadingReport {
     let metrics = try answerMetrics(metric)
     let selection = try ReadingSelection(
-      options, run: which, answer: metrics.contains(where: \.readsAnswer),
+      opened, run: which, answer: metrics.contains(where: \.readsAnswer),
       wrongAnswer: metrics.contains(where: \.readsWrongAnswer))
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
-    let gpt2 = try loadModel(for: selection.reader, name: model, work: options.work)
+    let gpt2 = try opened.model()
     try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
     let lens = try LogitLens(selection.reader, model: gpt2, places: places)
     try options.makeOut(for: "lens.json")
@@ -82,15 +91,14 @@ struct LensCommand: ParsableCommand {
     ) { progress.update(done: $0) }
     let names = metrics.map(\.rawValue).joined(separator: ", ")
     let tokens = selection.tokens(at: places)
-    try options.show(
-      ReadingReport(
-        command: CommandLine.arguments, analysis: "lens", selection: selection, prompts: prompts,
-        formula: "logit lens: \(names)",
-        parts: tables.map { table in
-          .init(
-            table: table, name: "lens-\(table.quantity)",
-            title: "\(table.quantity)  layer × \(placeText(places))", tokens: tokens)
-        }))
+    return ReadingReport(
+      command: command, analysis: "lens", selection: selection, prompts: prompts,
+      formula: "logit lens: \(names)",
+      parts: tables.map { table in
+        .init(
+          table: table, name: "lens-\(table.quantity)",
+          title: "\(table.quantity)  layer × \(placeText(places))", tokens: tokens)
+      })
   }
 }
 

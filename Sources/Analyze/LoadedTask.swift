@@ -14,14 +14,16 @@ struct LoadedTask {
   var model: GPT2 { engine.model }
   var task: AnswerTask { AnswerTask(pairs: selection.pairs, metrics: metrics) }
 
-  init(_ options: TaskOptions, _ direction: Direction, _ source: PatchSource) throws {
-    cache = try CacheReader(directory: options.cache, access: options.io.access)
-    prompts = try cache.prompts()
+  init(
+    _ options: TaskOptions, _ direction: Direction, _ source: PatchSource, of opened: OpenedCache
+  ) throws {
+    cache = opened.reader
+    prompts = opened.prompts
     metrics = try options.metrics()
     selection = try TaskSelection(
-      try cache.pairs(), prompts: prompts, committed: cache.committedPrompts,
+      opened.rows, prompts: prompts, committed: cache.committedPrompts,
       needs: TaskNeeds(metrics, direction, source), skipUnaligned: options.skipUnaligned)
-    let model = try loadModel(for: cache, name: options.model, work: options.work)
+    let model = try opened.model()
     try selection.checkTokens(vocabulary: model.config.vocabulary)
     engine = PatchEngine(cache: cache, model: model, threads: options.work.threads)
   }

@@ -40,10 +40,14 @@ struct PatchCommand: ParsableCommand {
 
   func validate() throws { _ = try patchSource() }
 
-  func run() throws {
-    try SweepRun(
-      options: options, direction: direction.direction, source: try patchSource()
-    ) { try sweeps.sweeps(for: $0, roles: $1.roles) }.run()
+  func run() throws { try sweepRun().run() }
+
+  /// - Parameter command: the command line, as results record it.
+  func sweepRun(as command: [String] = CommandLine.arguments) throws -> SweepRun {
+    SweepRun(
+      options: options, direction: direction.direction, source: try patchSource(),
+      command: command
+    ) { try sweeps.sweeps(for: $0, roles: $1.roles) }
   }
 
   private func patchSource() throws -> PatchSource {

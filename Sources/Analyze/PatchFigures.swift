@@ -87,6 +87,35 @@ struct PatchFigures {
       + (selection.pairs[number].id.map { "  \(printable(visible($0)))" } ?? "")
   }
 
+  /// The largest effects as a table of a page; a sentence if there are none, nothing if none are asked for.
+  func table(of figure: Figure) -> String {
+    guard top > 0 else { return "" }
+    let cells = figure.largest(top)
+    guard !cells.isEmpty else { return "<p>No cell has any effect.</p>\n" }
+    let rows = cells.map { cell in
+      let numbers = [
+        signed(figure.grid.effects[cell] ?? .nan, 4),
+        figure.result.meanPatched(cell: cell).map { signed($0, 4) } ?? "",
+        figure.statistics.cells[cell].standardError.map { fixed($0, 4) } ?? "",
+        figure.statistics.q[cell].map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? "",
+      ]
+      return
+        "<tr data-cell=\"\(cell)\"><th scope=\"row\">\(escaped(shortened(figure.grid.names[cell], to: 44)))</th>"
+        + numbers.map { "<td>\(escaped($0))</td>" }.joined() + "</tr>\n"
+    }
+    return """
+      <div class="scroll"><table>
+      <caption>The largest effects</caption>
+      <thead><tr><th scope="col">cell</th><th scope="col">effect</th>\
+      <th scope="col">patched \(escaped(figure.result.metric))</th>\
+      <th scope="col">± s.e.</th><th scope="col">q</th></tr></thead>
+      <tbody>
+      \(rows.joined())</tbody>
+      </table></div>
+
+      """
+  }
+
   private func heading(of figure: Figure) -> [String] {
     let baselines = report.baselines[figure.metric]
     var lines = [

@@ -123,35 +123,7 @@ struct PatchPage {
       \(all.svg(of: figure, labels: labels).element(id: "f\(number)"))</div>
       </figure>
       \(noteLines.isEmpty ? "" : "<ul class=\"notes\">\n\(noteLines)</ul>\n")\
-      \(table(figure))</section>
-
-      """
-  }
-
-  private func table(_ figure: PatchFigures.Figure) -> String {
-    guard all.top > 0 else { return "" }
-    let cells = figure.largest(all.top)
-    guard !cells.isEmpty else { return "<p>No cell has any effect.</p>\n" }
-    let rows = cells.map { cell in
-      let numbers = [
-        signed(figure.grid.effects[cell] ?? .nan, 4),
-        figure.result.meanPatched(cell: cell).map { signed($0, 4) } ?? "",
-        figure.statistics.cells[cell].standardError.map { fixed($0, 4) } ?? "",
-        figure.statistics.q[cell].map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? "",
-      ]
-      return
-        "<tr data-cell=\"\(cell)\"><th scope=\"row\">\(escaped(shortened(figure.grid.names[cell], to: 44)))</th>"
-        + numbers.map { "<td>\(escaped($0))</td>" }.joined() + "</tr>\n"
-    }
-    return """
-      <div class="scroll"><table>
-      <caption>The largest effects</caption>
-      <thead><tr><th scope="col">cell</th><th scope="col">effect</th>\
-      <th scope="col">patched \(escaped(figure.result.metric))</th>\
-      <th scope="col">± s.e.</th><th scope="col">q</th></tr></thead>
-      <tbody>
-      \(rows.joined())</tbody>
-      </table></div>
+      \(all.table(of: figure))</section>
 
       """
   }
@@ -165,7 +137,6 @@ struct PatchPage {
       ("cache plan", report.cache.planDigest), ("weights", plan.model.weightsDigest),
       ("tokenizer", plan.model.tokenizerDigest), ("prompt file", plan.promptFileDigest),
     ]
-    let rows = facts.map { "<div><dt>\($0)</dt><dd>\(escaped($1))</dd></div>\n" }.joined()
     var lines = [report.caution]
     lines.append(
       "± s.e. is the standard error of the mean difference between the patched metric and the one of "
@@ -177,7 +148,7 @@ struct PatchPage {
           + "values in all; they stand in cells.csv.")
     }
     let words = lines.map { "<p>\(escaped($0))</p>\n" }.joined()
-    return "<footer>\n\(words)<dl class=\"origin\">\n\(rows)</dl>\n</footer>\n"
+    return "<footer>\n\(words)\(pageFacts(facts))</footer>\n"
   }
 
   // What the script reads.
@@ -232,7 +203,7 @@ struct PatchPage {
       sweeps.append(sweep(figure, withPairs: fits))
     }
     let hasPairs = sweeps.contains { $0.own != nil }
-    let pieces = hasPairs ? tokenTexts() : [:]
+    let pieces = hasPairs ? tokenTexts(of: all.prompts) : [:]
     let pairs = selection.pairs.enumerated().map { number, pair in
       Pair(
         name: all.pairName(number),
@@ -274,17 +245,6 @@ struct PatchPage {
 
   private func text(of token: Int32?, _ pieces: [Int32: String]) -> String? {
     token.map { pieces[$0] ?? "token \($0)" }
-  }
-
-  /// The texts of the tokens that occur in the prompts, as answers mostly do.
-  private func tokenTexts() -> [Int32: String] {
-    var texts: [Int32: String] = [:]
-    for prompt in all.prompts {
-      for (token, piece) in zip(prompt.tokens, prompt.pieces) where texts[token] == nil {
-        texts[token] = tokenText(piece)
-      }
-    }
-    return texts
   }
 
   /// JSON has no word for NaN and infinity.

@@ -118,38 +118,7 @@ struct PatchReport {
   }
 
   var warnings: [String] {
-    var lines: [String] = []
-    func add(_ pairs: [Int], _ what: String) {
-      guard !pairs.isEmpty else { return }
-      let names = pairs.prefix(5).map(selection.name(of:)).joined(separator: ", ")
-      let more = pairs.count > 5 ? ", …" : ""
-      lines.append(
-        "warning: \(pairs.count) of \(first.count) pairs \(what) (pair \(names)\(more))")
-    }
-    let baselines = first
-    if direction == .ablate {
-      add(
-        baselines.indices.filter { !baselines[$0].clean.isFinite },
-        "have a metric that is not a finite number")
-      return lines + selection.leftOut
-    }
-    let gaps = baselines.map { abs($0.gap) }
-    let meanGap = gaps.reduce(0, +) / Double(max(1, gaps.count))
-    add(
-      baselines.indices.filter { !baselines[$0].gap.isFinite },
-      "have a metric that is not a finite number")
-    add(
-      baselines.indices.filter { gaps[$0] < SweepResult.smallestGap },
-      "have no gap between clean and corrupted; their own effect counts as 0")
-    add(
-      baselines.indices.filter { gaps[$0] >= SweepResult.smallestGap && gaps[$0] < meanGap / 10 },
-      "have a gap of less than a tenth of the mean")
-    if metrics[0] == AnswerMetric.logitDiff.name {
-      add(
-        baselines.indices.filter { baselines[$0].clean * baselines[$0].corrupted > 0 },
-        "give the same answer clean and corrupted")
-    }
-    return lines + selection.leftOut
+    selection.warnings(of: first, metric: metrics[0], direction)
   }
 
   func mean(_ baselines: [Baseline], _ value: KeyPath<Baseline, Float>) -> Double {

@@ -72,13 +72,17 @@ struct PathCommand: ParsableCommand {
     _ = try patches()
   }
 
-  func run() throws {
+  func run() throws { try sweepRun().run() }
+
+  /// - Parameter command: the command line, as results record it.
+  func sweepRun(as command: [String] = CommandLine.arguments) throws -> SweepRun {
     let paths = try patches()
-    try SweepRun(
-      options: options, direction: direction.direction, source: try patchSource()
+    return SweepRun(
+      options: options, direction: direction.direction, source: try patchSource(),
+      command: command
     ) { config, _ in
       try paths.map { try Sweep($0, config: config) }
-    }.run()
+    }
   }
 
   private func patchSource() throws -> PatchSource {

@@ -21,6 +21,11 @@ struct ReadingOptions: ParsableArguments {
   @OptionGroup var work: WorkOptions
 
   @OptionGroup var io: AccessOption
+
+  /// - Parameter model: as for `loadModel`, where the analysis takes one.
+  func open(model: String? = nil) throws -> OpenedCache {
+    try OpenedCache(cache, model: model, work: work, io: io)
+  }
 }
 
 extension ReadRun: ExpressibleByArgument {}
@@ -58,16 +63,16 @@ struct ReadingSelection {
   let rows: TaskSelection
   let run: ReadRun
 
-  /// - Throws: `CacheError`, `PatchingError.noPairs`.
+  /// - Throws: `PatchingError.noPairs`.
   init(
-    _ options: ReadingOptions, run: ReadRun, answer: Bool = false, wrongAnswer: Bool = false,
+    _ opened: OpenedCache, run: ReadRun, answer: Bool = false, wrongAnswer: Bool = false,
     corrupted: Bool = false
   ) throws {
-    reader = try CacheReader(directory: options.cache, access: options.io.access)
-    prompts = try reader.prompts()
+    reader = opened.reader
+    prompts = opened.prompts
     self.run = run
     rows = try TaskSelection(
-      try reader.pairs(), prompts: prompts, committed: reader.committedPrompts,
+      opened.rows, prompts: prompts, committed: reader.committedPrompts,
       needs: TaskNeeds(
         corrupted: run == .corrupted || corrupted, answer: answer, wrongAnswer: wrongAnswer),
       skipUnaligned: true)

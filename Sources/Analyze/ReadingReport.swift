@@ -137,7 +137,7 @@ struct ReadingReport {
   }
 
   /// A column of heads as layers × heads; what is left over has no place in it.
-  private func headGrid(of part: Part, column: Int, heads: Int) -> EffectGrid {
+  func headGrid(of part: Part, column: Int, heads: Int) -> EffectGrid {
     let layers = part.table.rows.count { $0 != "remainder" } / max(1, heads)
     let rows = 0..<layers * heads
     return EffectGrid(
@@ -148,15 +148,19 @@ struct ReadingReport {
   }
 
   private func svg(of part: Part) -> String {
-    let picture = HeatmapSVG(
-      grid(of: part), title: part.title,
-      description: "A heatmap of \(counted(part.table.means.count, "mean")) over "
-        + "\(counted(prompts.count, "prompt")). Cache plan \(selection.reader.planDigest).")
-    return picture.file(
+    heatmap(grid(of: part), title: part.title).file(
       heading: [
         part.title, "\(formula) of \(counted(prompts.count, "prompt")), \(selection.run.rawValue)",
         "\(plan.model.name), weights \(plan.weights)",
       ])
+  }
+
+  /// A picture of some of the means.
+  func heatmap(_ grid: EffectGrid, title: String) -> HeatmapSVG {
+    HeatmapSVG(
+      grid, title: title,
+      description: "A heatmap of \(counted(grid.effects.count, "mean")) over "
+        + "\(counted(prompts.count, "prompt")). Cache plan \(selection.reader.planDigest).")
   }
 
   // In files.

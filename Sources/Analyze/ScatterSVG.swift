@@ -1,4 +1,3 @@
-import Glibc
 import Terminal
 
 /// Points on two axes as one SVG image. Lengths are in CSS pixels.
@@ -30,26 +29,32 @@ struct ScatterSVG {
 
   /// The image as a file. It is light or dark as the reader's system is.
   func file() -> String {
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n" + markup(id: "map", style: Palette.fileRules)
+  }
+
+  /// The image as an element of a page, whose style sheet has `Palette.figureRules`.
+  ///
+  /// - Parameter id: begins the identifiers inside, which must be distinct in a page.
+  func element(id: String) -> String { markup(id: id, style: nil) }
+
+  private func markup(id: String, style: String?) -> String {
     let drawn = points.filter { $0.x.isFinite && $0.y.isFinite }
-    var (horizontal, vertical) = (Axis(drawn.map(\.x)), Axis(drawn.map(\.y)))
+    var (horizontal, vertical) = (PlotAxis(drawn.map(\.x)), PlotAxis(drawn.map(\.y)))
     if hasDiagonal {
-      horizontal = Axis(drawn.flatMap { [$0.x, $0.y] })
+      horizontal = PlotAxis(drawn.flatMap { [$0.x, $0.y] })
       vertical = horizontal
     }
     let (side, left) = (ScatterSVG.side, ScatterSVG.left)
     let top = ScatterSVG.margin + 14 + 17 * Double(heading.count)
     let (width, height) = (Int(left + side + 150), Int(top + side + 48))
-    let light = Palette.figureRules { Palette.light[$0] }
-    let dark = Palette.figureRules { Palette.dark[$0] }
     var text =
-      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-      + "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"map\" role=\"img\" width=\"\(width)\" "
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"map\" role=\"img\" width=\"\(width)\" "
       + "height=\"\(height)\" viewBox=\"0 0 \(width) \(height)\" "
-      + "aria-labelledby=\"map-title map-description\">\n"
-      + "<title id=\"map-title\">\(escaped(heading.first ?? ""))</title>\n"
-      + "<desc id=\"map-description\">\(escaped(description))</desc>\n"
-      + "<style>\n\(light)@media (prefers-color-scheme:dark){\n\(dark)}\n</style>\n"
-      + "<rect class=\"paper\" width=\"\(width)\" height=\"\(height)\"/>\n"
+      + "aria-labelledby=\"\(id)-title \(id)-description\">\n"
+      + "<title id=\"\(id)-title\">\(escaped(heading.first ?? ""))</title>\n"
+      + "<desc id=\"\(id)-description\">\(escaped(description))</desc>\n"
+    if let style { text += "<style>\n\(style)</style>\n" }
+    text += "<rect class=\"paper\" width=\"\(width)\" height=\"\(height)\"/>\n"
     for (number, line) in heading.enumerated() {
       text += label(
         shortened(line, to: 90), ScatterSVG.margin, ScatterSVG.margin + 13 + 17 * Double(number),
@@ -102,29 +107,4 @@ struct ScatterSVG {
   }
 
   private func number(_ value: Double) -> String { fixed(value, 1) }
-
-  /// The range of an axis, with round numbers on it.
-  private struct Axis {
-    let low, high, step: Double
-
-    init(_ values: [Double]) {
-      var (low, high) = (values.min() ?? 0, values.max() ?? 1)
-      if high - low < 1e-9 * max(1, abs(high)) { (low, high) = (low - 0.5, high + 0.5) }
-      let room = (high - low) / 20
-      (self.low, self.high) = (low - room, high + room)
-      // 1, 2 or 5 times a power of ten, at most seven steps.
-      let power = pow(10, floor(log10((high - low) / 5)))
-      step = [1, 2, 5, 10].map { $0 * power }.first { (high - low) / $0 <= 7 } ?? 10 * power
-    }
-
-    /// 0 at the low end, 1 at the high one.
-    func share(_ value: Double) -> Double { (value - low) / (high - low) }
-
-    var ticks: [Double] {
-      let first = (low / step).rounded(.up)
-      // Steps and ranges may be too small to tell apart from their ends.
-      guard first.isFinite, abs(first) < 1e9 else { return [] }
-      return (0..<12).map { (first + Double($0)) * step }.filter { $0 <= high }
-    }
-  }
 }

@@ -86,6 +86,23 @@ struct ScoresCommand: ParsableCommand {
         directory: try locateModel(model ?? "", quiet: work.quiet),
         processing: weights == .raw ? .raw : .transformerlens, threads: work.threads)
     }
+    let report = try report(reader, gpt2)
+    if json {
+      print(try report.json())
+    } else {
+      for line in report.lines(style: .forStandardOutput()) { print(line) }
+      if let out { printError("wrote \(out)/scores.json, scores.csv and NPYs") }
+    }
+  }
+
+  /// Scores the heads of a model that has been loaded, and writes the results if there is an `--out`.
+  ///
+  /// - Parameters:
+  ///   - reader: the cache, if there is one.
+  ///   - command: the command line, as results record it.
+  func report(
+    _ reader: CacheReader?, _ gpt2: GPT2, command: [String] = CommandLine.arguments
+  ) throws -> ScoresReport {
     let tokens = try tokens(reader, gpt2)
     if let out { try PatchReport.makeDirectory(out, for: "scores.json") }
     var progress = Progress(
@@ -102,15 +119,10 @@ struct ScoresCommand: ParsableCommand {
         progress.update(done: gpt2.config.layers * gpt2.config.heads + $0)
       }
     let report = ScoresReport(
-      command: CommandLine.arguments, model: reader?.plan.model.name ?? model ?? "", gpt2: gpt2,
+      command: command, model: reader?.plan.model.name ?? model ?? "", gpt2: gpt2,
       tokens: tokens, eigenvalues: eigenvalues, copying: copying, top: top)
     if let out { try report.write(to: out) }
-    if json {
-      print(try report.json())
-    } else {
-      for line in report.lines(style: .forStandardOutput()) { print(line) }
-      if let out { printError("wrote \(out)/scores.json, scores.csv and NPYs") }
-    }
+    return report
   }
 
   /// The tokens of the words, each once.

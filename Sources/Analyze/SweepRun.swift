@@ -11,12 +11,36 @@ struct SweepRun {
   let options: RunOptions
   let direction: Direction
   let source: PatchSource
+  /// The command line, as results record it.
+  let command: [String]
   /// What is swept in a model over some pairs.
   let sweeps: (ModelConfig, TaskSelection) throws -> [Sweep]
+  private let clock = Stopwatch()
+
+  init(
+    options: RunOptions, direction: Direction, source: PatchSource,
+    command: [String] = CommandLine.arguments,
+    sweeps: @escaping (ModelConfig, TaskSelection) throws -> [Sweep]
+  ) {
+    (self.options, self.direction, self.source) = (options, direction, source)
+    (self.command, self.sweeps) = (command, sweeps)
+  }
 
   func run() throws {
-    let (clock, work) = (Stopwatch(), options.task.work)
-    let loaded = try LoadedTask(options.task, direction, source)
+    let opened = try options.task.open()
+    let report = try report(on: opened)
+    if options.task.json {
+      print(try report.json())
+    } else {
+      printReport(report, prompts: opened.prompts)
+    }
+    try report.checks?.requireReproduced()
+  }
+
+  /// Runs the sweeps on a cache that has been opened, and writes the results if there is an `--out`.
+  func report(on opened: OpenedCache) throws -> PatchReport {
+    let work = options.task.work
+    let loaded = try LoadedTask(options.task, direction, source, of: opened)
     let (reader, prompts, engine) = (loaded.cache, loaded.prompts, loaded.engine)
     let (metrics, selection) = (loaded.metrics, loaded.selection)
     let sweeps = try self.sweeps(loaded.model.config, selection)
@@ -60,7 +84,7 @@ struct SweepRun {
     }
     let resampling = Resampling(seed: options.task.seed, permutations: options.permutations)
     let report = PatchReport(
-      command: CommandLine.arguments, cache: reader, direction: direction,
+      command: command, cache: reader, direction: direction,
       metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
       statistics: results.map {
         $0.map {
@@ -77,12 +101,7 @@ struct SweepRun {
       try PatchFigures(report, prompts: prompts, top: options.top).write(to: out)
       unfinished?.remove()
     }
-    if options.task.json {
-      print(try report.json())
-    } else {
-      printReport(report, prompts: prompts)
-    }
-    try checks?.requireReproduced()
+    return report
   }
 
   /// All that the metrics of the sweeps depend on.

@@ -46,4 +46,8 @@ struct TaskOptions: ParsableArguments {
   func validate() throws { _ = try metrics() }
 
   func metrics() throws -> [AnswerMetric] { try answerMetrics(metric) }
+
+  func open() throws -> OpenedCache {
+    try OpenedCache(cache, model: model, work: work, io: io)
+  }
 }

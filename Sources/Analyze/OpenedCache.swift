@@ -1,0 +1,35 @@
+import CacheFormat
+import Model
+import Terminal
+
+/// A cache with its prompts and the rows of its prompt file, and the model that made it: what analyses of
+/// one cache share.
+final class OpenedCache {
+  let reader: CacheReader
+  /// All of the plan, whether they were captured or not.
+  let prompts: [Prompt]
+  let rows: [PromptPair]
+  private let modelName: String?
+  private let work: WorkOptions
+  private var loaded: GPT2?
+
+  /// - Parameter model: as for `loadModel`.
+  /// - Throws: `CacheError`.
+  init(_ directory: String, model: String?, work: WorkOptions, io: AccessOption) throws {
+    reader = try CacheReader(directory: directory, access: io.access)
+    prompts = try reader.prompts()
+    rows = try reader.pairs()
+    modelName = model
+    self.work = work
+  }
+
+  /// The model, loaded when it is first asked for.
+  ///
+  /// - Throws: what `loadModel` throws.
+  func model() throws -> GPT2 {
+    if let loaded { return loaded }
+    let model = try loadModel(for: reader, name: modelName, work: work)
+    loaded = model
+    return model
+  }
+}
