@@ -121,7 +121,8 @@ struct AttentionCommand: ParsableCommand {
       threads: options.work.threads
     ) { progress.update(done: $0) }
     return report(
-      command, selection, prompts, table, attention, formula: "mean attention", name: "attention-means",
+      command, selection, prompts, table, attention, formula: "mean attention",
+      name: "attention-means",
       title: "attention  head × from→to", columnAxis: "from→to")
   }
 
@@ -197,7 +198,8 @@ struct AttentionCommand: ParsableCommand {
   }
 
   private func report(
-    _ command: [String], _ selection: ReadingSelection, _ prompts: [ReadPrompt], _ table: ReadingTable,
+    _ command: [String], _ selection: ReadingSelection, _ prompts: [ReadPrompt],
+    _ table: ReadingTable,
     _ attention: AttentionReading, formula: String, name: String, title: String,
     columnAxis: String, notes: [String] = []
   ) -> ReadingReport {

@@ -133,7 +133,8 @@ struct BarsSVG {
     var x = BarsSVG.left
     return series.enumerated().map { index, name in
       defer { x += 26 + Int(Double(displayWidth(name)) * 7) }
-      return "<rect class=\"\(index > 0 ? "n" : "p")\" x=\"\(x)\" y=\"10\" width=\"10\" height=\"10\"/>\n"
+      return
+        "<rect class=\"\(index > 0 ? "n" : "p")\" x=\"\(x)\" y=\"10\" width=\"10\" height=\"10\"/>\n"
         + BarsSVG.text(name, x + 15, 19, "faint", anchor: "start")
     }.joined()
   }

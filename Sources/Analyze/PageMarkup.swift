@@ -51,15 +51,28 @@ func pageFacts(_ facts: [(name: String, value: String)]) -> String {
   return "<dl class=\"origin\">\n\(rows.joined())</dl>\n"
 }
 
+/// Parts side by side, where there is room for it.
+func pageParts(_ parts: [String]) -> String {
+  let items = parts.filter { !$0.isEmpty }.map { "<div class=\"part\">\n\($0)</div>\n" }
+  return "<div class=\"parts\">\n\(items.joined())</div>\n"
+}
+
+/// A title inside a part.
+///
+/// - Parameter note: in a few words, behind it.
+func pageTitle(_ title: String, _ note: String = "") -> String {
+  "<h3>\(escaped(title))\(note.isEmpty ? "" : " <span>\(escaped(note))</span>")</h3>\n"
+}
+
 /// A sentence or two.
 func pageText(_ text: String) -> String { "<p class=\"reading\">\(escaped(text))</p>\n" }
 
 /// A picture, with room to scroll where it is wide, and what stands under it.
 ///
 /// - Parameter caption: markup.
-func pageFigure(_ svg: String, caption: String = "", after: String = "") -> String {
+func pageFigure(_ svg: String, caption: String = "") -> String {
   "<figure>\n<div class=\"scroll\">\n\(svg)</div>\n"
-    + (caption.isEmpty ? "" : "<figcaption>\(caption)</figcaption>\n") + "\(after)</figure>\n"
+    + (caption.isEmpty ? "" : "<figcaption>\(caption)</figcaption>\n") + "</figure>\n"
 }
 
 /// Command lines to be copied.

@@ -1,6 +1,7 @@
 /// What the style sheet of `ReportPage` has besides `PageAssets.style`.
 enum ReportAssets {
   static let style = #"""
+    body{max-width:1440px}
     h3{font-size:15px;margin:20px 0 6px}
     h3 span{font-weight:400;color:var(--faint)}
     section{border-top:1px solid var(--line);margin-top:32px}
@@ -12,6 +13,7 @@ enum ReportAssets {
     a{color:var(--link)}
     .parts{display:flex;flex-wrap:wrap;gap:8px 36px;align-items:flex-start}
     .part{max-width:100%}
+    .part figcaption,.part .notes,.part h3{width:0;min-width:100%}
     .tokens{display:flex;flex-wrap:wrap;gap:4px;max-height:18em;overflow:auto}
     .token{display:inline-flex;flex-direction:column;align-items:center;padding:1px 5px;
       border:1px solid var(--line);border-radius:4px;white-space:pre}

@@ -52,12 +52,13 @@ struct ReportPage {
   }
 
   private var title: String {
-    study.options.title ?? "\(plan.promptFileName) on \(plan.model.name): \(metric)"
+    study.options.title ?? "A study of \(plan.promptFileName)"
   }
 
   private var header: String {
     let facts = [
-      counted(task.rows.pairs.count, "row"), "\(metric), \(study.options.direction.rawValue)",
+      plan.model.name, counted(task.rows.pairs.count, "row"),
+      "\(metric), \(study.options.direction.rawValue)",
       "weights \(plan.weights)", "\(Linear.arithmetic) kernels",
     ]
     var text = "<header>\n<h1>\(escaped(title))</h1>\n"

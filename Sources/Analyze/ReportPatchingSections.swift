@@ -20,7 +20,8 @@ extension ReportPage {
     Section(
       id: "patching", title: "Patching", note: "by \(task.axis == .role ? "role" : "position")",
       body: pageText(
-        effect + "resid_pre shows where in the sentence the answer stands at each layer; attn_out and "
+        effect
+          + "resid_pre shows where in the sentence the answer stands at each layer; attn_out and "
           + "mlp_out show which branch has moved or made it. " + task.axisReason)
         + sweeps(study.stream))
   }
@@ -29,7 +30,8 @@ extension ReportPage {
     Section(
       id: "heads", title: "Heads", note: "all positions",
       body: pageText(
-        effect + "z is all that a head writes; q, k and v are what it attends from, to, and carries; "
+        effect
+          + "z is all that a head writes; q, k and v are what it attends from, to, and carries; "
           + "pattern is where it attends. A head whose z matters through its pattern reads in the right "
           + "place, one through v carries what was changed before.")
         + sweeps(study.insides))
@@ -53,19 +55,19 @@ extension ReportPage {
       let svg = figures.svg(of: figure).element(id: "map-\(report.fileName(of: figure.result))")
       var notes = report.notes(onSweep: figure.sweep)
       if figure.grid.tokens != nil, let note = figures.tokenNote { notes.append(note) }
-      return "<div class=\"part\"><h3>\(escaped(title[0])) "
-        + "<span>\(escaped(title.dropFirst().joined(separator: ", ")))</span></h3>\n"
-        + pageFigure(svg) + figures.table(of: figure) + pageNotes(notes) + "</div>\n"
+      return pageTitle(title[0], title.dropFirst().joined(separator: ", ")) + pageFigure(svg)
+        + figures.table(of: figure) + pageNotes(notes)
     }
-    return "<div class=\"parts\">\n\(parts.joined())</div>\n"
+    return pageParts(parts)
   }
 
   var pathSection: Section {
     var body = pageText(
-      effect + "Here only what a head says to the logits directly counts, through MLPs but no other head. "
+      effect
+        + "Here only what a head says to the logits directly counts, through MLPs but no other head. "
         + "Of the heads that write the answer so, the paths to their queries show who tells them where to "
         + "look, and those to their values who puts there what they carry.")
-    body += "<h3>Heads to the logits</h3>\n"
+    body += pageTitle("Heads to the logits")
     var commands: [[String]] = []
     func add(_ part: Part<PatchReport>) {
       switch part {
@@ -78,11 +80,12 @@ extension ReportPage {
     add(study.toLogits)
     if study.toLogits.value != nil {
       let names = study.receivers.map(\.description).joined(separator: ", ")
-      body += "<h3>Heads to the queries and values of the heads found</h3>\n"
+      body += pageTitle("Heads to the queries and values of the heads found")
       if !names.isEmpty {
         body += pageText(
           "Receivers, together: \(names). These are the heads behind layer 0 whose effect on the logits has "
-            + "the sign of the largest one and at least a fifth of its size, \(study.options.top) at the most.")
+            + "the sign of the largest one and at least a fifth of its size, \(study.options.top) at the most."
+        )
       }
       add(study.toQueries)
       if study.toQueries.value != nil { add(study.toValues) }
@@ -119,7 +122,7 @@ extension ReportPage {
       ("unfaithfulness |F(M) - F(C)|", fixed(result.unfaithfulness, 4)),
       ("F(C) / F(M)", result.share.map { fixed($0, 4) } ?? "undefined"),
     ])
-    text += pageTable(
+    let minimality = pageTable(
       "Minimality: |F(C\\(K+v)) - F(C\\K)| / |F(M)|",
       ["v", "class", "at", "F(C\\K)", "F(C\\(K+v))", "score", "± s.e.", "K"],
       result.minimality.map { test in
@@ -130,8 +133,7 @@ extension ReportPage {
           error(test.score), error(test.standardError), test.k.joined(separator: " "),
         ]
       })
-    text += pageFigure(report.completenessPicture.element(id: "completeness"))
-    text += foldedTable(
+    let completeness = foldedTable(
       "Completeness: |F(C\\K) - F(M\\K)|", ["K", "heads", "F(M\\K)", "F(C\\K)", "difference"],
       result.completeness.map { test in
         [
@@ -139,6 +141,10 @@ extension ReportPage {
           signed(test.circuitWithoutK, 4), fixed(test.difference, 4),
         ]
       })
+    text += minimality
+    text += pageParts([
+      pageFigure(report.completenessPicture.element(id: "completeness")), completeness,
+    ])
     return text + pageCommands([result.command])
   }
 
@@ -165,7 +171,7 @@ extension ReportPage {
     }
     let text = pageText(
       "Every head that is among the \(study.options.top) largest of some part above, of either sign; numbers "
-        + "that are so are bold. First come the heads that most parts name. Attribution is in units of the "
+        + "that are so are bold, and the q of the tables above says which are clear of chance. First come the heads that most parts name. Attribution is in units of the "
         + "metric's logits, z and paths are effects of patches, the patterns shares of attention, and copying "
         + "the share of answers that a head's OV matrix puts among its "
         + "\(study.scores.copying?.top ?? 5) largest logits.")

@@ -32,69 +32,70 @@ extension ReportPage {
     case .success(let report):
       let tables = report.parts.map(\.table)
       guard let table = tables.first else { return "" }
-      let what = "Logit lens: \(table.quantity) after each half block"
-      return "<h3>\(escaped(what))</h3>\n"
-        + pageFigure(
-          bars(of: table, x: "stream, accumulated", title: what).element(id: "lens-bars"))
-        + foldedTable(
-          "Logit lens", ["stream", "mean \(table.quantity)", "± s.e."]
-            + tables.dropFirst().map { "mean \($0.quantity)" },
-          table.rows.indices.map { row in
-            [
-              table.rows[row], number(table.mean(row: row, column: 0)),
-              error(table.standardErrors[row * table.columns.count]),
-            ]
-              + tables.dropFirst().map { other in
-                other.mean(row: row, column: 0).map { significant($0, 5) } ?? ""
-              }
-          }) + pageNotes(report.warnings)
+      let rows = table.rows.indices.map { row in
+        meanRow(of: table, row)
+          + tables.dropFirst().map { other in
+            other.mean(row: row, column: 0).map { significant($0, 5) } ?? ""
+          }
+      }
+      return pageTitle("Logit lens: \(table.quantity) after each half block")
+        + pageParts([
+          pageFigure(bars(of: table, x: "stream").element(id: "lens-bars")),
+          foldedTable(
+            "Logit lens",
+            ["stream", "mean \(table.quantity)", "± s.e."]
+              + tables.dropFirst().map { "mean \($0.quantity)" }, rows),
+        ]) + pageNotes(report.warnings)
     }
   }
 
-  private func bars(of table: ReadingTable, x: String, title: String) -> BarsSVG {
+  /// A row's name, mean and standard error.
+  private func meanRow(of table: ReadingTable, _ row: Int) -> [String] {
+    let cell = row * table.columns.count
+    return [table.rows[row], number(table.means[cell]), error(table.standardErrors[cell])]
+  }
+
+  private func bars(of table: ReadingTable, x: String) -> BarsSVG {
     BarsSVG(
       bars: table.rows.indices.map { row in
         let cell = row * table.columns.count
         return .init(
           label: table.rows[row], values: [table.means[cell]], error: table.standardErrors[cell])
-      }, series: [table.quantity], x: x, y: table.quantity, title: title)
+      }, series: [table.quantity], x: x, y: table.quantity,
+      title: "Mean \(table.quantity) by \(x), with standard errors")
   }
 
   private func layers(_ report: ReadingReport) -> String {
     let tables = report.parts.map(\.table)
     guard let table = tables.first else { return "" }
-    let what = "Attribution by layer: what embeddings, attention and MLPs add"
-    func rows(_ table: ReadingTable) -> [[String]] {
-      table.rows.indices.map { row in
-        let cell = row * table.columns.count
-        return [table.rows[row], number(table.means[cell]), error(table.standardErrors[cell])]
-      }
-    }
-    let sums = tables.dropFirst().flatMap(rows)
-    return "<h3>\(escaped(what))</h3>\n"
-      + pageFigure(bars(of: table, x: "part", title: what).element(id: "layers-bars"))
-      + foldedTable(
-        "By layer", ["part", "mean \(table.quantity)", "± s.e."], rows(table) + sums)
-      + pageNotes(["The parts and the constant, the biases of ln_final and of the unembedding, add up."])
+    let rows = tables.flatMap { table in table.rows.indices.map { meanRow(of: table, $0) } }
+    return pageTitle("By layer: what embeddings, attention and MLPs add")
+      + pageParts([
+        pageFigure(bars(of: table, x: "part").element(id: "layers-bars")),
+        foldedTable("By layer", ["part", "mean \(table.quantity)", "± s.e."], rows),
+      ])
+      + pageNotes(
+        [
+          "The parts and the constant, which the biases of ln_final and of the unembedding add, are the "
+            + "\(table.quantity)."
+        ] + report.warnings)
   }
 
   private func heads(_ report: ReadingReport) -> String {
     guard let part = report.parts.first, let heads = part.heads else { return "" }
     let table = part.table
-    let what = "Attribution by head"
     let grid = report.headGrid(of: part, column: 0, heads: heads)
-    let ranked = rankedCells(grid.effects, count: study.options.top)
-    let rest = table.rows.lastIndex(of: "remainder").map { [$0] } ?? []
-    return "<h3>\(what)</h3>\n"
-      + pageFigure(
-        report.heatmap(grid, title: "\(what), \(table.quantity)").element(id: "heads-map"),
-        after: pageTable(
+    let rows =
+      rankedCells(grid.effects, count: study.options.top)
+      + (table.rows.lastIndex(of: "remainder").map { [$0] } ?? [])
+    return pageTitle("By head")
+      + pageParts([
+        pageFigure(
+          report.heatmap(grid, title: "\(table.quantity) by head").element(id: "heads-map")),
+        pageTable(
           "The largest", ["head", "mean \(table.quantity)", "± s.e."],
-          (ranked + rest).map { row in
-            [
-              table.rows[row], number(table.means[row]), error(table.standardErrors[row]),
-            ]
-          }))
+          rows.map { meanRow(of: table, $0) }),
+      ])
   }
 
   var attentionSection: Section {
@@ -106,10 +107,11 @@ extension ReportPage {
     case .failure(let reason): body += leftOut(reason)
     case .success(let patterns): body += pictures(patterns)
     }
-    body += "<h3>Detection scores of all heads</h3>\n"
+    body += pageTitle("Detection scores of all heads")
     body += pageText(
       "The share of a head's attention that goes where a previous-token, duplicate-token or induction head "
-        + "would look; the first token takes what heads have no use for, so that shares are often small.")
+        + "would look. Many heads rest on the first token where they find nothing, so that shares may be "
+        + "small; compare heads with each other.")
     switch study.detection {
     case .failure(let reason): body += leftOut(reason)
     case .success(let report): body += detection(report)
@@ -127,30 +129,28 @@ extension ReportPage {
       let facts = study.lists.filter(\.isLead).compactMap { list in
         list.values[index].map { "\(list.name) \(signed($0, 4))" }
       }
-      return "<div class=\"part\"><h3>L\(head.layer) H\(head.head) "
-        + "<span>\(escaped(facts.joined(separator: ", ")))</span></h3>\n"
+      return pageTitle("L\(head.layer) H\(head.head)", facts.joined(separator: ", "))
         + pageFigure(
           picture.element(),
           caption: AttentionWeights(pattern, positions: tokens.count).lastRow(tokens: tokens))
-        + "</div>\n"
     }
-    return "<div class=\"parts\">\n\(figures.joined())</div>\n"
+    return pageParts(figures)
   }
 
   private func detection(_ report: ReadingReport) -> String {
     guard let part = report.parts.first, let heads = part.heads else { return "" }
     let table = part.table
     var ranked: [[String]] = []
-    var figures = ""
+    var figures: [String] = []
     for (column, name) in table.columns.enumerated() {
       var grid = report.headGrid(of: part, column: column, heads: heads)
       grid.quantity = "share"
       let short = HeadList.shortName(ofPattern: name)
-      figures +=
-        "<div class=\"part\"><h3>\(escaped(short))</h3>\n"
-        + pageFigure(
-          report.heatmap(grid, title: "\(short), detection scores")
-            .element(id: "detection-\(column)")) + "</div>\n"
+      figures.append(
+        pageTitle(short)
+          + pageFigure(
+            report.heatmap(grid, title: "\(short), detection scores")
+              .element(id: "detection-\(column)")))
       ranked.append(
         rankedCells(grid.effects, count: study.options.top).map {
           "\(table.rows[$0])  \(fixed(grid.effects[$0] ?? .nan, 4))"
@@ -159,7 +159,7 @@ extension ReportPage {
     let rows = (0..<(ranked.map(\.count).max() ?? 0)).map { rank in
       ["\(rank + 1)"] + ranked.map { $0.indices.contains(rank) ? $0[rank] : "" }
     }
-    return "<div class=\"parts\">\n\(figures)</div>\n"
+    return pageParts(figures)
       + pageTable(
         "The largest", [""] + table.columns.map(HeadList.shortName(ofPattern:)), rows)
       + pageNotes(report.warnings + report.notes)

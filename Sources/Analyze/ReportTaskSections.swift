@@ -59,7 +59,7 @@ extension ReportPage {
     let answers = [(answer(pair.answer), "right"), (answer(pair.wrongAnswer), "wrong")]
       .compactMap { text, word in text.map { "\($0) (\(word))" } }
     let name = "Pair \(task.exampleNumber)" + (pair.id.map { " " + shown($0) } ?? "")
-    var text = "<h3>\(escaped(name))</h3>\n" + tokens(clean, of: pair, other: corrupted, "clean")
+    var text = pageTitle(name) + tokens(clean, of: pair, other: corrupted, "clean")
     if hasCorrupted { text += tokens(corrupted, of: pair, other: clean, "corrupted") }
     if !answers.isEmpty {
       text += "<p class=\"answers\">answers <b>\(escaped(answers.joined(separator: ", ")))</b>"
@@ -111,28 +111,33 @@ extension ReportPage {
           + "little, and are named at the top of the page."
         : "What the model answers to the prompts as they are.")
     let values = runs.map { run in first.map { Double($0[keyPath: run.1]) } }
+    var picture = ""
     if let histogram = Histogram(values) {
-      text += pageFigure(
+      picture = pageFigure(
         BarsSVG(
           bars: histogram.edges.enumerated().map { bin, edge in
             .init(
               label: significant(edge == 0 ? 0 : edge, 4),
               values: histogram.counts.map { Double($0[bin]) })
-          }, series: runs.map(\.0), x: "\(metric), from … on, in steps of \(significant(histogram.width, 3))",
+          }, series: runs.map(\.0),
+          x: "\(metric), from … on, in steps of \(significant(histogram.width, 3))",
           y: "rows", isHistogram: true, title: "Distribution of \(metric) over the rows"
         ).element(id: "baselines-bars"))
     }
     let columns = runs.map { run in column(of: baselines, run.1) }
     let names = columns[0].map(\.name)
-    text += pageTable(
-      "Unpatched runs", [""] + runs.map(\.0),
-      names.indices.map { row in [names[row]] + columns.map { $0[row].value } })
+    text += pageParts([
+      picture,
+      pageTable(
+        "Unpatched runs", [""] + runs.map(\.0),
+        names.indices.map { row in [names[row]] + columns.map { $0[row].value } }),
+    ])
     let metrics = baselines.metrics.map(\.rawValue).joined(separator: ",")
     let lens =
       ["analyze", "lens", "--cache", study.options.cache, "--metric", metrics]
       + (study.options.model.map { ["--model", $0] } ?? [])
     text += pageNotes([
-      "The means are the row final_post of the lens, and each row's own numbers stand in "
+      "Right is the answer of the clean prompt, in both runs, and the model's own the token of rank 0. The means are the row final_post of the lens, and each row's own numbers stand in "
         + "baselines/baselines.csv."
     ])
     return text + pageCommands(runs.map { lens + ($0.0 == "clean" ? [] : ["--run", "corrupted"]) })
@@ -147,7 +152,7 @@ extension ReportPage {
     }
     func share(_ values: [Double], _ isCounted: (Double) -> Bool) -> String {
       let count = values.count(where: isCounted)
-      return "\(count) of \(values.count), \(fixed(100 * Double(count) / Double(max(1, values.count)), 1)) %"
+      return "\(fixed(100 * Double(count) / Double(max(1, values.count)), 1)) %"
     }
     let own = values(study.options.metric) ?? []
     let statistics = CellStatistics(
@@ -158,18 +163,18 @@ extension ReportPage {
       ("smallest", number(own.min())), ("largest", number(own.max())),
     ]
     if let differences = values(.logitDiff) {
-      rows.append(("right answer beats the wrong one", share(differences) { $0 > 0 }))
+      rows.append(("right beats wrong", share(differences) { $0 > 0 }))
     }
     if let ranks = values(.rank) {
-      rows.append(("right answer is the model's own", share(ranks) { $0 == 0 }))
+      rows.append(("right is the model's own", share(ranks) { $0 == 0 }))
       let median = CellStatistics(
         effects: ranks, resampling: Resampling(resamples: 0, permutations: 0)
       ).median
-      rows.append(("median rank of the right answer", median.map { significant($0) } ?? ""))
+      rows.append(("median rank of right", median.map { significant($0) } ?? ""))
     }
     if let probabilities = values(.probability) {
       let mean = probabilities.reduce(0, +) / Double(max(1, probabilities.count))
-      rows.append(("mean probability of the right answer", fixed(mean, 4)))
+      rows.append(("mean probability of right", fixed(mean, 4)))
     }
     return rows
   }

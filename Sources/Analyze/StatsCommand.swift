@@ -63,7 +63,8 @@ struct StatsCommand: ParsableCommand {
 
   func run() throws {
     let selection = try ReadingSelection(
-      try options.open(), run: rows == .corrupted ? .corrupted : .clean, corrupted: rows == .difference)
+      try options.open(), run: rows == .corrupted ? .corrupted : .clean,
+      corrupted: rows == .difference)
     _ = try selection.places([.place(pos)])
     let reader = selection.reader
     let selector = HookSelector(

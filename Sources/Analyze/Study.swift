@@ -83,7 +83,9 @@ struct Study {
 
     work.say("attribution: logit lens, layers, heads")
     lens = try work.lens(task)
-    (layers, heads) = (try work.attribution(by: "layer", task), try work.attribution(by: "head", task))
+    (layers, heads) = (
+      try work.attribution(by: "layer", task), try work.attribution(by: "head", task)
+    )
 
     work.say("patching the stream, by \(task.axis.rawValue)")
     stream = try work.sweeps(

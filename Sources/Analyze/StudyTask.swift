@@ -105,12 +105,14 @@ struct StudyTask {
     let areElsewhere = Set(pairs.map(\.roles)).count > 1
     guard isUneven || areElsewhere else {
       return (
-        .position, "All prompts have equally many tokens, and roles where there are any stand at the "
+        .position,
+        "All prompts have equally many tokens, and roles where there are any stand at the "
           + "same positions: the sweeps go position by position."
       )
     }
     let why =
-      isUneven ? "Prompts differ in length" : "Roles stand at different positions in different prompts"
+      isUneven
+      ? "Prompts differ in length" : "Roles stand at different positions in different prompts"
     guard pairs.contains(where: { $0.roles.count > 1 }) else {
       return (
         .position,

@@ -19,8 +19,12 @@ struct TinyModel {
   ]
   private(set) var tensors: [(name: String, shape: [Int], values: [Float])] = []
 
-  init(seed: UInt64 = 20_261_122, contextLength: Int = TinyModel.contextLength) {
+  init(
+    seed: UInt64 = 20_261_122, contextLength: Int = TinyModel.contextLength,
+    layers: Int = TinyModel.layers
+  ) {
     config["n_positions"] = contextLength
+    config["n_layer"] = layers
     var generator = SeededGenerator(seed: seed)
     func add(_ name: String, _ shape: [Int], around middle: Float = 0, by spread: Float = 0.5) {
       let values = generator.floats(
@@ -29,7 +33,7 @@ struct TinyModel {
     }
     add("wte.weight", [TinyModel.vocabulary, TinyModel.width], by: 1.5)
     add("wpe.weight", [contextLength, TinyModel.width])
-    for layer in 0..<TinyModel.layers {
+    for layer in 0..<layers {
       for norm in ["ln_1", "ln_2"] {
         add("h.\(layer).\(norm).weight", [TinyModel.width], around: 1)
         add("h.\(layer).\(norm).bias", [TinyModel.width])
