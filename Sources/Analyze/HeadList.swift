@@ -1,6 +1,7 @@
 import Model
 import Patching
 import Reading
+import Terminal
 
 /// A number of every head that a part of a study has found.
 struct HeadList {
@@ -12,6 +13,13 @@ struct HeadList {
   var isColumn = false
   /// Whether its largest ones are looked at closely.
   var isLead = false
+  /// Whether values are shares, from 0 to 1.
+  var isShare = false
+
+  /// A head's value, in words.
+  func text(of head: Int) -> String {
+    values[head].map { isShare ? fixed($0, 4) : signed($0, 4) } ?? ""
+  }
 
   /// The heads with the largest values of either sign, the largest first.
   func top(_ count: Int) -> [Int] { rankedCells(values, count: count) }
@@ -63,11 +71,12 @@ struct HeadList {
         lists.append(
           HeadList(
             name: shortName(ofPattern: name),
-            values: values(of: table, column: column, config), isColumn: true))
+            values: values(of: table, column: column, config), isColumn: true, isShare: true))
       }
     }
     if let copying = scores.copying {
-      lists.append(HeadList(name: "copying", values: copying.copying, isColumn: true))
+      lists.append(
+        HeadList(name: "copying", values: copying.copying, isColumn: true, isShare: true))
     }
     return lists
   }

@@ -28,9 +28,11 @@ func pageTable(
     """
 }
 
-/// The same behind its caption, if it is long.
-func foldedTable(_ caption: String, _ head: [String], _ rows: [[String]]) -> String {
-  guard rows.count > 12 else { return pageTable(caption, head, rows) }
+/// The same behind its caption, if it has more than a number of rows.
+func foldedTable(
+  _ caption: String, _ head: [String], _ rows: [[String]], beyond most: Int = 12
+) -> String {
+  guard rows.count > most else { return pageTable(caption, head, rows) }
   return "<details><summary>\(escaped(caption)): \(rows.count) rows</summary>\n"
     + pageTable(caption, head, rows) + "</details>\n"
 }

@@ -137,11 +137,7 @@ struct PatchPage {
       ("cache plan", report.cache.planDigest), ("weights", plan.model.weightsDigest),
       ("tokenizer", plan.model.tokenizerDigest), ("prompt file", plan.promptFileDigest),
     ]
-    var lines = [report.caution]
-    lines.append(
-      "± s.e. is the standard error of the mean difference between the patched metric and the one of "
-        + "the receiving run; q is the share of false discoveries to expect among cells that are as "
-        + "clear.")
+    var lines = [report.caution, PatchReport.statisticsNote]
     if data.sweeps.contains(where: { $0.own == nil }) {
       lines.append(
         "Single pairs are left out of sweeps of more than \(grouped(PatchPage.mostPairValues)) "

@@ -117,6 +117,12 @@ struct PatchReport {
     }
   }
 
+  /// What stands beside effects.
+  static let statisticsNote =
+    "± s.e. is the standard error of the mean difference between the patched metric and the one of "
+    + "the receiving run; q is the share of false discoveries to expect among cells that are as "
+    + "clear."
+
   var warnings: [String] {
     selection.warnings(of: first, metric: metrics[0], direction)
   }

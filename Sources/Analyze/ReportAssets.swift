@@ -32,7 +32,7 @@ enum ReportAssets {
     details{margin:10px 0}
     summary{cursor:pointer;color:var(--link)}
     .map .error{stroke:var(--ink);stroke-width:1.2}
-    .glance td:last-child{text-align:left}
+    .glance td:last-child,.glance th:last-child{text-align:left}
     .glance b{font-weight:700}
     .origin{margin-top:14px}
     @media print{nav{display:none}.tokens{max-height:none}.part{break-inside:avoid}}

@@ -103,7 +103,10 @@ struct ReportPage {
       ("cache plan", study.opened.reader.planDigest),
     ]
     let folders = study.folders.map { $0 + "/" }.joined(separator: ", ")
-    return "<footer>\n<p>The numbers of every picture stand beside this page, in \(folders).</p>\n"
+    let hasEffects = study.stream.value != nil || study.insides.value != nil
+    let note = hasEffects ? "<p>\(escaped(PatchReport.statisticsNote))</p>\n" : ""
+    return
+      "<footer>\n\(note)<p>The numbers of every picture stand beside this page, in \(folders).</p>\n"
       + pageFacts(facts) + "</footer>\n"
   }
 

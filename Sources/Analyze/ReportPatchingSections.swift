@@ -32,8 +32,8 @@ extension ReportPage {
       body: pageText(
         effect
           + "z is all that a head writes; q, k and v are what it attends from, to, and carries; "
-          + "pattern is where it attends. A head whose z matters through its pattern reads in the right "
-          + "place, one through v carries what was changed before.")
+          + "pattern is where it attends. Where pattern has the effect that z has, a head matters by where "
+          + "it looks; where v has it, by what it finds there.")
         + sweeps(study.insides))
   }
 
@@ -41,16 +41,16 @@ extension ReportPage {
     switch part {
     case .failure(let reason): return leftOut(reason)
     case .success(let sweeps):
-      return figures(of: sweeps.report)
+      return pageParts(figures(of: sweeps.report))
         + pageNotes(sweeps.missing + [sweeps.report.caution])
         + pageCommands([sweeps.report.command])
     }
   }
 
   /// A picture and a table of the largest effects for each sweep.
-  private func figures(of report: PatchReport) -> String {
+  private func figures(of report: PatchReport) -> [String] {
     let figures = PatchFigures(report, prompts: study.opened.prompts, top: study.options.top)
-    let parts = figures.figures.map { figure in
+    return figures.figures.map { figure in
       let title = figures.title(of: figure)
       let svg = figures.svg(of: figure).element(id: "map-\(report.fileName(of: figure.result))")
       var notes = report.notes(onSweep: figure.sweep)
@@ -58,37 +58,37 @@ extension ReportPage {
       return pageTitle(title[0], title.dropFirst().joined(separator: ", ")) + pageFigure(svg)
         + figures.table(of: figure) + pageNotes(notes)
     }
-    return pageParts(parts)
   }
 
   var pathSection: Section {
     var body = pageText(
       effect
         + "Here only what a head says to the logits directly counts, through MLPs but no other head. "
-        + "Of the heads that write the answer so, the paths to their queries show who tells them where to "
-        + "look, and those to their values who puts there what they carry.")
+        + "For the heads that are found so, paths to their queries show who tells them where to look, and "
+        + "paths to their values who puts there what they carry.")
     body += pageTitle("Heads to the logits")
     var commands: [[String]] = []
-    func add(_ part: Part<PatchReport>) {
-      switch part {
-      case .failure(let reason): body += leftOut(reason)
-      case .success(let report):
-        body += figures(of: report)
-        commands.append(report.command)
+    func add(_ parts: [Part<PatchReport>]) {
+      var reasons = parts.compactMap { part in
+        if case .failure(let reason) = part { leftOut(reason) } else { nil }
       }
+      // What stops the queries stops the values.
+      reasons.removeSubrange(min(1, reasons.count)...)
+      let reports = parts.compactMap(\.value)
+      body += reasons.joined() + pageParts(reports.flatMap(figures))
+      commands += reports.map(\.command)
     }
-    add(study.toLogits)
+    add([study.toLogits])
     if study.toLogits.value != nil {
       let names = study.receivers.map(\.description).joined(separator: ", ")
       body += pageTitle("Heads to the queries and values of the heads found")
       if !names.isEmpty {
         body += pageText(
-          "Receivers, together: \(names). These are the heads behind layer 0 whose effect on the logits has "
-            + "the sign of the largest one and at least a fifth of its size, \(study.options.top) at the most."
-        )
+          "Receivers, together: \(names). Of the heads behind layer 0 these are those whose effect on the "
+            + "logits has the sign of the largest one and at least a fifth of its size, "
+            + "\(study.options.top) at the most.")
       }
-      add(study.toQueries)
-      if study.toQueries.value != nil { add(study.toValues) }
+      add([study.toQueries, study.toValues])
     }
     return Section(id: "paths", title: "Paths", body: body + pageCommands(commands))
   }
@@ -163,7 +163,7 @@ extension ReportPage {
     let columns = lists.indices.filter { lists[$0].isColumn }
     let rows = ranked.map { head in
       ["\(head / heads).\(head % heads)"]
-        + columns.map { number(lists[$0].values[head]) }
+        + columns.map { lists[$0].text(of: head) }
         + [
           lists.indices.filter { tops[$0].contains(head) }.map { lists[$0].name }
             .joined(separator: ", ")

@@ -126,9 +126,7 @@ extension ReportPage {
     let figures = zip(patterns.show.heads, patterns.patterns).map { head, pattern in
       let picture = patterns.show.picture(pattern, of: head, patterns.prompt)
       let index = head.layer * study.config.heads + head.head
-      let facts = study.lists.filter(\.isLead).compactMap { list in
-        list.values[index].map { "\(list.name) \(signed($0, 4))" }
-      }
+      let facts = study.lists.filter(\.isLead).map { "\($0.name) \($0.text(of: index))" }
       return pageTitle("L\(head.layer) H\(head.head)", facts.joined(separator: ", "))
         + pageFigure(
           picture.element(),

@@ -25,7 +25,8 @@ extension ReportPage {
     body += example
     if task.templates.count > 1 {
       body += foldedTable(
-        "Templates", ["template", "rows"], task.templates.map { [shown($0.name), "\($0.count)"] })
+        "Templates", ["template", "rows"], task.templates.map { [shown($0.name), "\($0.count)"] },
+        beyond: 4)
     }
     body += pageFacts([
       ("prompt file", "\(plan.promptFileName), sha256 \(plan.promptFileDigest)"),

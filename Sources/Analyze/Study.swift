@@ -120,16 +120,15 @@ struct Study {
       of: HeadList.interesting(found, count: options.top, config), task)
   }
 
-  /// The heads that write the answer: those whose effect on the logits has the sign of the largest one and
-  /// at least a fifth of its size, the largest first; none of layer 0, which hears no head.
+  /// The heads that write the answer: of those behind layer 0, which hears no head, those whose effect on
+  /// the logits has the sign of the largest one and at least a fifth of its size, the largest first.
   private static func receivers(_ effects: [Double?], most: Int, _ config: ModelConfig)
     -> [AttentionHead]
   {
-    let ranked = rankedCells(effects, count: most)
+    let ranked = rankedCells(effects, count: .max).filter { $0 >= config.heads }
     guard let first = ranked.first, let largest = effects[first] else { return [] }
-    return ranked.filter { (effects[$0] ?? 0) / largest >= 0.2 }
+    return ranked.filter { (effects[$0] ?? 0) / largest >= 0.2 }.prefix(most)
       .map { AttentionHead(layer: $0 / config.heads, head: $0 % config.heads) }
-      .filter { $0.layer > 0 }
   }
 
   private static func reasonWithoutReceivers(_ toLogits: Part<PatchReport>) -> LeftOut {

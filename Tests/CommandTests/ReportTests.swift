@@ -203,11 +203,11 @@ import Testing
       try json(try page.commands("attention")[1])["tables"] as? [[String: Any]])
     let scores = try #require(detect[0]["mean"] as? [Double])
     for (number, name) in ["previous token", "duplicate token", "induction"].enumerated() {
-      #expect(try column(name) == signed(scores[(2 * 4 + 3) * 3 + number], 4))
+      #expect(try column(name) == fixed(scores[(2 * 4 + 3) * 3 + number], 4))
     }
     let copying = try #require(
       (try json(try page.commands("glance")[0])["scores"] as? [String: [Any]])?["copying"])
-    #expect(try column("copying") == signed(copying[2 * 4 + 3] as? Double ?? .nan, 4))
+    #expect(try column("copying") == fixed(copying[2 * 4 + 3] as? Double ?? .nan, 4))
     // What is bold is among the largest.
     let bold = try page.section("glance").all("b").map(\.text)
     #expect(bold.contains(try column("z")))
