@@ -56,6 +56,7 @@ func pageFacts(_ facts: [(name: String, value: String)]) -> String {
 /// Parts side by side, where there is room for it.
 func pageParts(_ parts: [String]) -> String {
   let items = parts.filter { !$0.isEmpty }.map { "<div class=\"part\">\n\($0)</div>\n" }
+  guard !items.isEmpty else { return "" }
   return "<div class=\"parts\">\n\(items.joined())</div>\n"
 }
 

@@ -69,13 +69,10 @@ extension ReportPage {
     body += pageTitle("Heads to the logits")
     var commands: [[String]] = []
     func add(_ parts: [Part<PatchReport>]) {
-      var reasons = parts.compactMap { part in
-        if case .failure(let reason) = part { leftOut(reason) } else { nil }
-      }
-      // What stops the queries stops the values.
-      reasons.removeSubrange(min(1, reasons.count)...)
       let reports = parts.compactMap(\.value)
-      body += reasons.joined() + pageParts(reports.flatMap(figures))
+      // What stops the queries stops the values.
+      if case .failure(let reason)? = parts.first { body += leftOut(reason) }
+      body += pageParts(reports.flatMap(figures))
       commands += reports.map(\.command)
     }
     add([study.toLogits])
