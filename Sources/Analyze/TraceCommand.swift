@@ -224,5 +224,3 @@ struct TraceCommand: ParsableCommand {
       ] + sweeps.map { "\($0)" } + pairs).joined(separator: "\n")
   }
 }
-
-extension AnswerMetric: ExpressibleByArgument {}
