@@ -9,9 +9,9 @@ final class BlockDecoder {
 
   /// Decodes an array into exactly `values`, whose count is the array's.
   ///
-  /// - Parameter shared: the elements of the rows that the block leaves out.
+  /// - Parameter known: the first elements, or all; at least those that the block leaves out.
   func decode(
-    _ block: Block, after shared: UnsafeRawBufferPointer,
+    _ block: Block, after known: UnsafeRawBufferPointer,
     into values: UnsafeMutableBufferPointer<Float>
   ) throws(BlockProblem) {
     guard let destination = values.baseAddress else { return }
@@ -21,8 +21,9 @@ final class BlockDecoder {
       if type != .f32 { type.widen(bytes, to: destination, count: values.count) }
       return
     }
-    let first = shared.count / type.size
-    if let source = shared.baseAddress { type.widen(source, to: destination, count: first) }
+    let first = known.count / type.size
+    if let source = known.baseAddress { type.widen(source, to: destination, count: first) }
+    if first == values.count { return }
     let own = destination + first
     try forEachChunk(of: block, directInto: type == .f32 ? .init(own) : nil) { bytes, offset in
       guard type != .f32, let source = bytes.baseAddress else { return }
@@ -40,15 +41,16 @@ final class BlockDecoder {
 
   /// The checksum of the array's bytes as they were before encoding.
   ///
-  /// - Parameter shared: the elements of the rows that the block leaves out.
-  func rawChecksum(_ block: Block, after shared: UnsafeRawBufferPointer) throws(BlockProblem)
+  /// - Parameter known: the first elements, or all; at least those that the block leaves out.
+  func rawChecksum(_ block: Block, after known: UnsafeRawBufferPointer) throws(BlockProblem)
     -> UInt32
   {
     if case .triangle(let fill) = block.header.encoding.packing {
       let bytes = try triangle(block, fill: fill, into: nil)
       return checksum(.init(start: bytes, count: Int(block.header.rawLength)))
     }
-    var crc = checksum(shared)
+    var crc = checksum(known)
+    if known.count == Int(block.header.rawLength) { return crc }
     try forEachChunk(of: block, directInto: nil) { bytes, _ in crc = checksum(bytes, after: crc) }
     return crc
   }

@@ -227,9 +227,9 @@ public final class CacheReader: Sendable {
     case .stored(let entry):
       let block = try checkedBlock(
         entry, hook: hook, prompt: prompt, segment: segment, context: context)
-      let shared = try context.sharedRows(of: block, in: segment, checksums: checksums)
+      let known = try context.knownElements(of: block, in: segment, checksums: checksums)
       do throws(BlockProblem) {
-        try context.decoder.decode(block, after: shared, into: values)
+        try context.decoder.decode(block, after: known, into: values)
       } catch {
         throw segment.badBlock(hook: hook, prompt: prompt, error)
       }

@@ -7,10 +7,16 @@ final class ReadContext: @unchecked Sendable {
   /// Blocks of segments that are not mapped.
   let block = ByteBuffer(capacity: 0)
 
-  /// The last array that was decoded for its rows, which others share, and the block it was in.
+  /// The last array whose elements were kept for those that share rows with it, and the block it was
+  /// in where segments are not mapped.
   private let base = ByteBuffer(capacity: 0)
   private let baseBlock = ByteBuffer(capacity: 0)
   private var basePlace: (hook: Int, prompt: Int)?
+  /// The last array that was stored whole.
+  private var lastWhole: (hook: Int, prompt: Int)?
+  /// Whether arrays were read right before others that share rows with them, as when one hook is
+  /// read prompt after prompt: then their elements are kept, and need not be decoded again.
+  private var keepsElements = false
 
   /// The last sum that was derived. Reading the residual stream of one layer after the other then
   /// adds one term at a time, instead of beginning with the embedding again.
@@ -20,30 +26,51 @@ final class ReadContext: @unchecked Sendable {
   /// The prompt of the kept sum.
   var keptPrompt: Int? { sumPlace?.prompt }
 
-  /// The elements of the rows that a block of `segment` leaves out, none for most. Valid until the
-  /// next call.
+  /// The first elements of a block's array, where they are had without it: the rows that it leaves
+  /// out, or all that were just decoded to be kept. None for most. Valid until the next call.
   ///
-  /// - Throws: `CacheError.badBlock` of the block's array if they cannot be had.
-  func sharedRows(of block: Block, in segment: Segment, checksums: Bool) throws(CacheError)
+  /// - Throws: `CacheError.badBlock` of the block's array.
+  func knownElements(of block: Block, in segment: Segment, checksums: Bool) throws(CacheError)
     -> UnsafeRawBufferPointer
   {
-    guard case .sharedRows(let number, _) = block.header.encoding.packing else {
+    let (hook, prompt) = (Int(block.header.hook), Int(block.header.prompt))
+    switch block.header.encoding.packing {
+    case .sharedRows(let number, _):
+      try findBase(hook: hook, prompt: Int(number), of: prompt, in: segment, checksums: checksums)
+      return UnsafeRawBufferPointer(
+        start: base.base, count: Int(block.header.rawLength) - block.packedLength)
+    case .none where keepsElements:
+      do throws(BlockProblem) {
+        try keepElements(of: block)
+      } catch {
+        throw segment.badBlock(hook: hook, prompt: prompt, error)
+      }
+      lastWhole = (hook, prompt)
+      return UnsafeRawBufferPointer(start: base.base, count: Int(block.header.rawLength))
+    default:
+      lastWhole = (hook, prompt)
       return UnsafeRawBufferPointer(start: nil, count: 0)
     }
-    let (hook, prompt) = (Int(block.header.hook), Int(number))
-    if basePlace.map({ $0 != (hook, prompt) }) ?? true {
-      basePlace = nil
-      do throws(CacheError) {
-        try decodeBase(hook: hook, prompt: prompt, in: segment, checksums: checksums)
-      } catch {
-        guard case .badBlock(_, _, _, let problem) = error else { throw error }
-        throw segment.badBlock(
-          hook: hook, prompt: Int(block.header.prompt), .base(prompt: prompt, problem: problem))
-      }
-      basePlace = (hook, prompt)
+  }
+
+  private func findBase(
+    hook: Int, prompt: Int, of other: Int, in segment: Segment, checksums: Bool
+  ) throws(CacheError) {
+    if let basePlace, basePlace == (hook, prompt) { return }
+    keepsElements = lastWhole.map { $0 == (hook, prompt) } ?? false
+    do throws(CacheError) {
+      try decodeBase(hook: hook, prompt: prompt, in: segment, checksums: checksums)
+    } catch {
+      guard case .badBlock(_, _, _, let problem) = error else { throw error }
+      throw segment.badBlock(hook: hook, prompt: other, .base(prompt: prompt, problem: problem))
     }
-    return UnsafeRawBufferPointer(
-      start: base.base, count: Int(block.header.rawLength) - block.packedLength)
+  }
+
+  private func keepElements(of block: Block) throws(BlockProblem) {
+    basePlace = nil
+    base.reserve(Int(block.header.rawLength))
+    try decoder.decodeElements(block, into: base.base)
+    basePlace = (Int(block.header.hook), Int(block.header.prompt))
   }
 
   private func decodeBase(hook: Int, prompt: Int, in segment: Segment, checksums: Bool)
@@ -58,8 +85,7 @@ final class ReadContext: @unchecked Sendable {
         throw .impossible("shared rows, so that it cannot be a base")
       }
       if checksums { try block.checkStored() }
-      base.reserve(Int(block.header.rawLength))
-      try decoder.decodeElements(block, into: base.base)
+      try keepElements(of: block)
     } catch {
       throw segment.badBlock(hook: hook, prompt: prompt, error)
     }

@@ -174,9 +174,9 @@ struct Verification {
       } catch {
         throw segment.badBlock(hook: hook, prompt: prompt, error)
       }
-      let shared = try context.sharedRows(of: block, in: segment, checksums: true)
+      let known = try context.knownElements(of: block, in: segment, checksums: true)
       do throws(BlockProblem) {
-        guard try context.decoder.rawChecksum(block, after: shared) == block.header.rawChecksum
+        guard try context.decoder.rawChecksum(block, after: known) == block.header.rawChecksum
         else { throw .decodedChecksum }
       } catch {
         throw segment.badBlock(hook: hook, prompt: prompt, error)
