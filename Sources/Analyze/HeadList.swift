@@ -9,6 +9,8 @@ struct HeadList {
   let name: String
   /// [L, H]; nil where a head has none.
   let values: [Double?]
+  /// Heads whose numbers are not clear of chance.
+  var unclear: Set<Int> = []
   /// Whether the closing table has a column of it.
   var isColumn = false
   /// Whether its largest ones are looked at closely.
@@ -16,27 +18,20 @@ struct HeadList {
   /// Whether values are shares, from 0 to 1.
   var isShare = false
 
+  /// Effects with a larger q are not clear.
+  static let largestQ = 0.05
+  /// Of so few pairs no q can be as small.
+  static let tooFewPairs = 5
+
+  /// The clear heads with the largest values of either sign, the largest first.
+  func top(_ count: Int) -> [Int] {
+    rankedCells(
+      values.enumerated().map { unclear.contains($0.offset) ? nil : $0.element }, count: count)
+  }
+
   /// A head's value, in words.
   func text(of head: Int) -> String {
     values[head].map { isShare ? fixed($0, 4) : signed($0, 4) } ?? ""
-  }
-
-  /// The heads with the largest values of either sign, the largest first.
-  func top(_ count: Int) -> [Int] { rankedCells(values, count: count) }
-
-  /// The effects of a sweep over heads.
-  static func values(of result: SweepResult, _ config: ModelConfig) -> [Double?] {
-    var values = [Double?](repeating: nil, count: config.layers * config.heads)
-    for (number, cell) in result.cells.enumerated() {
-      guard let layer = cell.layer, let head = cell.head else { continue }
-      values[layer * config.heads + head] = result.ratioOfMeans(cell: number)
-    }
-    return values
-  }
-
-  /// The values of a table whose first rows are the heads.
-  static func values(of table: ReadingTable, column: Int = 0, _ config: ModelConfig) -> [Double?] {
-    (0..<config.layers * config.heads).map { table.mean(row: $0, column: column) }
   }
 
   /// All of a study, in its order.
@@ -45,33 +40,29 @@ struct HeadList {
     toLogits: Part<PatchReport>, toQueries: Part<PatchReport>, toValues: Part<PatchReport>,
     detection: Part<ReadingReport>, scores: ScoresReport
   ) -> [HeadList] {
-    var lists: [HeadList] = []
-    if let table = heads.value?.parts.first?.table {
-      lists.append(
-        HeadList(
-          name: "attribution", values: values(of: table, config), isColumn: true, isLead: true))
-    }
-    for result in insides.value?.report.results.compactMap(\.first) ?? [] {
-      let isOutput = result.sweep.kind == .z
-      lists.append(
-        HeadList(
-          name: result.sweep.name, values: values(of: result, config), isColumn: isOutput,
-          isLead: isOutput))
+    var lists = heads.value.map { [HeadList(attribution: $0, config)] } ?? []
+    if let report = insides.value?.report {
+      for (number, results) in report.results.enumerated() {
+        var list = HeadList(results[0].sweep.name, report, sweep: number, config)
+        let isOutput = results[0].sweep.kind == .z
+        (list.isColumn, list.isLead) = (isOutput, isOutput)
+        lists.append(list)
+      }
     }
     for (name, part) in [
       ("path to logits", toLogits), ("path to q", toQueries), ("path to v", toValues),
     ] {
-      guard let result = part.value?.results.first?.first else { continue }
-      lists.append(
-        HeadList(
-          name: name, values: values(of: result, config), isColumn: name == "path to logits"))
+      guard let report = part.value else { continue }
+      var list = HeadList(name, report, config)
+      list.isColumn = name == "path to logits"
+      lists.append(list)
     }
     if let table = detection.value?.parts.first?.table {
-      for (column, name) in table.columns.enumerated() {
-        lists.append(
-          HeadList(
-            name: shortName(ofPattern: name),
-            values: values(of: table, column: column, config), isColumn: true, isShare: true))
+      lists += table.columns.enumerated().map { column, name in
+        HeadList(
+          name: shortName(ofPattern: name),
+          values: (0..<config.layers * config.heads).map { table.mean(row: $0, column: column) },
+          isColumn: true, isShare: true)
       }
     }
     if let copying = scores.copying {
@@ -98,8 +89,39 @@ struct HeadList {
         chosen.append(heads[rank])
       }
     }
-    return chosen.prefix(count).map {
-      AttentionHead(layer: $0 / config.heads, head: $0 % config.heads)
+    return chosen.prefix(count).map { head($0, config) }
+  }
+
+  /// The head at a place of `values`.
+  static func head(_ index: Int, _ config: ModelConfig) -> AttentionHead {
+    AttentionHead(layer: index / config.heads, head: index % config.heads)
+  }
+}
+
+extension HeadList {
+  /// The effects of a sweep over heads, of the first metric.
+  init(_ name: String, _ report: PatchReport, sweep: Int = 0, _ config: ModelConfig) {
+    let (result, statistics) = (report.results[sweep][0], report.statistics[sweep][0])
+    let hasEnough = report.selection.pairs.count > HeadList.tooFewPairs
+    var values = [Double?](repeating: nil, count: config.layers * config.heads)
+    var unclear: Set<Int> = []
+    for (number, cell) in result.cells.enumerated() {
+      guard let layer = cell.layer, let head = cell.head else { continue }
+      let index = layer * config.heads + head
+      values[index] = result.ratioOfMeans(cell: number)
+      if hasEnough, statistics.q[number] ?? 1 > HeadList.largestQ { unclear.insert(index) }
     }
+    self.init(name: name, values: values, unclear: unclear)
+  }
+
+  /// The direct logit attribution of heads.
+  init(attribution report: ReadingReport, _ config: ModelConfig) {
+    let count = config.layers * config.heads
+    let table = report.parts[0].table
+    let (values, errors) = (Array(table.means[..<count]), table.standardErrors)
+    self.init(
+      name: "attribution", values: values,
+      unclear: Set((0..<count).filter { abs(values[$0] ?? 0) < 2 * (errors[$0] ?? 0) }),
+      isColumn: true, isLead: true)
   }
 }

@@ -81,7 +81,7 @@ extension ReportPage {
       body += pageTitle("Heads to the queries and values of the heads found")
       if !names.isEmpty {
         body += pageText(
-          "Receivers, together: \(names). Of the heads behind layer 0 these are those whose effect on the "
+          "Receivers, together: \(names). Of the heads behind layer 0 these are those whose clear effect on the "
             + "logits has the sign of the largest one and at least a fifth of its size, "
             + "\(study.options.top) at the most.")
       }
@@ -150,13 +150,9 @@ extension ReportPage {
     let tops = lists.map { $0.top(study.options.top) }
     let found = Set(tops.joined())
     let lead = lists.first { $0.name == "z" } ?? lists.first { $0.name == "attribution" }
-    func rank(_ head: Int) -> (Int, Double, Int) {
-      (
-        -tops.count { $0.contains(head) },
-        -abs(lead?.values[head] ?? 0), head
-      )
+    let ranked = found.sorted {
+      (-abs(lead?.values[$0] ?? 0), $0) < (-abs(lead?.values[$1] ?? 0), $1)
     }
-    let ranked = found.sorted { rank($0) < rank($1) }
     let columns = lists.indices.filter { lists[$0].isColumn }
     let rows = ranked.map { head in
       ["\(head / heads).\(head % heads)"]
@@ -168,10 +164,11 @@ extension ReportPage {
     }
     let text = pageText(
       "Every head that is among the \(study.options.top) largest of some part above, of either sign; numbers "
-        + "that are so are bold, and the q of the tables above says which are clear of chance. First come the heads that most parts name. Attribution is in units of the "
-        + "metric's logits, z and paths are effects of patches, the patterns shares of attention, and copying "
-        + "the share of answers that a head's OV matrix puts among its "
-        + "\(study.scores.copying?.top ?? 5) largest logits.")
+        + "that are so are bold. Of attributions only those count that are at least two standard errors from "
+        + "0, and of patches those with q up to \(significant(HeadList.largestQ)), if there are more than "
+        + "\(HeadList.tooFewPairs) pairs. Attribution is in units of logits, z and paths are effects of "
+        + "patches, the three patterns shares of attention, and copying is the share of answers that a head's "
+        + "OV matrix puts among its \(study.scores.copying?.top ?? 5) largest logits.")
     let table =
       rows.isEmpty
       ? "<p>No part has any head.</p>\n"

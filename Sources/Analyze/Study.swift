@@ -96,8 +96,8 @@ struct Study {
 
     work.say("paths to the logits")
     toLogits = try work.paths(["--to", "logits"], folder: "path-logits")
-    let direct = toLogits.value.map { HeadList.values(of: $0.results[0][0], config) }
-    let receivers = direct.map { Study.receivers($0, most: options.top, config) } ?? []
+    let receivers =
+      toLogits.value.map { Study.receivers($0, most: options.top, config) } ?? []
     self.receivers = receivers
     let names = receivers.map(\.description).joined(separator: ",")
     if !receivers.isEmpty { work.say("paths to q and v of \(names)") }
@@ -120,15 +120,16 @@ struct Study {
       of: HeadList.interesting(found, count: options.top, config), task)
   }
 
-  /// The heads that write the answer: of those behind layer 0, which hears no head, those whose effect on
+  /// The heads that write the answer: of those behind layer 0, which hears no head, those whose clear effect on
   /// the logits has the sign of the largest one and at least a fifth of its size, the largest first.
-  private static func receivers(_ effects: [Double?], most: Int, _ config: ModelConfig)
+  private static func receivers(_ report: PatchReport, most: Int, _ config: ModelConfig)
     -> [AttentionHead]
   {
-    let ranked = rankedCells(effects, count: .max).filter { $0 >= config.heads }
-    guard let first = ranked.first, let largest = effects[first] else { return [] }
-    return ranked.filter { (effects[$0] ?? 0) / largest >= 0.2 }.prefix(most)
-      .map { AttentionHead(layer: $0 / config.heads, head: $0 % config.heads) }
+    let list = HeadList("path to logits", report, config)
+    let ranked = list.top(.max).filter { $0 >= config.heads }
+    guard let first = ranked.first, let largest = list.values[first] else { return [] }
+    return ranked.filter { (list.values[$0] ?? 0) / largest >= 0.2 }.prefix(most)
+      .map { HeadList.head($0, config) }
   }
 
   private static func reasonWithoutReceivers(_ toLogits: Part<PatchReport>) -> LeftOut {
@@ -136,7 +137,8 @@ struct Study {
     case .failure(let reason): reason
     case .success:
       LeftOut(
-        reason: "No head behind layer 0 has an effect on the logits, and layer 0 hears no head.")
+        reason:
+          "No head behind layer 0 has a clear effect on the logits, and layer 0 hears no head.")
     }
   }
 
