@@ -42,14 +42,14 @@ struct FactSelection {
   let unknown: Int
 
   /// - Parameters:
+  ///   - rows: of the prompt file.
   ///   - limit: so many facts at the most, of those that can be traced.
   ///   - tokenizer: asked for where an answer is the model's.
   /// - Throws: `FactError`, `PatchingError.unknownToken`, `CacheError`.
   init(
-    _ engine: PatchEngine, prompts: [Prompt], limit: Int?, keepsUnknown: Bool,
+    _ rows: [PromptPair], _ engine: PatchEngine, prompts: [Prompt], limit: Int?, keepsUnknown: Bool,
     tokenizer: () throws -> Tokenizer
   ) throws {
-    let rows = try engine.cache.pairs()
     let vocabulary = Int32(clamping: engine.model.config.vocabulary)
     var (subjectTokens, withoutSubject, notCaptured): ([Int32], Int, Int) = ([], 0, 0)
     var found: [(row: Int, pair: PromptPair, subject: Range<Int>)] = []

@@ -51,29 +51,11 @@ struct SweepRun {
     let loading = clock.lap()
 
     let task = loaded.task
-    let baselines = try engine.baselines(task, prompts: prompts)
-    let cellCount = sweeps.reduce(0) {
-      $0 + engine.cellCount(of: $1, task.pairs, prompts: prompts)
-    }
-    var progress = Progress(
-      "patching", unit: "cells", total: cellCount, quiet: work.quiet || options.task.json)
-    let unfinished = try options.out.map { out in
-      try UnfinishedSweeps(
-        in: out, identity: identity(of: sweeps, reader, selection), metrics: metrics.count)
-    }
-    var results: [[SweepResult]] = []
-    var before = 0
-    for (number, sweep) in sweeps.enumerated() {
-      let result = try engine.run(
-        sweep, task, direction: direction, source: source, prompts: prompts, baselines: baselines,
-        known: unfinished?.known(ofSweep: number) ?? [],
-        note: { try unfinished?.note($0, ofSweep: number) }
-      ) { done in
-        progress.update(done: before + done)
-      }
-      before += result[0].cellCount
-      results.append(result)
-    }
+    let series = try SweepSeries(
+      engine: engine, task: task, direction: direction, source: source, prompts: prompts,
+      title: "patching", quiet: work.quiet || options.task.json, out: options.out
+    ).run(sweeps)
+    let results = series.results
     let sweeping = clock.lap()
 
     let checks: [BruteForceCheck]? = try options.task.verify.map { count in
@@ -85,7 +67,7 @@ struct SweepRun {
     let resampling = Resampling(seed: options.task.seed, permutations: options.permutations)
     let report = PatchReport(
       command: command, cache: reader, direction: direction,
-      metrics: metrics.map(\.name), selection: selection, baselines: baselines, results: results,
+      metrics: metrics.map(\.name), selection: selection, baselines: series.baselines, results: results,
       statistics: results.map {
         $0.map {
           SweepStatistics(
@@ -93,35 +75,14 @@ struct SweepRun {
         }
       }, falseDiscovery: options.fdr, checks: checks,
       timing: .init(
-        loadS: loading, sweepS: sweeping,
-        gflop: results.reduce(0) { $0 + $1[0].operations } / 1e9, kernel: Linear.arithmetic,
+        loadS: loading, sweepS: sweeping, gflop: series.gflop, kernel: Linear.arithmetic,
         threads: work.threads))
     if let out = options.out {
       try report.write(to: out)
       try PatchFigures(report, prompts: prompts, top: options.top).write(to: out)
-      unfinished?.remove()
+      series.unfinished?.remove()
     }
     return report
-  }
-
-  /// All that the metrics of the sweeps depend on.
-  private func identity(
-    of sweeps: [Sweep], _ cache: CacheReader, _ selection: TaskSelection
-  ) -> String {
-    let plan = cache.plan
-    let parts =
-      [
-        toolVersion, Linear.arithmetic, cache.planDigest, plan.model.weightsDigest,
-        direction.rawValue, "\(source)", "\(options.task.metric)",
-      ] + sweeps.map { "\($0)" } + selection.pairs.map { identity(of: $0) }
-    return parts.joined(separator: "\n")
-  }
-
-  /// Dictionaries have no order of their own.
-  private func identity(of pair: PatchingPair) -> String {
-    let roles = pair.roles.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
-    return "\(pair.clean) \(pair.corrupted) \(pair.answer ?? -1) \(pair.wrongAnswer ?? -1) "
-      + "\(pair.template ?? "") \(roles)"
   }
 
   private func printReport(_ report: PatchReport, prompts: [Prompt]) {

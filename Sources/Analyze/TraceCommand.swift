@@ -1,6 +1,5 @@
 import ArgumentParser
 import CacheFormat
-import Dispatch
 import Model
 import Patching
 import Terminal
@@ -125,14 +124,14 @@ struct TraceCommand: ParsableCommand {
   }
 
   func run() throws {
-    let (clock, reader) = (Stopwatch(), try CacheReader(directory: cache, access: io.access))
-    let prompts = try reader.prompts()
-    let gpt2 = try loadModel(for: reader, name: model, work: work)
+    let clock = Stopwatch()
+    let opened = try OpenedCache(cache, model: model, work: work, io: io)
+    let (reader, prompts, gpt2) = (opened.reader, opened.prompts, try opened.model())
     let engine = PatchEngine(cache: reader, model: gpt2, threads: work.threads)
     let sweeps = try sweeps(gpt2.config)
     try engine.require(sweeps)
     let selection = try FactSelection(
-      engine, prompts: prompts, limit: limit, keepsUnknown: keepUnknown,
+      opened.rows, engine, prompts: prompts, limit: limit, keepsUnknown: keepUnknown,
       tokenizer: { try loadTokenizer(for: reader, name: model, quiet: work.quiet) })
     if let out { try PatchReport.makeDirectory(out, for: "trace.json") }
     let loading = clock.lap()
@@ -143,25 +142,11 @@ struct TraceCommand: ParsableCommand {
     let task = AnswerTask(
       pairs: selection.pairs(samples: samples, noise: noise, width: gpt2.config.width),
       metrics: [metric])
-    let baselines = try engine.baselines(task, prompts: prompts)
-    var progress = Progress(
-      "tracing", unit: "cells",
-      total: sweeps.reduce(0) { $0 + engine.cellCount(of: $1, task.pairs, prompts: prompts) },
-      quiet: work.quiet || json)
-    let unfinished = try out.map {
-      try UnfinishedSweeps(
-        in: $0, identity: identity(of: sweeps, task, noise, reader.planDigest), metrics: 1)
-    }
-    var before = 0
-    let results = try sweeps.enumerated().map { number, sweep in
-      let result = try engine.run(
-        sweep, task, direction: .denoise, prompts: prompts, baselines: baselines,
-        known: unfinished?.known(ofSweep: number) ?? [],
-        note: { try unfinished?.note($0, ofSweep: number) }
-      ) { progress.update(done: before + $0) }[0]
-      before += result.cellCount
-      return result
-    }
+    let series = try SweepSeries(
+      engine: engine, task: task, direction: .denoise, source: .otherRun, prompts: prompts,
+      title: "tracing", quiet: work.quiet || json, out: out
+    ).run(sweeps)
+    let results = series.results.map { $0[0] }
     let tracing = clock.lap()
     let checks = try verify.map { count in
       try results.map {
@@ -173,11 +158,11 @@ struct TraceCommand: ParsableCommand {
       command: CommandLine.arguments, cache: reader, metric: metric, samples: samples,
       noise: noise, selection: selection, prompts: prompts, results: results, checks: checks,
       timing: .init(
-        loadS: loading, sweepS: tracing, gflop: results.reduce(0) { $0 + $1.operations } / 1e9,
-        kernel: Linear.arithmetic, threads: work.threads))
+        loadS: loading, sweepS: tracing, gflop: series.gflop, kernel: Linear.arithmetic,
+        threads: work.threads))
     if let out {
       try TraceFiles(report: report, pictures: pictures).write(to: out)
-      unfinished?.remove()
+      series.unfinished?.remove()
     }
     if json {
       print(try report.json())
@@ -208,19 +193,5 @@ struct TraceCommand: ParsableCommand {
       return try Sweep(
         kind, layers: Array(0..<config.layers), by: .position, window: isBranch ? window : 1)
     }
-  }
-
-  /// All that the metrics of the sweeps depend on.
-  private func identity(
-    of sweeps: [Sweep], _ task: AnswerTask, _ noise: TraceNoise, _ plan: String
-  ) -> String {
-    let pairs = task.pairs.map { pair in
-      "\(pair.clean) \(pair.answer ?? -1) \(pair.noise.map { "\($0.positions)" } ?? "")"
-    }
-    return
-      ([
-        toolVersion, Linear.arithmetic, plan, metric.rawValue,
-        "\(samples) \(noise.deviation) \(noise.seed)",
-      ] + sweeps.map { "\($0)" } + pairs).joined(separator: "\n")
   }
 }
