@@ -33,7 +33,7 @@ public enum BlockProblem: Error, Equatable, Sendable, CustomStringConvertible {
     case .derivedChecksum: "what is derived from other arrays is not what was captured"
     case .padding: "the bytes after it are not zero"
     case .base(let prompt, let problem):
-      "it shares rows with prompt \(prompt), and of that array \(problem)"
+      "it shares rows with prompt \(prompt), whose array is damaged: \(problem)"
     }
   }
 }

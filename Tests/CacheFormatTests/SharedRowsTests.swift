@@ -269,7 +269,7 @@ import Testing
       #expect(throws: error) { try reader.read(hook: 0, prompt: 2) }
       #expect(
         error.description.contains(
-          "prompt 2, rows: it shares rows with prompt 0, and of that array its bytes fail"))
+          "prompt 2, rows: it shares rows with prompt 0, whose array is damaged: its bytes"))
       for prompt in [1, 3] {
         let expected = bits(SharedRowsTests.damaged.arrays[0][prompt])
         #expect(bits(try reader.read(hook: 0, prompt: prompt)) == expected)

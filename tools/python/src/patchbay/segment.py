@@ -133,7 +133,8 @@ class Segment:
                 base = self._base(hook, header.encoding.base, check)
             except CacheError as error:
                 raise CacheError(
-                    f"it shares rows with prompt {header.encoding.base}, and of that array: {error}"
+                    f"it shares rows with prompt {header.encoding.base},"
+                    f" whose array is damaged: {error}"
                 ) from error
         words = self._decode(header, stored, hook, base)
         return encoding.widen(words, self._plan.element_type)
