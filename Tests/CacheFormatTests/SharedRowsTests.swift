@@ -240,8 +240,6 @@ import Testing
     #expect(try allContents(directory.path("one")) == allContents(directory.path("two")))
   }
 
-  // MARK: - Damage
-
   private static let damaged: Capture = {
     var capture = pairs([
       rows, HookSpec(name: "a_pattern", shape: [.fixed(2), .positions, .positions]),
