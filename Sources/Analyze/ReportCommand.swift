@@ -1,9 +1,6 @@
 import ArgumentParser
-import CacheFormat
 import Dispatch
 import FileIO
-import Glibc
-import Patching
 import Terminal
 
 struct ReportCommand: ParsableCommand {

@@ -134,9 +134,7 @@ extension ReportPage {
         names.indices.map { row in [names[row]] + columns.map { $0[row].value } }),
     ])
     let metrics = baselines.metrics.map(\.rawValue).joined(separator: ",")
-    let lens =
-      ["analyze", "lens", "--cache", study.options.cache, "--metric", metrics]
-      + (study.options.model.map { ["--model", $0] } ?? [])
+    let lens = ["analyze", "lens"] + StudyWork.cacheOptions(study.options) + ["--metric", metrics]
     text += pageNotes([
       "Right is the answer of the clean prompt, in both runs, and the model's own the token of rank 0. The means are the row final_post of the lens, and each row's own numbers stand in "
         + "baselines/baselines.csv."

@@ -307,10 +307,15 @@ import Testing
   }
 
   @Test func pairsOfDifferentLengthsAreSweptByRole() throws {
-    let page = try report(shared.mixed, "--skip-unaligned")
+    let page = try report(shared.mixed, "--skip-unaligned", "--model", shared.model)
     expectSound(page)
     #expect(try page.commands("patching")[0].contains("role"))
     #expect(try page.section("patching").text.contains("Prompts differ in length"))
+    // The model is named to the commands that take one.
+    let lens = try json(try page.commands("attribution")[0])
+    #expect((lens["tables"] as? [Any])?.count == 2)
+    #expect(try page.commands("attribution")[0].contains(shared.model))
+    _ = try json(try page.commands("attention")[1])
     #expect(page.text.contains("left out: 1 pair of unequal length"))
     // Without corrupted prompts and templates the circuit takes other means.
     let circuit = try folder.write("c.csv", "layer,head\n1,0\n")
