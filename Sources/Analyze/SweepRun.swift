@@ -67,7 +67,8 @@ struct SweepRun {
     let resampling = Resampling(seed: options.task.seed, permutations: options.permutations)
     let report = PatchReport(
       command: command, cache: reader, direction: direction,
-      metrics: metrics.map(\.name), selection: selection, baselines: series.baselines, results: results,
+      metrics: metrics.map(\.name), selection: selection, baselines: series.baselines,
+      results: results,
       statistics: results.map {
         $0.map {
           SweepStatistics(
