@@ -11,7 +11,7 @@ struct PatchedRun {
 /// Runs many patched runs at once, computing only what their patches change.
 ///
 /// Each run joins at the half block where its first edit is, with rows of the residual stream from the
-/// cache, and goes on as rows of the products of all. What it holds at a time are the rows that differ
+/// cache, or where it parts from another one; it goes on as rows of the products of all. What it holds at a time are the rows that differ
 /// from the receiving run: behind an attention, all from the first changed position on; before it,
 /// those that were changed. Queries, keys and values of other rows come from the cache. In the last
 /// block only the last position goes beyond keys and values.
@@ -26,6 +26,8 @@ final class PatchedPass {
   var items: [PatchedRun] = []
   var edits: [HookPoint: [(item: Int, edit: Edit)]] = [:]
   var joining: [Entry: [Int]] = [:]
+  /// By block, the runs that fork from others in front of it.
+  var forking: [Int: [(item: Int, parent: Int)]] = [:]
   /// The runs that have joined, in the order of their rows.
   var slots: [Slot] = []
   var slotOfItem: [Int?] = []
@@ -47,7 +49,7 @@ final class PatchedPass {
 
   /// What a run holds.
   struct Slot {
-    let item: Int
+    var item: Int
     /// The first position that can differ from the receiving run.
     let start: Int
     /// Whether the positions before `start` are the source run's rather than the receiving one's.
@@ -86,9 +88,14 @@ final class PatchedPass {
     slotOfItem = Array(repeating: nil, count: items.count)
     edits = [:]
     joining = [:]
-    for (number, item) in items.enumerated() {
+    forking = [:]
+    for ((number, item), fork) in zip(items.enumerated(), forks()) {
       for edit in item.edits { edits[edit.hook, default: []].append((number, edit)) }
-      joining[Entry(item.edits[0].hook), default: []].append(number)
+      if let fork {
+        forking[fork.layer, default: []].append((number, fork.parent))
+      } else {
+        joining[Entry(item.edits[0].hook), default: []].append(number)
+      }
     }
     for layer in 0..<config.layers {
       try attentionHalf(layer)

@@ -8,29 +8,41 @@ extension PatchedPass {
     let all = 0..<config.heads
     var next: [Slot] = []
     var work: [AttentionWork] = []
-    for slot in slots {
-      var wider = slot
-      wider.rows = slot.start..<items[slot.item].runs.length
-      let edited = items[slot.item].edits.filter {
+    /// By new slot, that whose rows it goes on with.
+    var origins: [Int?] = []
+    let continuing = slots.indices.map { (item: slots[$0].item, origin: $0) }
+    let forked = (forking[layer] ?? []).map { number, parent in
+      guard let origin = slotOfItem[parent] else {
+        preconditionFailure("a run forks from one that is not there")
+      }
+      return (item: number, origin: origin)
+    }
+    for (item, origin) in continuing + forked {
+      var wider = slots[origin]
+      wider.item = item
+      wider.rows = wider.start..<items[item].runs.length
+      let edited = items[item].edits.filter {
         $0.hook.layer == layer && $0.hook.kind.isBeforeQueries
       }
-      let changed = ([slot.rows] + edited.map(\.positions)).hull
-      work.append(AttentionWork(changed: slot.reusesRows ? changed : wider.rows, heads: all))
+      let changed = ([slots[origin].rows] + edited.map(\.positions)).hull
+      work.append(AttentionWork(changed: wider.reusesRows ? changed : wider.rows, heads: all))
       next.append(wider)
+      origins.append(origin)
     }
     for number in joining[.attention(layer)] ?? [] {
       let (slot, attention) = joinAttention(number, layer)
       next.append(slot)
       work.append(attention)
+      origins.append(nil)
     }
     try layOut(&next) { index, slot, rows in
       let runs = items[slot.item].runs
       let width = config.width
-      let known =
-        index < slots.count ? slots[index].rows : slot.rows.lowerBound..<slot.rows.lowerBound
-      if !known.isEmpty {
+      let origin = origins[index].map { slots[$0] }
+      let known = origin?.rows ?? slot.rows.lowerBound..<slot.rows.lowerBound
+      if let origin, !known.isEmpty {
         (rows + (known.lowerBound - slot.rows.lowerBound) * width).update(
-          from: stream.pointer + slots[index].offset * width, count: known.count * width)
+          from: stream.pointer + origin.offset * width, count: known.count * width)
       }
       guard known != slot.rows else { return }
       let cached = try entryStream(slot.item, layer, runs)
@@ -71,7 +83,7 @@ extension PatchedPass {
         item: number, start: start, followsSource: follows, reusesRows: reuses, rows: rows,
         offset: 0)
     }
-    let start = item.edits.map(\.positions.lowerBound).min() ?? 0
+    let start = item.start
     let here = item.edits.filter { Entry($0.hook) == .attention(layer) }
     let inBlock = item.edits.filter { isInBlock($0, layer) }
     let changesInput = here.contains { $0.hook.kind.isBeforeQueries }
@@ -111,7 +123,7 @@ extension PatchedPass {
   /// Where the first rows that differ between the runs become the source's altogether, they stay so
   /// in all later blocks: what they attend to is the source's too. Returns the first row that is not
   /// one of them; nil if there is none, or it is not known.
-  private func rowsOfSource(_ item: PatchedRun) -> Int? {
+  func rowsOfSource(_ item: PatchedRun) -> Int? {
     guard item.edits.count == 1, let edit = item.edits.first, edit.hook.kind == .residPre,
       edit.site.isWholeRows,
       edit.positions.lowerBound == item.runs.firstDifference,
@@ -131,7 +143,7 @@ extension PatchedPass {
       var rows = item.edits.filter { isInBlock($0, layer) }.map(\.positions).hull
       if entry == .final || isLast { rows = rows.clamped(to: (length - 1)..<length) }
       let reuses = item.runs.holdsKeysAndValues(from: entry.firstAttention(of: config.layers))
-      let start = item.edits.map(\.positions.lowerBound).min() ?? 0
+      let start = item.start
       next.append(
         Slot(
           item: number, start: reuses ? start : 0, followsSource: false, reusesRows: reuses,
