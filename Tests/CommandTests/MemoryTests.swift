@@ -8,9 +8,13 @@ import Testing
   @Test func aSweepKeepsLittleOfACacheMapped() throws {
     let folder = try TemporaryDirectory()
     let cache = folder.path("cache")
+    let prompts = try ["ioi", "induction"].map {
+      try String(contentsOfFile: repositoryPath("examples/\($0).txt"), encoding: .utf8)
+    }
+    try folder.write("prompts.txt", prompts.joined(separator: "\n"))
     try Program.capture.succeed(
-      "--model", repositoryPath("examples/demo-model"), "--prompts",
-      repositoryPath("examples/ioi.txt"), "--store", "full", "--out", cache, "--quiet")
+      "--model", repositoryPath("examples/demo-model"), "--prompts", folder.path("prompts.txt"),
+      "--store", "full", "--out", cache, "--quiet")
     let stored = try names(in: cache).reduce(0) {
       try $0 + contents("\(cache)/\($1)").count
     }
