@@ -112,7 +112,7 @@ struct StoreCommand: ParsableCommand {
       for hook in ArraySet.hooks.indices {
         for prompt in segment.prompts {
           try set.array(hook: hook, prompt: prompt).withUnsafeBufferPointer {
-            try segment.append(hook: hook, prompt: prompt, values: $0)
+            try segment.append(hook: hook, prompt: prompt, values: [$0])
           }
         }
       }

@@ -8,16 +8,18 @@ final class BlockEncoder {
   struct Result {
     var encoding: Encoding
     /// The elements before encoding, valid until the next array is encoded.
-    var raw: UnsafeRawBufferPointer
+    var raw: PiecedBytes
     var rawChecksum: UInt32
     var storedLength: Int
   }
 
   private let elementType: ElementType
   private let sampler: EncodingSampler
-  /// The whole array's elements, narrowed or packed, where they are not the values themselves.
+  /// The elements of an array, narrowed, packed or put together, where they are not the values
+  /// themselves as they lie.
   private let elements = ByteBuffer(capacity: 0)
   private let packed = ByteBuffer(capacity: 0)
+  private let joined = ByteBuffer(capacity: 0)
   private let filtered = ByteBuffer(capacity: Encoding.chunkBytes)
 
   init(elementType: ElementType) {
@@ -35,7 +37,7 @@ final class BlockEncoder {
     packed > 0 && stored * 100 <= packed * 97
   }
 
-  /// Writes `values` to `destination`, which has room for `bound` bytes.
+  /// Writes `values`, piece after piece, to `destination`, which has room for `bound` bytes.
   ///
   /// - Parameters:
   ///   - side: T where the array consists of T × T matrices, which are packed if they are causal;
@@ -45,7 +47,7 @@ final class BlockEncoder {
   ///     those after it, if nil. An array that they make less than three per cent smaller is not
   ///     compressed.
   func encode(
-    _ values: UnsafeBufferPointer<Float>, side: Int?, base: SharedRows.Base?,
+    _ values: [UnsafeBufferPointer<Float>], side: Int?, base: SharedRows.Base?,
     as chosen: inout Encoding?, to destination: UnsafeMutableRawPointer
   ) -> Result {
     let raw = elementBytes(of: values)
@@ -64,27 +66,31 @@ final class BlockEncoder {
       UnsafeMutableRawBufferPointer(start: destination, count: stored).copyMemory(from: source)
     }
     return Result(
-      encoding: encoding, raw: raw, rawChecksum: checksum(raw), storedLength: stored)
+      encoding: encoding, raw: raw, rawChecksum: raw.checksum, storedLength: stored)
   }
 
-  private func elementBytes(of values: UnsafeBufferPointer<Float>) -> UnsafeRawBufferPointer {
-    if elementType == .f32 { return UnsafeRawBufferPointer(values) }
-    let count = values.count * elementType.size
-    elements.reserve(count)
-    elementType.narrow(values, to: elements.base)
-    return UnsafeRawBufferPointer(start: elements.base, count: count)
+  private func elementBytes(of values: [UnsafeBufferPointer<Float>]) -> PiecedBytes {
+    if elementType == .f32 { return PiecedBytes(values.map { UnsafeRawBufferPointer($0) }) }
+    elements.reserve(values.reduce(0) { $0 + $1.count } * elementType.size)
+    var end = elements.base
+    for piece in values {
+      elementType.narrow(piece, to: end)
+      end += piece.count * elementType.size
+    }
+    return PiecedBytes([UnsafeRawBufferPointer(start: elements.base, count: end - elements.base)])
   }
 
   /// What can be left out of an array, and the bytes that remain.
-  private func pack(_ raw: UnsafeRawBufferPointer, side: Int?, base: SharedRows.Base?)
+  private func pack(_ raw: PiecedBytes, side: Int?, base: SharedRows.Base?)
     -> (Encoding.Packing, UnsafeRawBufferPointer)
   {
-    if let base, base.areRows(of: raw) {
+    if let base, !base.rows.isEmpty, raw.begins(with: base.rows) {
       return (
         .sharedRows(base: UInt32(base.prompt), count: UInt32(base.count)),
-        UnsafeRawBufferPointer(rebasing: raw[base.rows.count...])
+        raw.joined(from: base.rows.count, in: joined)
       )
     }
+    let raw = raw.joined(in: joined)
     guard let side, side >= 2, let first = raw.baseAddress else { return (.none, raw) }
     var fill: UInt32 = 0
     let matrices = raw.count / (side * side * elementType.size)

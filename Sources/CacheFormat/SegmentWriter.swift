@@ -40,6 +40,7 @@ public final class SegmentWriter {
   /// Whether the recipe of the hook that is being written has failed.
   private var recipeFailed = false
   private let rounded = ByteBuffer(capacity: 0)
+  private let joined = ByteBuffer(capacity: 0)
   private var nextHook = 0
   private var nextPrompt: Int
   private var isSealed = false
@@ -80,8 +81,9 @@ public final class SegmentWriter {
   /// - Parameters:
   ///   - hook: its place in the plan's hook table.
   ///   - prompt: its number in the cache.
-  ///   - values: in row-major order, as many as the hook's shape has for the prompt's tokens.
-  public func append(hook: Int, prompt: Int, values: UnsafeBufferPointer<Float>)
+  ///   - values: in row-major order, piece after piece, in all as many as the hook's shape has for
+  ///     the prompt's tokens.
+  public func append(hook: Int, prompt: Int, values: [UnsafeBufferPointer<Float>])
     throws(CacheError)
   {
     guard hook == nextHook, prompt == nextPrompt, hook < context.plan.hooks.count else {
@@ -94,20 +96,24 @@ public final class SegmentWriter {
     guard let rawLength = context.plan.byteCount(hook: hook, positions: T) else {
       throw .arrayTooLarge(hook: spec.name, positions: T)
     }
-    guard values.count * context.plan.elementType.size == rawLength else {
+    let count = values.reduce(0) { $0 + $1.count }
+    guard count * context.plan.elementType.size == rawLength else {
       throw .wrongCount(
         hook: spec.name, prompt: prompt,
-        expected: rawLength / context.plan.elementType.size, given: values.count)
+        expected: rawLength / context.plan.elementType.size, given: count)
     }
     hooks[hook].raw += rawLength
-    if let step = context.graph.steps[hook], isDerived(step, prompt, T, values) {
+    let whole = prover.covers(prompt: prompt) ? inOnePiece(values) : nil
+    if let step = context.graph.steps[hook], isDerived(step, prompt, T, values, whole) {
       hooks[hook].blocks[Manifest.HookTotals.derived, default: 0] += 1
     } else {
       try makeRoom(2 * Record.size + BlockEncoder.bound(rawLength: rawLength))
       appendBlock(hook: hook, prompt: prompt, positions: T, values: values)
-      let read = asRead(values)
-      note(read, instead: values)
-      prover.keep(read, hook: hook, prompt: prompt)
+      if let whole {
+        let read = asRead(whole)
+        note(read, instead: whole)
+        prover.keep(read, hook: hook, prompt: prompt)
+      }
     }
     nextPrompt += 1
     if nextPrompt == prompts.upperBound {
@@ -121,20 +127,31 @@ public final class SegmentWriter {
   }
 
   /// Puts a derived array into the index, unless its recipe is found to fail.
+  ///
+  /// - Parameter whole: the values in one piece where the recipe is to be proved.
   private func isDerived(
-    _ step: HookGraph.Step, _ prompt: Int, _ T: Int, _ values: UnsafeBufferPointer<Float>
+    _ step: HookGraph.Step, _ prompt: Int, _ T: Int, _ values: [UnsafeBufferPointer<Float>],
+    _ whole: UnsafeBufferPointer<Float>?
   ) -> Bool {
-    var read = values
-    if prover.covers(prompt: prompt), !recipeFailed {
-      read = prover.derive(step, prompt: prompt, positions: T, count: values.count)
-      recipeFailed = context.plan.elementType == .f32 && !haveEqualBits(read, values)
-    }
     if recipeFailed { return false }
-    IndexEntry(offset: 0, storedLength: 0, checksum: checksum(UnsafeRawBufferPointer(read)))
-      .append(to: &index)
-    note(read, instead: values)
-    prover.keep(read, hook: nextHook, prompt: prompt)
+    let sum: UInt32
+    if let whole {
+      let read = prover.derive(step, prompt: prompt, positions: T, count: whole.count)
+      recipeFailed = context.plan.elementType == .f32 && !haveEqualBits(read, whole)
+      if recipeFailed { return false }
+      sum = checksum(UnsafeRawBufferPointer(read))
+      note(read, instead: whole)
+      prover.keep(read, hook: nextHook, prompt: prompt)
+    } else {
+      sum = PiecedBytes(values.map { UnsafeRawBufferPointer($0) }).checksum
+    }
+    IndexEntry(offset: 0, storedLength: 0, checksum: sum).append(to: &index)
     return true
+  }
+
+  private func inOnePiece(_ values: [UnsafeBufferPointer<Float>]) -> UnsafeBufferPointer<Float> {
+    PiecedBytes(values.map { UnsafeRawBufferPointer($0) }).joined(in: joined)
+      .assumingMemoryBound(to: Float.self)
   }
 
   private func haveEqualBits(
@@ -168,7 +185,7 @@ public final class SegmentWriter {
 
   /// Encodes behind the place of the header, then fills in the header.
   private func appendBlock(
-    hook: Int, prompt: Int, positions: Int, values: UnsafeBufferPointer<Float>
+    hook: Int, prompt: Int, positions: Int, values: [UnsafeBufferPointer<Float>]
   ) {
     let offset = file.count + buffer.count
     let payload = buffer.end + Record.size

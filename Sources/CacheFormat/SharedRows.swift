@@ -1,5 +1,3 @@
-import Glibc
-
 /// Which prompts of a segment begin with the same tokens, and the rows that they may therefore have
 /// in common in the arrays of one hook. Used by one thread.
 ///
@@ -15,14 +13,6 @@ final class SharedRows {
     let count: Int
     /// Their elements.
     let rows: UnsafeRawBufferPointer
-
-    /// Whether an array begins with these rows.
-    func areRows(of raw: UnsafeRawBufferPointer) -> Bool {
-      guard let ours = rows.baseAddress, let theirs = raw.baseAddress, rows.count > 0,
-        rows.count <= raw.count
-      else { return false }
-      return memcmp(ours, theirs, rows.count) == 0
-    }
   }
 
   /// Their number has three bytes in the header of a block.
@@ -82,14 +72,13 @@ final class SharedRows {
   /// Keeps the rows of a stored array that others may share.
   ///
   /// - Parameter raw: its elements, a row for each position.
-  func keep(_ raw: UnsafeRawBufferPointer, of prompt: Int) {
+  func keep(_ raw: PiecedBytes, of prompt: Int) {
     let place = prompt - firstPrompt
-    guard !lent[place].isEmpty, let source = raw.baseAddress, let end = lent.last?.upperBound
-    else { return }
+    guard !lent[place].isEmpty, let end = lent.last?.upperBound else { return }
     let rowBytes = raw.count / positions[place]
     rows.reserve(end * rowBytes)
-    (rows.base + lent[place].lowerBound * rowBytes).copyMemory(
-      from: source, byteCount: lent[place].count * rowBytes)
+    raw.copy(
+      atMost: lent[place].count * rowBytes, to: rows.base + lent[place].lowerBound * rowBytes)
     keptRowBytes[place] = rowBytes
   }
 

@@ -102,8 +102,7 @@ struct CaptureRun {
       guard let column = columns[activation.hook] else { return }
       for (index, prompt) in range.enumerated() {
         try segment.append(
-          hook: column, prompt: prompt,
-          values: UnsafeBufferPointer(activation.sequence(index)))
+          hook: column, prompt: prompt, values: activation.pieces(of: index))
       }
     }
     try pass.run(tokens: prompts[range].map(\.tokens), hooks: hooks)

@@ -42,6 +42,8 @@ struct Capture {
   var pairs: [PromptPair]
   /// By hook, then prompt.
   var arrays: [[[Float]]]
+  /// In how many pieces each array is given to the writer.
+  var pieceCount = 1
 
   /// - Parameters:
   ///   - lengths: the number of tokens of each prompt.
@@ -138,7 +140,12 @@ struct Capture {
     for hook in plan.hooks.indices {
       for prompt in segment.prompts {
         try arrays[hook][prompt].withUnsafeBufferPointer { (values) throws(CacheError) in
-          try segment.append(hook: hook, prompt: prompt, values: values)
+          let pieces = (0..<pieceCount).map { piece in
+            UnsafeBufferPointer(
+              rebasing: values[
+                values.count * piece / pieceCount..<values.count * (piece + 1) / pieceCount])
+          }
+          try segment.append(hook: hook, prompt: prompt, values: pieces)
         }
       }
     }

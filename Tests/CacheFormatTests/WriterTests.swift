@@ -15,7 +15,7 @@ import Testing
 
   private func append(_ segment: SegmentWriter, hook: Int, prompt: Int, _ values: [Float]) throws {
     try values.withUnsafeBufferPointer { (values) throws(CacheError) in
-      try segment.append(hook: hook, prompt: prompt, values: values)
+      try segment.append(hook: hook, prompt: prompt, values: [values])
     }
   }
 

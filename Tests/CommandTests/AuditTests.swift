@@ -32,7 +32,7 @@ import Testing
           var values = try reader.read(hook: hook, prompt: prompt)
           change(spec.name, prompt, &values)
           try values.withUnsafeBufferPointer {
-            try segment.append(hook: hook, prompt: prompt, values: $0)
+            try segment.append(hook: hook, prompt: prompt, values: [$0])
           }
         }
       }

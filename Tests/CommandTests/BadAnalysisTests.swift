@@ -127,7 +127,7 @@ import Testing
       let segment = try writer.openSegment(number)
       for hook in plan.hooks.indices {
         try whole.read(hook: hook, prompt: number).withUnsafeBufferPointer {
-          try segment.append(hook: hook, prompt: number, values: $0)
+          try segment.append(hook: hook, prompt: number, values: [$0])
         }
       }
       try writer.commit(try segment.seal())

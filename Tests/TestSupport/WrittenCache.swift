@@ -37,7 +37,7 @@ public func writeCache(
         guard let column = columns[activation.hook] else { return }
         for (index, prompt) in range.enumerated() {
           try segment.append(
-            hook: column, prompt: prompt, values: UnsafeBufferPointer(activation.sequence(index)))
+            hook: column, prompt: prompt, values: activation.pieces(of: index))
         }
       })
     try writer.commit(try segment.seal())

@@ -19,6 +19,14 @@ public struct Activation {
     return UnsafeMutableBufferPointer(
       start: joined(values, pieces[index], unit: unit, in: assembled), count: count)
   }
+
+  /// The values of one sequence where they lie, piece after piece; its beginning may be that of
+  /// other sequences too. Valid during the visit.
+  public func pieces(of index: Int) -> [UnsafeBufferPointer<Float>] {
+    pieces[index].map {
+      UnsafeBufferPointer(start: values + $0.lowerBound * unit, count: $0.count * unit)
+    }
+  }
 }
 
 /// Values in one piece: where they lie if they are, else copied one piece behind the other.
