@@ -20,14 +20,7 @@ struct AuditCommand: ParsableCommand {
       65 when an array differs.
       """)
 
-  @Option(name: .long, help: "The cache that capture wrote.")
-  var cache: String
-
-  @Option(
-    name: .long,
-    help: ArgumentHelp(
-      "The model's directory; by default the one the cache names.", valueName: "dir"))
-  var model: String?
+  @OptionGroup var cached: CacheOptions
 
   @Option(
     name: .long,
@@ -46,7 +39,7 @@ struct AuditCommand: ParsableCommand {
   @OptionGroup var io: AccessOption
 
   func run() throws {
-    let reader = try CacheReader(directory: cache, access: io.access)
+    let reader = try CacheReader(directory: cached.cache, access: io.access)
     let prompts = try reader.prompts()
     let segments = reader.plan.segmentRanges(tokenCounts: prompts.map(\.tokens.count))
       .filter { $0.upperBound <= reader.committedPrompts }
@@ -56,8 +49,8 @@ struct AuditCommand: ParsableCommand {
     }
     let seed = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
     let chosen = sample.choose(from: segments, seed: seed)
-    let gpt2 = try loadModel(for: reader, name: model, work: work)
-    _ = try loadTokenizer(for: reader, name: model, quiet: work.quiet)
+    let gpt2 = try loadModel(for: reader, name: cached.model, work: work)
+    _ = try loadTokenizer(for: reader, name: cached.model, quiet: work.quiet)
     let rerun = try SegmentRerun(reader: reader, model: gpt2, prompts: prompts)
 
     let audited = chosen.reduce(0) { $0 + $1.count }

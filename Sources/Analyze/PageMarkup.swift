@@ -1,4 +1,32 @@
-/// Parts that pages are made of.
+/// Pages and the parts that they are made of.
+
+/// A page that needs nothing else: its policy forbids the network.
+///
+/// - Parameters:
+///   - title: text.
+///   - style: CSS.
+///   - body: markup.
+///   - hasScript: whether a script in the body may run.
+func pageDocument(title: String, style: String, body: String, hasScript: Bool) -> String {
+  """
+  <!DOCTYPE html>
+  <html lang="en">
+  <head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
+  style-src 'unsafe-inline'\(hasScript ? "; script-src 'unsafe-inline'" : "")">
+  <title>\(escaped(title))</title>
+  <style>
+  \(style)</style>
+  </head>
+  <body>
+  \(body)</body>
+  </html>
+
+  """
+}
 
 /// A table whose first column names its rows.
 ///

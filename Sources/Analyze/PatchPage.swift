@@ -22,30 +22,16 @@ struct PatchPage {
 
   func html() throws -> String {
     let data = data()
-    return """
-      <!DOCTYPE html>
-      <html lang="en">
-      <head>
-      <meta charset="utf-8">
-      <meta name="viewport" content="width=device-width, initial-scale=1">
-      <meta name="color-scheme" content="light dark">
-      <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-      style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-      <title>\(escaped(pageTitle))</title>
-      <style>
-      \(PageAssets.style)</style>
-      </head>
-      <body>
+    let body = """
       \(header)<main>
       \(controls(data))\(sections(data))\(attention.html)</main>
       \(footer(data))<div id="tip" role="status" hidden></div>
       <script type="application/json" id="data">\(try embedded(data))</script>
       <script>
       \(PageAssets.script)</script>
-      </body>
-      </html>
 
       """
+    return pageDocument(title: pageTitle, style: PageAssets.style, body: body, hasScript: true)
   }
 
   private var pageTitle: String {

@@ -22,8 +22,7 @@ struct ReportCommand: ParsableCommand {
     let page = options.out + "/index.html"
     // Said before the work, not after it.
     guard options.force || !isTaken(page) else { throw ReportExists(page: page) }
-    let opened = try OpenedCache(
-      options.cache, model: options.model, work: options.work, io: options.io)
+    let opened = try options.cached.open(options.work, options.io)
     let study = try Study(options, opened)
     let html = ReportPage(study: study, command: CommandLine.arguments).html()
     try replaceFile(page, with: Array(html.utf8))

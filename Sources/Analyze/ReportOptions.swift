@@ -4,14 +4,7 @@ import Terminal
 
 /// What `analyze report` takes.
 struct ReportOptions: ParsableArguments {
-  @Option(name: .long, help: "The cache that capture wrote.")
-  var cache: String
-
-  @Option(
-    name: .long,
-    help: ArgumentHelp(
-      "The model's directory; by default the one the cache names.", valueName: "dir"))
-  var model: String?
+  @OptionGroup var cached: CacheOptions
 
   @Option(
     name: .long,

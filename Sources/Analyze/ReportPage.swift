@@ -29,26 +29,13 @@ struct ReportPage {
       taskSection, baselineSection, attributionSection, streamSection, headSection,
       attentionSection, pathSection, circuitSection, glanceSection,
     ]
-    return """
-      <!DOCTYPE html>
-      <html lang="en">
-      <head>
-      <meta charset="utf-8">
-      <meta name="viewport" content="width=device-width, initial-scale=1">
-      <meta name="color-scheme" content="light dark">
-      <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-      style-src 'unsafe-inline'">
-      <title>\(escaped(title))</title>
-      <style>
-      \(PageAssets.style)\(ReportAssets.style)</style>
-      </head>
-      <body>
+    let body = """
       \(header)\(contents(sections))<main>
       \(sections.enumerated().map { markup(of: $1, number: $0 + 1) }.joined())</main>
-      \(footer)</body>
-      </html>
-
+      \(footer)
       """
+    return pageDocument(
+      title: title, style: PageAssets.style + ReportAssets.style, body: body, hasScript: false)
   }
 
   private var title: String {

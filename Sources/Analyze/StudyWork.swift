@@ -42,8 +42,8 @@ struct StudyWork {
 
   /// The cache and, where the user named one, the model.
   static func cacheOptions(_ options: ReportOptions, hasModel: Bool = true) -> [String] {
-    let model = hasModel ? options.model : nil
-    return option("--cache", options.cache) + (model.map { option("--model", $0) } ?? [])
+    let model = hasModel ? options.cached.model : nil
+    return option("--cache", options.cached.cache) + (model.map { option("--model", $0) } ?? [])
   }
 
   /// A value that begins with a dash would be taken for an option.

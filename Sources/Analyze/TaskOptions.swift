@@ -4,14 +4,7 @@ import Terminal
 
 /// What every command takes that patches or ablates the runs of a cache: on what, and what is measured.
 struct TaskOptions: ParsableArguments {
-  @Option(name: .long, help: "The cache that capture wrote.")
-  var cache: String
-
-  @Option(
-    name: .long,
-    help: ArgumentHelp(
-      "The model's directory; by default the one the cache names.", valueName: "dir"))
-  var model: String?
+  @OptionGroup var cached: CacheOptions
 
   @Option(
     name: .long, parsing: .singleValue,
@@ -48,6 +41,6 @@ struct TaskOptions: ParsableArguments {
   func metrics() throws -> [AnswerMetric] { try answerMetrics(metric) }
 
   func open() throws -> OpenedCache {
-    try OpenedCache(cache, model: model, work: work, io: io)
+    try cached.open(work, io)
   }
 }
