@@ -11,6 +11,7 @@ The procedure is patchbay_compare/rome.py's. Float32, raw weights, by fact f0, f
     f0/high, low [1]: its probability in the clean run, and the mean of the noised ones
     f0/resid_post, mlp_out, attn_out [T, L]: the mean with the output of that block at that position
         restored; of mlp_out and attn_out those of WINDOW blocks, from layer - WINDOW // 2 on
+    f0/severed_mlp_out, severed_attn_out [T, L]: resid_post with these severed
     f0/noise [samples, positions, D] float64, without DEVIATION
 """
 
@@ -49,6 +50,8 @@ def main():
             }
             for name in ("resid_post", "mlp_out", "attn_out"):
                 found[name] = tracer.scores(name, tokens, subject, answer)
+            for name in ("mlp_out", "attn_out"):
+                found[f"severed_{name}"] = tracer.severed(name, tokens, subject, answer)
             arrays |= {f"f{number}/{name}": value for name, value in found.items()}
         save_file(arrays, FIXTURES / f"trace-{folder}.safetensors")
 

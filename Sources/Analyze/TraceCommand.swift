@@ -19,14 +19,7 @@ struct TraceCommand: ParsableCommand {
       --weights raw are those that it runs.
       """)
 
-  @Option(name: .long, help: "The cache that capture wrote.")
-  var cache: String
-
-  @Option(
-    name: .long,
-    help: ArgumentHelp(
-      "The model's directory; by default the one the cache names.", valueName: "dir"))
-  var model: String?
+  @OptionGroup var cached: CacheOptions
 
   @Option(
     name: .long, parsing: .singleValue,
@@ -44,6 +37,15 @@ struct TraceCommand: ParsableCommand {
       on.
       """)
   var window = 10
+
+  @Option(
+    name: .long, parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      Trace resid_post once more with these severed, mlp_out or attn_out: what the restored position \
+      writes with them in later layers stays what it is with noise.
+      """, valueName: "names"))
+  var sever: [String] = []
 
   @Option(name: .long, help: "How many times a fact's subject gets noise; scores are the mean.")
   var samples = 10
@@ -111,6 +113,7 @@ struct TraceCommand: ParsableCommand {
       throw ValidationError("A fact has no wrong answer, which \(metric.rawValue) needs.")
     }
     guard 1...10_000 ~= samples else { throw ValidationError("--samples takes 1 to 10,000.") }
+    _ = try severed()
     guard limit ?? 1 >= 1 else { throw ValidationError("--limit must be at least 1.") }
     guard pictures >= 0 else { throw ValidationError("--pictures must not be negative.") }
     guard noiseScale == nil || noiseDeviation == nil else {
@@ -125,14 +128,14 @@ struct TraceCommand: ParsableCommand {
 
   func run() throws {
     let clock = Stopwatch()
-    let opened = try OpenedCache(cache, model: model, work: work, io: io)
+    let opened = try cached.open(work, io)
     let (reader, prompts, gpt2) = (opened.reader, opened.prompts, try opened.model())
     let engine = PatchEngine(cache: reader, model: gpt2, threads: work.threads)
     let sweeps = try sweeps(gpt2.config)
     try engine.require(sweeps)
     let selection = try FactSelection(
       opened.rows, engine, prompts: prompts, limit: limit, keepsUnknown: keepUnknown,
-      tokenizer: { try loadTokenizer(for: reader, name: model, quiet: work.quiet) })
+      tokenizer: { try loadTokenizer(for: reader, name: cached.model, quiet: work.quiet) })
     if let out { try PatchReport.makeDirectory(out, for: "trace.json") }
     let loading = clock.lap()
 
@@ -176,6 +179,7 @@ struct TraceCommand: ParsableCommand {
   }
 
   /// One a kind of hook, over all layers and positions; the residual stream is restored layer by layer.
+  /// Then one a kind that is severed.
   private func sweeps(_ config: ModelConfig) throws -> [Sweep] {
     let names = hooks.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }
     var kinds: [HookKind] = []
@@ -188,10 +192,24 @@ struct TraceCommand: ParsableCommand {
       }
       kinds.append(kind)
     }
-    return try kinds.map { kind in
+    let layers = Array(0..<config.layers)
+    let restored = try kinds.map { kind in
       let isBranch = kind == .attnOut || kind == .mlpOut
-      return try Sweep(
-        kind, layers: Array(0..<config.layers), by: .position, window: isBranch ? window : 1)
+      return try Sweep(kind, layers: layers, by: .position, window: isBranch ? window : 1)
     }
+    return try restored
+      + severed().map { try Sweep(.residPost, layers: layers, by: .position, severing: [$0]) }
+  }
+
+  private func severed() throws -> [HookKind] {
+    let names = sever.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }
+    var kinds: [HookKind] = []
+    for name in names {
+      guard let kind = [HookKind.mlpOut, .attnOut].first(where: { $0.shortName == name }) else {
+        throw ValidationError("--sever takes mlp_out and attn_out, not \(name).")
+      }
+      if !kinds.contains(kind) { kinds.append(kind) }
+    }
+    return kinds
   }
 }

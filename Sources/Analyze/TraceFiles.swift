@@ -115,7 +115,7 @@ struct TraceFiles {
   }
 
   private func restored(_ scores: TraceScores) -> String {
-    scores.sweep.name
+    report.restored(scores.sweep)
       + (scores.sweep.window > 1 ? " in windows of \(scores.sweep.window) layers" : "")
   }
 

@@ -98,9 +98,15 @@ struct TraceReport {
 
   /// What is restored, and the axes of its picture.
   func title(of scores: TraceScores) -> String {
-    var text = "\(scores.sweep.name)  layer × \(facts.count == 1 ? "position" : "token")"
+    var text = "\(restored(scores.sweep))  layer × \(facts.count == 1 ? "position" : "token")"
     if scores.sweep.window > 1 { text += ", windows of \(scores.sweep.window) layers" }
     return text
+  }
+
+  /// What is restored, in words.
+  func restored(_ sweep: Sweep) -> String {
+    (sweep.kind?.shortName ?? sweep.name)
+      + sweep.severed.map { ", \($0.shortName) severed" }.joined()
   }
 
   private func top(_ grid: EffectGrid) -> String {
@@ -172,7 +178,8 @@ struct TraceReport {
         hooks: scores.enumerated().map { number, scores in
           let averages = averages(of: scores)
           return .init(
-            hook: scores.sweep.name, window: scores.sweep.window, layers: scores.sweep.layers,
+            hook: scores.sweep.name, severed: scores.sweep.severed.map(\.shortName),
+            window: scores.sweep.window, layers: scores.sweep.layers,
             scores: scores.facts.map { fact in
               let layers = scores.sweep.layers.count
               return (0..<fact.length).map { position in
@@ -224,6 +231,7 @@ private struct TraceFile: Encodable {
 
   struct Hook: Encodable {
     let hook: String
+    let severed: [String]
     let window: Int
     let layers: [Int]
     /// By fact, position and layer.

@@ -34,7 +34,7 @@ struct Alignment: Hashable {
         sites.append(
           Site(
             hook: patch.hook, positions: rest, head: patch.head, key: patch.key,
-            neuron: patch.neuron, subspace: patch.subspace))
+            neuron: patch.neuron, subspace: patch.subspace, isHeld: patch.isHeld))
       }
     }
     // Swift's sort keeps the order of equal ones: of two that overlap, the later one holds.

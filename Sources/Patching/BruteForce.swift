@@ -85,19 +85,35 @@ extension PatchEngine {
           sourceArrays[activation.hook] = copy(of: activation)
         }
       })
+    let heldHooks = Set(
+      sweep.severed.flatMap { kind in
+        (0..<model.config.layers).map { HookPoint(kind, layer: $0) }
+      })
+    var heldArrays: [HookPoint: Matrix] = [:]
+    if !heldHooks.isEmpty {
+      try pass.run(
+        tokens: [receiving],
+        hooks: PassHooks(editing: heldHooks.union(noise.receiving.hooks)) { activation in
+          noise.receiving?.add(to: activation)
+          heldArrays[activation.hook] = copy(of: activation)
+        })
+    }
     let cleanRow = try lastRow(clean, pass)
     let alignment = alignment(of: pair, false, prompts)
-    /// Edits by hook, with the source's values.
+    /// Edits by hook, with the source's values or those that are held.
     func edits(_ sites: [Site]) -> [HookPoint: [Edit]] {
       var edits: [HookPoint: [Edit]] = [:]
       for site in sites {
         let array =
-          values.array(
+          site.isHeld
+          ? heldArrays[site.hook]
+          : values.array(
             site.hook, of: pair, receiving: direction == .denoise ? pair.corrupted : pair.clean,
             length: length, config: model.config) ?? sourceArrays[site.hook]
         guard let array else { continue }
         edits[site.hook, default: []].append(
-          Edit(site: site, values: array, isOfSource: false, adds: values.isAdded))
+          Edit(
+            site: site, values: array, isOfSource: false, adds: values.isAdded && !site.isHeld))
       }
       return edits
     }

@@ -101,10 +101,12 @@ public struct Patch: Hashable, Sendable {
   public var neuron: Int?
   /// What of each row is replaced; nil stands for all of it.
   public var subspace: Subspace?
+  /// Whether it is held at what the receiving run has there by itself, whatever other patches do to it.
+  public var isHeld: Bool
 
   public init(
     _ hook: HookPoint, head: Int? = nil, place: Place? = nil, sparing spared: [Place] = [],
-    key: Int? = nil, neuron: Int? = nil, subspace: Subspace? = nil
+    key: Int? = nil, neuron: Int? = nil, subspace: Subspace? = nil, isHeld: Bool = false
   ) {
     self.hook = hook
     self.head = head
@@ -113,6 +115,7 @@ public struct Patch: Hashable, Sendable {
     self.key = key
     self.neuron = neuron
     self.subspace = subspace
+    self.isHeld = isHeld
   }
 }
 

@@ -13,6 +13,8 @@ struct Site: Hashable, Sendable {
   var neuron: Int?
   /// What of the values is replaced, or nil for all of them.
   var subspace: Subspace?
+  /// Whether it is held at the receiving run's own values.
+  var isHeld = false
 
   /// Whether it is all of its rows.
   var isWholeRows: Bool { head == nil && key == nil && neuron == nil && subspace == nil }

@@ -62,9 +62,12 @@ enum SourceValues: Sendable {
     if case .noise = self { true } else { false }
   }
 
-  /// What puts them in a part of the receiving run.
+  /// What puts them in a part of the receiving run, or holds that part where it is to be held.
   func edit(_ site: Site, _ runs: PairRuns) throws -> Edit {
-    Edit(
+    if site.isHeld {
+      return Edit(site: site, values: try runs.array(.receiving, site.hook), isOfSource: false)
+    }
+    return Edit(
       site: site, values: try array(site.hook, runs), isOfSource: isOtherRun, adds: isAdded)
   }
 

@@ -34,15 +34,25 @@ public struct Sweep: Sendable, Equatable {
   public let list: [ListedCell]
   /// The paths that are patched, where not whole activations are.
   public let path: PathPatch?
+  /// What a patched position may no longer write to the stream behind the patch: its attn_out or mlp_out
+  /// in all later blocks stays what it was (Meng et al. 2022, section 2.2, sever MLPs and attention).
+  public let severed: [HookKind]
 
   /// - Parameters:
+  ///   - severed: `.attnOut`, `.mlpOut`; of sweeps of `.residPost` alone.
   ///   - roles: for `SweepAxis.role`; at least one.
   ///   - subspaces: for `SweepAxis.direction` one a cell; else none, or one for all.
   /// - Throws: `PatchingError` if the hook has no such axis or cannot be patched.
   public init(
     _ kind: HookKind, layers: [Int], by axis: SweepAxis? = nil, at place: Place? = nil,
-    window: Int = 1, roles: [String] = [], subspaces: [Subspace] = []
+    window: Int = 1, roles: [String] = [], subspaces: [Subspace] = [],
+    severing severed: [HookKind] = []
   ) throws(PatchingError) {
+    precondition(
+      severed.isEmpty
+        || kind == .residPost && window == 1
+          && severed.allSatisfy { $0 == .attnOut || $0 == .mlpOut }
+    )
     guard kind != .unembed else { throw .cannotPatch(kind) }
     let usual = Sweep.usualAxis(of: kind)
     let axis = axis ?? (place != nil && usual.hasPositions ? .all : usual)
@@ -55,7 +65,8 @@ public struct Sweep: Sendable, Equatable {
     precondition(axis != .list && (axis == .direction || subspaces.count < 2))
     if axis == .direction, subspaces.isEmpty { throw .noDirections }
     if !subspaces.isEmpty, !kind.hasPlainRows || axis == .neuron { throw .noSubspaces(kind) }
-    name = kind.shortName
+    name = kind.shortName + severed.map { "-severed-\($0.shortName)" }.joined()
+    self.severed = severed
     self.window = window
     self.kind = kind
     self.layers = layers
@@ -87,6 +98,7 @@ public struct Sweep: Sendable, Equatable {
     roles = []
     subspaces = []
     path = nil
+    severed = []
   }
 
   /// The paths to or from every head that can have one, or a single cell where both ends are given.
@@ -105,6 +117,7 @@ public struct Sweep: Sendable, Equatable {
     window = 1
     roles = []
     subspaces = []
+    severed = []
   }
 
   /// Positions for the residual stream and what is written to it, heads for what is inside
@@ -129,11 +142,16 @@ public struct Sweep: Sendable, Equatable {
         let first = layer - window / 2
         return (first..<first + window).filter { 0..<layerCount ~= $0 }
       } ?? [nil]
-    return layers.map { layer in
+    let patches = layers.map { layer in
       Patch(
         HookPoint(kind, layer: layer), head: cell.head, place: cell.place, key: cell.key,
         neuron: cell.neuron, subspace: cell.direction.map { subspaces[$0] } ?? subspaces.first)
     }
+    let behind = (cell.layer ?? layerCount) + 1..<max(layerCount, (cell.layer ?? layerCount) + 1)
+    return patches
+      + behind.flatMap { layer in
+        severed.map { Patch(HookPoint($0, layer: layer), place: cell.place, isHeld: true) }
+      }
   }
 
   /// The names of the hooks at a cell, of the cell's own layer, with `+` between them; of paths the

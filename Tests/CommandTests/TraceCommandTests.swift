@@ -34,6 +34,7 @@ import Testing
     }
     struct Hook: Decodable {
       let hook: String
+      let severed: [String]
       let window: Int
       let scores: [[[Double]]]
       let averages: [Average]
@@ -115,6 +116,31 @@ import Testing
     try checkArchive("\(out)/facts/fact-000000-attn_out.npz", fact: file.facts[0], file.hooks[2])
   }
 
+  /// Severed runs are reproduced by whole passes, and held MLPs let less through.
+  @Test func modulesAreSevered() throws {
+    let cache = try demoCache(TraceCommandTests.rows)
+    let out = folder.path("out")
+    let answer = try Program.analyze.succeed(
+      "trace", "--cache", cache, "--samples", "2", "--hooks", "resid_post", "--sever",
+      "attn_out,mlp_out", "--verify", "all", "--out", out, "--quiet")
+    #expect(answer.lines.filter { $0.hasSuffix("largest difference 0.0") }.count == 3)
+    #expect(answer.output.contains("resid_post, mlp_out severed  layer × token"))
+    let hooks = try file(text(out + "/trace.json")).hooks
+    #expect(
+      hooks.map(\.hook)
+        == ["resid_post", "resid_post-severed-attn_out", "resid_post-severed-mlp_out"])
+    #expect(hooks.map(\.severed) == [[], ["attn_out"], ["mlp_out"]])
+    // Nothing is severed behind the last layer, and something before it.
+    for hook in hooks.dropFirst() {
+      for (scores, plain) in zip(hook.scores, hooks[0].scores) {
+        #expect(scores.map(\.last) == plain.map(\.last))
+        #expect(scores.map(\.first) != plain.map(\.first))
+      }
+      #expect(exists("\(out)/trace-\(hook.hook).svg"))
+      #expect(exists("\(out)/facts/fact-000000-\(hook.hook).npz"))
+    }
+  }
+
   /// NumPy reads the archive, and finds ROME's fields.
   private func checkArchive(_ path: String, fact: File.Fact, _ hook: File.Hook) throws {
     let script = """
@@ -170,6 +196,7 @@ import Testing
         ["--cache", shared.mixed, "--noise-scale", "1", "--noise-deviation", "1"], 64, ["not both"]
       ),
       (["--cache", shared.mixed, "--window", "0"], 64, ["window"]),
+      (["--cache", shared.mixed, "--sever", "z"], 64, ["--sever", "not z"]),
     ] as [([String], Int32, [String])] {
       let answer = try Program.analyze.run(["trace"] + arguments)
       #expect(answer.status == status && answer.output.isEmpty, "\(answer)")

@@ -10,9 +10,16 @@ import Testing
 private struct TracedFacts {
   static let samples = 4
   static let deviation = 0.7
-  static let hooks: [(kind: HookKind, window: Int)] = [
-    (.residPost, 1), (.mlpOut, 2), (.attnOut, 2),
-  ]
+  /// By the name of their scores in the file.
+  static func sweeps(_ config: ModelConfig) throws -> [(name: String, sweep: Sweep)] {
+    let layers = Array(0..<config.layers)
+    return try [(HookKind.residPost, 1), (.mlpOut, 2), (.attnOut, 2)].map { kind, window in
+      (kind.shortName, try Sweep(kind, layers: layers, window: window))
+    }
+      + [HookKind.mlpOut, .attnOut].map { kind in
+        ("severed_\(kind.shortName)", try Sweep(.residPost, layers: layers, severing: [kind]))
+      }
+  }
 
   let arrays: ReferenceArrays
   let tokens: [[Int32]]
@@ -70,9 +77,8 @@ private struct TracedFacts {
     let engine = runs.engine()
     let answers = try engine.predictions(of: [0, 1, 2], prompts: runs.prompts)
     #expect(answers == task.pairs.filter { $0.noise?.sample == 0 }.map(\.answer))
-    for (kind, window) in TracedFacts.hooks {
-      let layers = model.config.layers
-      let sweep = try Sweep(kind, layers: Array(0..<layers), window: window)
+    let layers = model.config.layers
+    for (name, sweep) in try TracedFacts.sweeps(model.config) {
       let result = try runs.run(sweep, task, .denoise)
       let longest = result.shape[1]
       for fact in 0..<3 {
@@ -82,13 +88,13 @@ private struct TracedFacts {
         let low = try facts.arrays.floats("f\(fact)/low")[0]
         #expect(abs(result.baselines[pairs.lowerBound].clean - high) < 1e-5)
         #expect(abs(mean(pairs.map { result.baselines[$0].corrupted }) - low) < 1e-5)
-        let expected = try facts.arrays.floats("f\(fact)/\(kind.shortName)")
+        let expected = try facts.arrays.floats("f\(fact)/\(name)")
         for position in facts.tokens[fact].indices {
           for layer in 0..<layers {
             let ours = try mean(
               pairs.map { try #require(result.patched[layer * longest + position][$0]) })
             let theirs = expected[position * layers + layer]
-            #expect(abs(ours - theirs) < 1e-5, "\(kind) fact \(fact) L\(layer) \(position)")
+            #expect(abs(ours - theirs) < 1e-5, "\(name) fact \(fact) L\(layer) \(position)")
           }
         }
       }
@@ -106,14 +112,17 @@ private struct TracedFacts {
     let kinds: [HookKind] = [
       .residPre, .residMid, .residPost, .z, .v, .pattern, .mlpPost, .attnOut,
     ]
-    for kind in kinds {
-      let sweep = try Sweep(kind, layers: layers)
+    var sweeps = try kinds.map { try Sweep($0, layers: layers) }
+    for severed in [[HookKind.mlpOut], [.attnOut], [.attnOut, .mlpOut]] {
+      sweeps.append(try Sweep(.residPost, layers: layers, severing: severed))
+    }
+    for sweep in sweeps {
       let result = try runs.run(sweep, task, direction)
       let other = try runs.run(sweep, task, direction, threads: 1, rowsPerPass: 3)
       #expect(result.patched == other.patched)
       let check = try runs.engine().check(
         [result], task, prompts: runs.prompts, count: .max, seed: 0)
-      #expect(check.runs == result.cellCount && check.largestDifference == [0], "\(kind)")
+      #expect(check.runs == result.cellCount && check.largestDifference == [0], "\(sweep.name)")
     }
   }
 

@@ -24,8 +24,12 @@ class Tracer:
         return {"resid_post": block, "mlp_out": block.mlp, "attn_out": block.attn}[name]
 
     @torch.no_grad()
-    def probabilities(self, tokens, subject=None, restored=(), position=None) -> torch.Tensor:
-        """[1 + samples, V], or [1, V] without a subject; restored: modules."""
+    def probabilities(
+        self, tokens, subject=None, restored=(), position=None, held=None
+    ) -> torch.Tensor:
+        """[1 + samples, V], or [1, V] without a subject.
+
+        restored: modules. held: outputs by module that the position keeps in noised rows."""
         handles = []
         batch = torch.tensor(tokens)[None].repeat(1 if subject is None else 1 + self.samples, 1)
         if subject is not None:
@@ -42,12 +46,44 @@ class Tracer:
             rows[1:, position] = rows[:1, position].clone()
             return output
 
+        def hold(module, _, output):
+            rows = output[0] if isinstance(output, tuple) else output
+            rows[1:, position] = held[module][1:, position]
+            return output
+
         handles += [module.register_forward_hook(restore) for module in restored]
+        handles += [module.register_forward_hook(hold) for module in held or {}]
         try:
             return torch.softmax(self.model(batch).logits[:, -1], dim=-1)
         finally:
             for handle in handles:
                 handle.remove()
+
+    def outputs(self, name: str, tokens, subject) -> dict:
+        """What all modules of a name give in noised runs, by module: [1 + samples, T, D]."""
+        found = {}
+
+        def keep(module, _, output):
+            found[module] = (output[0] if isinstance(output, tuple) else output).clone()
+
+        modules = [self.module(name, layer) for layer in range(self.layers)]
+        handles = [module.register_forward_hook(keep) for module in modules]
+        self.probabilities(tokens, subject)
+        for handle in handles:
+            handle.remove()
+        return found
+
+    def severed(self, name: str, tokens, subject, answer: int) -> np.ndarray:
+        """[T, L]: the same with the output of a block restored, but what all modules of a name write at
+        that position held at what they write without that."""
+        held = self.outputs(name, tokens, subject)
+        table = np.zeros((len(tokens), self.layers), np.float32)
+        for position in range(len(tokens)):
+            for layer in range(self.layers):
+                module = self.module("resid_post", layer)
+                found = self.probabilities(tokens, subject, [module], position, held)
+                table[position, layer] = found[1:, answer].mean()
+        return table
 
     def baselines(self, tokens, subject) -> tuple[int, float, float]:
         """The clean run's most probable token, its probability, and that with noise."""
