@@ -12,11 +12,13 @@ func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil)
-  -> Target
-{
+func tests(
+  _ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil,
+  more: [SwiftSetting] = []
+) -> Target {
   .testTarget(
-    name: name, dependencies: dependencies, resources: resources, swiftSettings: swiftSettings)
+    name: name, dependencies: dependencies, resources: resources,
+    swiftSettings: swiftSettings + more)
 }
 
 let argumentParser = Target.Dependency.product(
@@ -109,6 +111,8 @@ let package = Package(
       [
         "Capture", "Analyze", "CacheDump", "Model", "CacheFormat", "FileIO", "Terminal",
         "TestSupport",
-      ]),
+      ],
+      // They wait for the commands, and would take four times as long to compile.
+      more: [.unsafeFlags(["-Onone"])]),
   ]
 )

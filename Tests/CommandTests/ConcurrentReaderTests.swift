@@ -154,8 +154,9 @@ private struct Watch {
     let expected = try truth.read(hook: hook, prompt: prompt)
     let isEqual = try reader.withValues(hook: hook, prompt: prompt) { values in
       values.count == expected.count
-        && values.withMemoryRebound(to: UInt32.self) { bits in
-          bits.elementsEqual(expected.lazy.map(\.bitPattern))
+        && expected.withUnsafeBytes { bytes in
+          guard let ours = bytes.baseAddress, let theirs = values.baseAddress else { return true }
+          return memcmp(ours, theirs, bytes.count) == 0
         }
     }
     try #require(isEqual, "\(truth.plan.hooks[hook].name) of prompt \(prompt)")
