@@ -204,7 +204,7 @@ struct AttentionCommand: ParsableCommand {
     columnAxis: String, notes: [String] = []
   ) -> ReadingReport {
     ReadingReport(
-      command: command, analysis: name, selection: selection,
+      command: command, analysis: name, selection: selection, threads: options.work.threads,
       prompts: prompts, formula: formula,
       parts: [
         .init(

@@ -87,7 +87,7 @@ struct AttributionCommand: ParsableCommand {
     let isLong = by != .layer && by != .accumulated
     return ReadingReport(
       command: command, analysis: "attribution-\(by.rawValue)",
-      selection: selection, prompts: prompts,
+      selection: selection, threads: options.work.threads, prompts: prompts,
       formula: "direct logit attribution: \(metric.rawValue)",
       parts: [
         .init(

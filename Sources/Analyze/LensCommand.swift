@@ -92,7 +92,8 @@ struct LensCommand: ParsableCommand {
     let names = metrics.map(\.rawValue).joined(separator: ", ")
     let tokens = selection.tokens(at: places)
     return ReadingReport(
-      command: command, analysis: "lens", selection: selection, prompts: prompts,
+      command: command, analysis: "lens", selection: selection, threads: options.work.threads,
+      prompts: prompts,
       formula: "logit lens: \(names)",
       parts: tables.map { table in
         .init(

@@ -28,6 +28,7 @@ struct ReadingReport {
   /// What was done, and the beginning of the files' names: `lens`, `attribution-head` and so on.
   let analysis: String
   let selection: ReadingSelection
+  let threads: Int
   /// What was read, by prompt.
   let prompts: [ReadPrompt]
   /// The metric or measure, in words.
@@ -223,7 +224,7 @@ struct ReadingReport {
             name: $0.name, quantity: $0.table.quantity, rows: $0.table.rows,
             columns: $0.table.columns, mean: $0.table.means,
             standardError: $0.table.standardErrors, prompts: $0.table.counts)
-        }))
+        }, timing: .init(readS: parts.first?.table.seconds ?? 0, threads: threads)))
   }
 
   private var identity: PatchFile.Identity { cacheIdentity(selection.reader) }
@@ -243,6 +244,12 @@ struct ReadingReport {
       let prompts: [Int]
     }
 
+    struct Timing: Encodable {
+      /// Seconds of the reading itself, without those that the model takes to load.
+      let readS: Double
+      let threads: Int
+    }
+
     let tool: String
     let command: [String]
     let analysis, run, formula: String
@@ -250,6 +257,7 @@ struct ReadingReport {
     let warnings, notes: [String]
     let prompts: [Row]
     let tables: [Entry]
+    let timing: Timing
   }
 }
 

@@ -120,6 +120,6 @@ private struct KernelArray: Sendable {
 
   mutating func decode() {
     _ = LZ4_decompress_safe(stored, &shuffled, storedBytes, Int32(size))
-    bit_unshuffle(shuffled, &values, size, 4, exponent, lowering)
+    bit_unshuffle(shuffled, &values, size, 4, exponent, lowering, 0, size)
   }
 }

@@ -1,20 +1,28 @@
 import ArgumentParser
 import CacheFormat
+import Foundation
+import Synchronization
 import Terminal
 
 /// How fast a cache gives each kind of hook, stored or derived.
 struct HooksCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "hooks",
-    abstract: "Reading rates of a cache, one hook of all prompts at a time, on one thread.")
+    abstract: "Reading rates of a cache, one hook of all prompts at a time, on one thread.",
+    discussion: "With --only, some hooks together, prompt after prompt, on as many threads.")
 
   @Option(name: .long, help: "A cache.")
   var cache: String
+  @Option(name: .long, help: "Read these hooks only, separated by commas: names or short names.")
+  var only: String?
+  @Option(name: .long, help: "Threads that read the hooks of --only.")
+  var threads = ProcessInfo.processInfo.activeProcessorCount
   @Option(name: .long, help: "Runs, of which the median counts.")
   var runs = 3
 
   func run() throws {
     let reader = try CacheReader(directory: cache)
+    if let only { return try measure(only, reader) }
     let layers = reader.plan.model.layers
     let shown = Set([0, layers / 2, layers - 1])
     var table = Table([.left, .left, .right, .right])
@@ -32,6 +40,33 @@ struct HooksCommand: ParsableCommand {
     table.add(["every hook, prompt after prompt", "", significant(rate, 3), ""])
     print(machineLine())
     for line in table.lines() { print(line) }
+  }
+
+  private func measure(_ names: String, _ reader: CacheReader) throws {
+    let selector = HookSelector(
+      defaults: reader.plan.hooks.map(\.name), optional: [], layers: reader.plan.model.layers)
+    let hooks = try selector.select([names]).compactMap { reader.hookIndex($0) }
+    let failure = Mutex<(any Error)?>(nil)
+    let times = (0...runs).map { _ in
+      seconds {
+        onThreads(threads) { thread in
+          let prompts = reader.committedPrompts
+          do {
+            for prompt in prompts * thread / threads..<prompts * (thread + 1) / threads {
+              for hook in hooks { try reader.withValues(hook: hook, prompt: prompt) { _ in } }
+            }
+          } catch {
+            failure.withLock { $0 = error }
+          }
+        }
+      }
+    }
+    if let error = failure.withLock({ $0 }) { throw error }
+    let rate = Double(reader.committedPrompts) / median(Array(times.dropFirst()))
+    print(machineLine())
+    print(
+      "\(counted(hooks.count, "hook")), prompt after prompt, \(counted(threads, "thread")): "
+        + "\(significant(rate, 4)) prompts/s")
   }
 
   /// GB of values a second, and microseconds an array.

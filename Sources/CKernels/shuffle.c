@@ -285,25 +285,46 @@ PB_CLONES void bit_shuffle(const void *source, void *destination, size_t length,
 }
 
 PB_CLONES void bit_unshuffle(const void *source, void *destination, size_t length, size_t size,
-                          uint32_t field, uint32_t offset) {
+                          uint32_t field, uint32_t offset, size_t first, size_t count) {
   const uint8_t *planes = source;
   uint8_t *elements = destination;
   const Exponent e = {field, offset};
   size_t whole = size == 2 || size == 4 ? length / size : 0;
-  size_t count = whole / 8 * 8, stride = count / 8, i = 0;
-  if (size == 4)
-    for (; i + tile <= count; i += tile)
-      unshuffle_tile4(planes + i / 8, stride, elements + i * 4, e);
-  else if (size == 2)
-    for (; i + tile <= count; i += tile)
-      unshuffle_tile2(planes + i / 8, stride, elements + i * 2, e);
-  uint8_t group[8 * sizeof(uint32_t)];
-  for (; i < count; i += 8) {
-    unshuffle_group(planes + i / 8, stride, group, size);
-    lower(group, elements + i * size, 8, size, raising(e));
+  size_t shuffled = whole / 8 * 8, stride = shuffled / 8;
+  size_t i = whole > 0 ? first / size : 0, last = whole > 0 ? (first + count) / size : 0;
+  size_t end = last < shuffled ? last : shuffled;  // of the shuffled elements that are wanted
+  const size_t begin = i;
+  uint8_t part[tile * sizeof(uint32_t)];
+  while (i < end) {
+    // What contains element i: a tile, or eight elements behind the last tile.
+    size_t start = i / tile * tile, units = tile;
+    if (start + tile > shuffled) {
+      start = i / 8 * 8;
+      units = 8;
+    }
+    size_t next = start + units < end ? start + units : end;
+    int direct = i == start && next == start + units;
+    uint8_t *to = direct ? elements + (i - begin) * size : part;
+    if (units == tile && size == 4) {
+      unshuffle_tile4(planes + start / 8, stride, to, e);
+    } else if (units == tile) {
+      unshuffle_tile2(planes + start / 8, stride, to, e);
+    } else {
+      uint8_t group[8 * sizeof(uint32_t)];
+      unshuffle_group(planes + start / 8, stride, group, size);
+      lower(group, to, 8, size, raising(e));
+    }
+    if (!direct)
+      memcpy(elements + (i - begin) * size, part + (i - start) * size, (next - i) * size);
+    i = next;
   }
-  lower(planes + count * size, elements + count * size, whole - count, size, raising(e));
-  memcpy(elements + whole * size, planes + whole * size, length - whole * size);
+  // The elements, and then the bytes, that stayed where they were.
+  if (last > i) {
+    lower(planes + i * size, elements + (i - begin) * size, last - i, size, raising(e));
+    i = last;
+  }
+  size_t at = whole > 0 ? i * size : first;
+  memcpy(elements + (at - first), planes + at, first + count - at);
 }
 
 PB_CLONES void byte_shuffle(const void *source, void *destination, size_t length, size_t size) {
@@ -325,21 +346,25 @@ PB_CLONES void byte_shuffle(const void *source, void *destination, size_t length
   memcpy(to + count * size, from + count * size, length - count * size);
 }
 
-PB_CLONES void byte_unshuffle(const void *source, void *destination, size_t length, size_t size) {
+PB_CLONES void byte_unshuffle(const void *source, void *destination, size_t length, size_t size,
+                           size_t first, size_t count) {
   const uint8_t *from = source;
   uint8_t *to = destination;
-  size_t count = size == 2 || size == 4 ? length / size : 0;
+  size_t whole = size == 2 || size == 4 ? length / size : 0;
+  size_t begin = whole > 0 ? first / size : 0, end = whole > 0 ? (first + count) / size : 0;
   if (size == 4)
-    for (size_t i = 0; i < count; i++) {
-      to[4 * i] = from[i];
-      to[4 * i + 1] = from[count + i];
-      to[4 * i + 2] = from[2 * count + i];
-      to[4 * i + 3] = from[3 * count + i];
+    for (size_t i = begin; i < end; i++) {
+      uint8_t *element = to + 4 * (i - begin);
+      element[0] = from[i];
+      element[1] = from[whole + i];
+      element[2] = from[2 * whole + i];
+      element[3] = from[3 * whole + i];
     }
   else if (size == 2)
-    for (size_t i = 0; i < count; i++) {
-      to[2 * i] = from[i];
-      to[2 * i + 1] = from[count + i];
+    for (size_t i = begin; i < end; i++) {
+      to[2 * (i - begin)] = from[i];
+      to[2 * (i - begin) + 1] = from[whole + i];
     }
-  memcpy(to + count * size, from + count * size, length - count * size);
+  size_t at = whole > 0 ? end * size : first;
+  memcpy(to + (at - first), from + at, first + count - at);
 }

@@ -24,10 +24,20 @@ final class BlockDecoder {
     let first = known.count / type.size
     if let source = known.baseAddress { type.widen(source, to: destination, count: first) }
     if first == values.count { return }
-    let own = destination + first
-    try forEachChunk(of: block, directInto: type == .f32 ? .init(own) : nil) { bytes, offset in
+    try decode(block, 0..<block.packedLength, into: destination + first)
+  }
+
+  /// Decodes a part of the elements that a block has itself, if it has no causal matrices.
+  ///
+  /// - Parameter part: bytes of whole elements, among those after packing.
+  func decode(
+    _ block: Block, _ part: Range<Int>, into destination: UnsafeMutablePointer<Float>
+  ) throws(BlockProblem) {
+    let type = block.header.elementType
+    try forEachChunk(of: block, part, directInto: type == .f32 ? .init(destination) : nil) {
+      bytes, offset in
       guard type != .f32, let source = bytes.baseAddress else { return }
-      type.widen(source, to: own + offset / type.size, count: bytes.count / type.size)
+      type.widen(source, to: destination + offset / type.size, count: bytes.count / type.size)
     }
   }
 
@@ -36,7 +46,7 @@ final class BlockDecoder {
   func decodeElements(_ block: Block, into destination: UnsafeMutableRawPointer)
     throws(BlockProblem)
   {
-    try forEachChunk(of: block, directInto: destination) { _, _ in }
+    try forEachChunk(of: block, 0..<block.packedLength, directInto: destination) { _, _ in }
   }
 
   /// The checksum of the array's bytes as they were before encoding.
@@ -51,7 +61,9 @@ final class BlockDecoder {
     }
     var crc = checksum(known)
     if known.count == Int(block.header.rawLength) { return crc }
-    try forEachChunk(of: block, directInto: nil) { bytes, _ in crc = checksum(bytes, after: crc) }
+    try forEachChunk(of: block, 0..<block.packedLength, directInto: nil) { bytes, _ in
+      crc = checksum(bytes, after: crc)
+    }
     return crc
   }
 
@@ -62,7 +74,7 @@ final class BlockDecoder {
     var source = block.stored.baseAddress
     if block.header.encoding.codec != .none {
       packed.reserve(block.packedLength)
-      try forEachChunk(of: block, directInto: packed.base) { _, _ in }
+      try forEachChunk(of: block, 0..<block.packedLength, directInto: packed.base) { _, _ in }
       source = UnsafeRawPointer(packed.base)
     }
     let size = block.header.elementType.size
@@ -75,16 +87,20 @@ final class BlockDecoder {
     return UnsafeRawPointer(target)
   }
 
-  /// Calls `body` with each chunk's packed bytes and their offset among them. The bytes are at their
-  /// place in `destination` if there is one, in scratch or in the block itself if not.
+  /// Calls `body` with each chunk's packed bytes, as far as they belong to a part, and their offset in
+  /// it. The bytes are at their place in `destination` if there is one, in scratch or in the block itself
+  /// if not.
+  ///
+  /// - Parameter part: bytes of whole elements, among those after packing.
   private func forEachChunk(
-    of block: Block, directInto destination: UnsafeMutableRawPointer?,
+    of block: Block, _ part: Range<Int>, directInto destination: UnsafeMutableRawPointer?,
     _ body: (UnsafeRawBufferPointer, Int) -> Void
   ) throws(BlockProblem) {
     if block.header.encoding.codec == .none {
-      guard let source = block.stored.baseAddress else { return }
-      destination?.copyMemory(from: source, byteCount: block.stored.count)
-      return body(block.stored, 0)
+      let bytes = UnsafeRawBufferPointer(rebasing: block.stored[part])
+      guard let source = bytes.baseAddress else { return }
+      destination?.copyMemory(from: source, byteCount: bytes.count)
+      return body(bytes, 0)
     }
     let chunks = Encoding.chunkCount(of: block.packedLength)
     guard block.stored.count >= 4 * chunks, let base = block.stored.baseAddress else {
@@ -99,27 +115,34 @@ final class BlockDecoder {
       guard length > 0, length <= count, length <= block.stored.count - at else {
         throw .undecodable
       }
-      let target = destination.map { $0 + offset } ?? self.chunk.base
-      let stored = UnsafeRawBufferPointer(start: base + at, count: length)
-      try decodeChunk(stored, count: count, filter: filter, into: target)
-      body(UnsafeRawBufferPointer(start: target, count: count), offset)
+      let wanted = part.clamped(to: offset..<offset + count)
+      if !wanted.isEmpty {
+        let target = destination.map { $0 + wanted.lowerBound - part.lowerBound } ?? self.chunk.base
+        try decodeChunk(
+          UnsafeRawBufferPointer(start: base + at, count: length), count: count,
+          part: wanted.lowerBound - offset..<wanted.upperBound - offset, filter: filter,
+          into: target)
+        body(
+          UnsafeRawBufferPointer(start: target, count: wanted.count),
+          wanted.lowerBound - part.lowerBound)
+      }
       at += length
     }
     guard at == block.stored.count else { throw .undecodable }
   }
 
   private func decodeChunk(
-    _ stored: UnsafeRawBufferPointer, count: Int, filter: ByteFilter,
+    _ stored: UnsafeRawBufferPointer, count: Int, part: Range<Int>, filter: ByteFilter,
     into target: UnsafeMutableRawPointer
   ) throws(BlockProblem) {
     guard let base = stored.baseAddress else { throw .undecodable }
     if stored.count == count {
-      filter.undo(base, to: target, count: count)
-    } else if filter.kind == .none {
+      filter.undo(base, count: count, part: part, to: target)
+    } else if filter.kind == .none, part.count == count {
       guard LZ4.decompress(stored, into: target, count: count) else { throw .undecodable }
     } else {
       guard LZ4.decompress(stored, into: filtered.base, count: count) else { throw .undecodable }
-      filter.undo(filtered.base, to: target, count: count)
+      filter.undo(filtered.base, count: count, part: part, to: target)
     }
   }
 }

@@ -68,6 +68,7 @@ public enum CacheError: ReportableError, Equatable {
   case noSuchPrompt(directory: String, prompt: Int, committed: Int, planned: Int)
   case noSuchHook(directory: String, hook: String)
   case wrongCount(hook: String, prompt: Int, expected: Int, given: Int)
+  case noSuchRows(hook: String, prompt: Int, rows: Range<Int>, positions: Int)
 
   // Writing
   case directoryNotEmpty(directory: String)
@@ -95,7 +96,7 @@ public enum CacheError: ReportableError, Equatable {
     case .directoryNotEmpty, .unfinished, .locked, .lockLeft, .cannotCreate: .cannotCreate
     case .otherPlan: .configuration
     case .writeFailed: .ioError
-    case .wrongCount, .outOfOrder: .usage
+    case .wrongCount, .noSuchRows, .outOfOrder: .usage
     default: .badData
     }
   }
@@ -139,6 +140,9 @@ public enum CacheError: ReportableError, Equatable {
       "\(directory) has no array named \(hook); cachedump ls --hooks lists those it has"
     case .wrongCount(let hook, let prompt, let expected, let given):
       "\(hook) of prompt \(prompt) has \(expected) values, not \(given)"
+    case .noSuchRows(let hook, let prompt, let rows, let positions):
+      "\(hook) of prompt \(prompt), which has \(positions) positions, has no rows "
+        + "\(rows.lowerBound) to \(rows.upperBound - 1)"
     case .directoryNotEmpty(let directory):
       "\(directory) is not empty; give a directory that does not exist yet"
     case .unfinished(let directory, let prompts, let planned):

@@ -1,3 +1,4 @@
+import CKernels
 import FileIO
 import Synchronization
 
@@ -169,8 +170,43 @@ public final class CacheReader: Sendable {
           return body(block.stored.assumingMemoryBound(to: Float.self))
         }
       }
+      if let sum = try sum(hook: hook, prompt: prompt, segment: segment, context: context) {
+        return body(UnsafeBufferPointer(sum))
+      }
       return try context.scratch.with(count) { (values) throws(CacheError) in
         try fill(values, hook: hook, prompt: prompt, segment: segment, context: context)
+        return body(UnsafeBufferPointer(values))
+      }
+    }
+  }
+
+  /// Calls `body` with some rows of an array that has a row for each position. Of a long array only the
+  /// part is decoded that has them; rows that are derived row by row are derived alone.
+  ///
+  /// Stored bytes are checked as ever, and with them all that rows are derived from. The checksum of the
+  /// values of a derived array is that of all its rows, and is checked only where all of them are read.
+  ///
+  /// - Parameter rows: positions.
+  /// - Throws: `CacheError`; `.noSuchRows` if the array does not have them.
+  public func withRows<Result>(
+    _ rows: Range<Int>, hook: Int, prompt: Int, _ body: (UnsafeBufferPointer<Float>) -> Result
+  ) throws(CacheError) -> Result {
+    let segment = try segment(holding: prompt)
+    let count = try count(hook: hook, prompt: prompt, in: segment)
+    let T = segment.positions(prompt: prompt)
+    guard plan.hooks[hook].isRows, T > 0, rows.lowerBound >= 0, rows.upperBound <= T else {
+      throw .noSuchRows(hook: plan.hooks[hook].name, prompt: prompt, rows: rows, positions: T)
+    }
+    guard rows.count < T else { return try withValues(hook: hook, prompt: prompt, body) }
+    return try withContext(for: prompt) { (context) throws(CacheError) in
+      if let sum = try sum(
+        hook: hook, prompt: prompt, rows: rows, segment: segment, context: context)
+      {
+        return body(UnsafeBufferPointer(sum))
+      }
+      return try context.scratch.with(count / T * rows.count) { (values) throws(CacheError) in
+        try fill(
+          values, rows: rows, hook: hook, prompt: prompt, segment: segment, context: context)
         return body(UnsafeBufferPointer(values))
       }
     }
@@ -216,17 +252,34 @@ public final class CacheReader: Sendable {
     return count
   }
 
-  /// Reads or derives an array.
+  /// Reads or derives an array, or some of its rows.
   ///
-  /// - Parameter isTerm: whether it is wanted as a term of a sum, whose own result will be kept.
+  /// - Parameters:
+  ///   - rows: of an array that has rows; nil for the whole array.
+  ///   - isTerm: whether it is wanted as a term of a sum, or for one: the memory of the kept sum is then
+  ///     in use.
   func fill(
-    _ values: UnsafeMutableBufferPointer<Float>, hook: Int, prompt: Int, segment: Segment,
-    context: ReadContext, isTerm: Bool = false
+    _ values: UnsafeMutableBufferPointer<Float>, rows: Range<Int>? = nil, hook: Int, prompt: Int,
+    segment: Segment, context: ReadContext, isTerm: Bool = false
   ) throws(CacheError) {
     switch segment.place(hook: hook, prompt: prompt) {
     case .stored(let entry):
       let block = try checkedBlock(
         entry, hook: hook, prompt: prompt, segment: segment, context: context)
+      if let rows, let part = block.part(rows) {
+        do throws(BlockProblem) {
+          guard let target = values.baseAddress else { return }
+          try context.decoder.decode(block, part, into: target)
+        } catch {
+          throw segment.badBlock(hook: hook, prompt: prompt, error)
+        }
+        return
+      }
+      if let rows {
+        return try fillFromAll(
+          values, rows, hook: hook, prompt: prompt, segment: segment, context: context,
+          isTerm: isTerm)
+      }
       let known = try context.knownElements(of: block, in: segment, checksums: checksums)
       do throws(BlockProblem) {
         try context.decoder.decode(block, after: known, into: values)
@@ -237,22 +290,90 @@ public final class CacheReader: Sendable {
       guard let step = graph.steps[hook] else {
         throw segment.badBlock(hook: hook, prompt: prompt, .impossible("nothing"))
       }
-      var isSum = false
-      if case .sum = step.recipe { isSum = true }
-      if isSum, context.recallSum(into: values, hook: hook, prompt: prompt) { return }
-      let T = segment.positions(prompt: prompt)
+      if !isTerm,
+        let sum = try sum(
+          hook: hook, prompt: prompt, rows: rows, segment: segment, context: context)
+      {
+        if let target = values.baseAddress, let source = sum.baseAddress {
+          target.update(from: source, count: values.count)
+        }
+        return
+      }
+      if let rows, !step.recipe.isRowByRow {
+        return try fillFromAll(
+          values, rows, hook: hook, prompt: prompt, segment: segment, context: context,
+          isTerm: isTerm)
+      }
+      let T = rows?.count ?? segment.positions(prompt: prompt)
       let shapes = step.sources.map { plan.hooks[$0].dimensions(positions: T) }
       for source in step.sources { _ = try count(hook: source, prompt: prompt, in: segment) }
       try step.derive(into: values, shapes: shapes, scratch: context.scratch) {
         (source, memory) throws(CacheError) in
         try fill(
-          memory, hook: source, prompt: prompt, segment: segment, context: context, isTerm: isSum)
+          memory, rows: rows, hook: source, prompt: prompt, segment: segment, context: context,
+          isTerm: isTerm)
       }
-      guard !checksums || checksum(UnsafeRawBufferPointer(values)) == expected else {
+      guard rows != nil || !checksums || checksum(UnsafeRawBufferPointer(values)) == expected else {
         throw segment.badBlock(hook: hook, prompt: prompt, .derivedChecksum)
       }
-      if isSum, !isTerm { context.keepSum(values, hook: hook, prompt: prompt) }
     }
+  }
+
+  /// Some rows of an array that is read as a whole.
+  private func fillFromAll(
+    _ values: UnsafeMutableBufferPointer<Float>, _ rows: Range<Int>, hook: Int, prompt: Int,
+    segment: Segment, context: ReadContext, isTerm: Bool
+  ) throws(CacheError) {
+    let count = try count(hook: hook, prompt: prompt, in: segment)
+    try context.scratch.with(count) { (all) throws(CacheError) in
+      try fill(
+        all, hook: hook, prompt: prompt, segment: segment, context: context, isTerm: isTerm)
+      guard let target = values.baseAddress, let source = all.baseAddress else { return }
+      let width = count / segment.positions(prompt: prompt)
+      target.update(from: source + rows.lowerBound * width, count: values.count)
+    }
+  }
+
+  /// A derived array that is a sum, or some of its rows, in the context's memory: nil for what is stored
+  /// and for other recipes. It is there already if it was asked for last; where its first term is a sum
+  /// that is there, the others are added in place.
+  private func sum(
+    hook: Int, prompt: Int, rows: Range<Int>? = nil, segment: Segment, context: ReadContext
+  ) throws(CacheError) -> UnsafeMutableBufferPointer<Float>? {
+    guard case .derived(let expected) = segment.place(hook: hook, prompt: prompt),
+      let step = graph.steps[hook], case .sum = step.recipe
+    else { return nil }
+    let place = ReadContext.SumPlace(hook: hook, prompt: prompt, rows: rows)
+    if let kept = context.keptSum(place) { return kept }
+    let all = try count(hook: hook, prompt: prompt, in: segment)
+    for source in step.sources {
+      guard try self.count(hook: source, prompt: prompt, in: segment) == all else {
+        throw segment.badBlock(hook: hook, prompt: prompt, .impossible("terms of other shapes"))
+      }
+    }
+    let count = rows.map { all / segment.positions(prompt: prompt) * $0.count } ?? all
+    let first = try sum(
+      hook: step.sources[0], prompt: prompt, rows: rows, segment: segment, context: context)
+    let values = context.beginSum(count: count)
+    if first == nil {
+      try fill(
+        values, rows: rows, hook: step.sources[0], prompt: prompt, segment: segment,
+        context: context, isTerm: true)
+    }
+    for source in step.sources.dropFirst() {
+      try context.scratch.with(count) { (term) throws(CacheError) in
+        try fill(
+          term, rows: rows, hook: source, prompt: prompt, segment: segment, context: context,
+          isTerm: true)
+        guard let sum = values.baseAddress, let term = term.baseAddress else { return }
+        pb_add(sum, term, sum, count)
+      }
+    }
+    guard rows != nil || !checksums || checksum(UnsafeRawBufferPointer(values)) == expected else {
+      throw segment.badBlock(hook: hook, prompt: prompt, .derivedChecksum)
+    }
+    context.keepSum(place, count: count)
+    return values
   }
 
   /// Derives an array and checks it, with all that it is derived from; answers its bytes in the

@@ -25,11 +25,21 @@ struct ByteFilter {
     }
   }
 
-  func undo(_ source: UnsafeRawPointer, to destination: UnsafeMutableRawPointer, count: Int) {
+  /// Restores a part of what was filtered.
+  ///
+  /// - Parameters:
+  ///   - part: bytes of whole elements, among `count`; all that is written to `destination`.
+  func undo(
+    _ source: UnsafeRawPointer, count: Int, part: Range<Int>,
+    to destination: UnsafeMutableRawPointer
+  ) {
+    let first = part.lowerBound
     switch kind {
-    case .none: destination.copyMemory(from: source, byteCount: count)
-    case .byteShuffle: byte_unshuffle(source, destination, count, elementSize)
-    case .bitShuffle: bit_unshuffle(source, destination, count, elementSize, field, offset)
+    case .none: destination.copyMemory(from: source + first, byteCount: part.count)
+    case .byteShuffle:
+      byte_unshuffle(source, destination, count, elementSize, first, part.count)
+    case .bitShuffle:
+      bit_unshuffle(source, destination, count, elementSize, field, offset, first, part.count)
     }
   }
 }

@@ -18,13 +18,21 @@ final class ReadContext: @unchecked Sendable {
   /// read prompt after prompt: then their elements are kept, and need not be decoded again.
   private var keepsElements = false
 
+  /// What of which array a sum is.
+  struct SumPlace: Equatable {
+    let hook: Int
+    let prompt: Int
+    /// nil for all rows.
+    let rows: Range<Int>?
+  }
+
   /// The last sum that was derived. Reading the residual stream of one layer after the other then
   /// adds one term at a time, instead of beginning with the embedding again.
   private let sum = ByteBuffer(capacity: 0)
-  private var sumPlace: (hook: Int, prompt: Int, count: Int)?
+  private var kept: (place: SumPlace, count: Int)?
 
   /// The prompt of the kept sum.
-  var keptPrompt: Int? { sumPlace?.prompt }
+  var keptPrompt: Int? { kept?.place.prompt }
 
   /// The first elements of a block's array, where they are had without it: the rows that it leaves
   /// out, or all that were just decoded to be kept. None for most. Valid until the next call.
@@ -91,19 +99,19 @@ final class ReadContext: @unchecked Sendable {
     }
   }
 
-  func keepSum(_ values: UnsafeMutableBufferPointer<Float>, hook: Int, prompt: Int) {
-    guard let source = values.baseAddress else { return }
-    sumPlace = nil
-    sum.reserve(4 * values.count)
-    sum.base.copyMemory(from: source, byteCount: 4 * values.count)
-    sumPlace = (hook, prompt, values.count)
+  /// The kept sum, if it is that of a place.
+  func keptSum(_ place: SumPlace) -> UnsafeMutableBufferPointer<Float>? {
+    guard let kept, kept.place == place else { return nil }
+    return sum.values(kept.count)
   }
 
-  /// Fills `values` with the kept sum; false when it is not of this hook and prompt.
-  func recallSum(into values: UnsafeMutableBufferPointer<Float>, hook: Int, prompt: Int) -> Bool {
-    guard let sumPlace, sumPlace == (hook, prompt, values.count), let target = values.baseAddress
-    else { return false }
-    UnsafeMutableRawPointer(target).copyMemory(from: sum.base, byteCount: 4 * values.count)
-    return true
+  /// Memory for a sum: the kept one is forgotten, but its values stay there if they are as many.
+  func beginSum(count: Int) -> UnsafeMutableBufferPointer<Float> {
+    kept = nil
+    sum.reserve(4 * count)
+    return sum.values(count)
   }
+
+  /// Says what the memory of the sum now holds.
+  func keepSum(_ place: SumPlace, count: Int) { kept = (place, count) }
 }

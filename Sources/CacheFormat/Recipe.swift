@@ -32,6 +32,14 @@ public enum Recipe: Hashable, Sendable {
     }
   }
 
+  /// Whether each position's row follows from the same rows of the sources, where arrays have rows.
+  var isRowByRow: Bool {
+    switch self {
+    case .sum, .geluNew, .layerNormScale, .layerNorm, .repeatHeads: true
+    case .attentionScores, .causalSoftmax, .attentionMix: false
+    }
+  }
+
   /// Whether it gives an array of shape `result` from arrays of the shapes `sources`.
   func fits(_ sources: [[Dimension]], result: [Dimension]) -> Bool {
     guard let x = sources.first else { return false }

@@ -13,6 +13,22 @@ struct Block {
   /// The bytes up to the next block, which must be zero.
   let padding: UnsafeRawBufferPointer
 
+  /// Where some rows of the array lie among its bytes after packing; nil if they are not all there, or
+  /// the packing does not leave rows.
+  ///
+  /// - Parameter rows: of the header's positions.
+  func part(_ rows: Range<Int>) -> Range<Int>? {
+    let row = Int(header.rawLength) / max(1, Int(header.positions))
+    var left = 0
+    switch header.encoding.packing {
+    case .none: break
+    case .triangle: return nil
+    case .sharedRows(_, let count): left = Int(count)
+    }
+    guard rows.lowerBound >= left else { return nil }
+    return (rows.lowerBound - left) * row..<(rows.upperBound - left) * row
+  }
+
   /// Checks the stored bytes and the zeros after them.
   func checkStored() throws(BlockProblem) {
     guard checksum(stored) == header.storedChecksum else { throw .storedChecksum }

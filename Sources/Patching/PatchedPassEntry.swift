@@ -219,7 +219,7 @@ extension HookKind {
 
 extension [Range<Int>] {
   /// The smallest range that holds all; empty if there are none.
-  var hull: Range<Int> {
+  package var hull: Range<Int> {
     guard let low = map(\.lowerBound).min(), let high = map(\.upperBound).max() else {
       return 0..<0
     }

@@ -5,12 +5,17 @@ import Patching
 /// What one thread needs to split prompts.
 final class AttributionWorker {
   private let attribution: LogitAttribution
-  private let scratch = MultiplyScratch()
+  private let tokenColumns: TokenColumns
+  private let heads: UnitProjections
+  private let neurons: UnitProjections
   private let directions = PassBuffer()  // [different directions, D]
-  private let projected = PassBuffer()  // [different directions, H·K] or [.., M]
 
   init(_ attribution: LogitAttribution) {
     self.attribution = attribution
+    let model = attribution.model
+    tokenColumns = TokenColumns(model.unembedding)
+    heads = UnitProjections(attribution.heads, of: model, columns: tokenColumns)
+    neurons = UnitProjections(attribution.neurons, of: model, columns: tokenColumns)
   }
 
   private var config: ModelConfig { attribution.model.config }
@@ -18,11 +23,16 @@ final class AttributionWorker {
   /// A prompt of a batch.
   private struct Item {
     let prompt: ReadPrompt
-    /// The number of its direction.
+    let tokens: LogitTokens
+    /// The number of their direction.
     let direction: Int
     /// By column.
     let places: [Range<Int>?]
-    /// ln_final.hook_scale, [T].
+    /// The positions of all columns, and those between them; empty if there are none.
+    let rows: Range<Int>
+    /// Whether arrays are read as a whole (`ReadHooks.read`).
+    let isWhole: Bool
+    /// ln_final.hook_scale, by row.
     var scale: [Float] = []
   }
 
@@ -36,7 +46,7 @@ final class AttributionWorker {
     for number in known.indices {
       try readStreams(number, &known[number], all, &batch)
     }
-    try readUnits(known, all, &batch)
+    try readUnits(known, &batch)
     for (number, item) in known.enumerated() {
       addSums(number, item, all[item.direction], &batch)
     }
@@ -46,18 +56,19 @@ final class AttributionWorker {
   private func makeItems(_ prompts: ArraySlice<ReadPrompt>) -> ([LogitDirection], [Item]) {
     var all: [LogitDirection] = []
     var numbers: [LogitTokens: Int] = [:]
-    let items = prompts.map { prompt in
+    let items = prompts.enumerated().map { order, prompt in
       guard let tokens = attribution.target.tokens(of: prompt.pair) else {
         preconditionFailure("a logit of a pair without its answer")
       }
       let number = numbers[tokens] ?? all.count
       if number == all.count {
         numbers[tokens] = number
-        all.append(LogitDirection(tokens, of: attribution.model))
+        all.append(LogitDirection(tokens, of: attribution.model, columns: tokenColumns))
       }
+      let places = attribution.places.map { prompt.positions(of: $0) }
       return Item(
-        prompt: prompt, direction: number,
-        places: attribution.places.map { prompt.positions(of: $0) })
+        prompt: prompt, tokens: tokens, direction: number, places: places,
+        rows: places.compactMap { $0 }.hull, isWhole: order == 0)
     }
     let memory = directions.need(max(1, all.count) * config.width)
     for (number, direction) in all.enumerated() {
@@ -83,32 +94,35 @@ final class AttributionWorker {
   private func readStreams(
     _ number: Int, _ item: inout Item, _ all: [LogitDirection], _ batch: inout ReadBatch
   ) throws {
-    guard item.places.contains(where: { $0 != nil }) else { return }
-    let (width, length) = (config.width, item.prompt.length)
+    let rows = item.rows
+    guard !rows.isEmpty else { return }
+    let width = config.width
     let direction = directions.pointer + item.direction * width
     let last = ResidualStreams.last(layers: config.layers)
     // Streams are read in the order in which they are added up: each then takes one more term.
     let streams = attribution.split.streams(layers: config.layers)
     var products: [[Double]] = []
     func project(_ hook: HookPoint) throws -> [Double] {
-      try attribution.hooks.read(hook, of: item.prompt, count: length * width) { values in
+      try attribution.hooks.read(
+        hook, of: item.prompt, rows: rows, width: width, isWhole: item.isWhole
+      ) { values in
         item.places.map { place in
-          (place ?? 0..<0).map { dot(values + $0 * width, direction, width) }
+          (place ?? 0..<0).map { dot(values + ($0 - rows.lowerBound) * width, direction, width) }
         }.flatMap { $0 }
       }
     }
     for stream in streams { products.append(try project(stream.hook)) }
     let final = try streams.last?.hook == last ? products[streams.count - 1] : project(last)
     item.scale = try attribution.hooks.read(
-      HookPoint(.finalScale), of: item.prompt, count: length
-    ) { Array(UnsafeBufferPointer(start: $0, count: length)) }
+      HookPoint(.finalScale), of: item.prompt, rows: rows, width: 1, isWhole: item.isWhole
+    ) { Array(UnsafeBufferPointer(start: $0, count: rows.count)) }
 
     func set(_ row: Int, _ products: [Double]) {
       var first = 0
       for (column, place) in item.places.enumerated() {
         guard let place else { continue }
         let sum = zip(place, products[first..<first + place.count]).reduce(0.0) {
-          $0 + $1.1 / Double(item.scale[$1.0])
+          $0 + $1.1 / Double(item.scale[$1.0 - rows.lowerBound])
         }
         first += place.count
         batch.set(prompt: number, row: row, column: column, to: Float(sum / Double(place.count)))
@@ -125,56 +139,57 @@ final class AttributionWorker {
   }
 
   /// Heads and neurons.
-  private func readUnits(
-    _ items: [Item], _ all: [LogitDirection], _ batch: inout ReadBatch
-  ) throws {
-    for (layer, weights) in attribution.heads.enumerated() {
+  private func readUnits(_ items: [Item], _ batch: inout ReadBatch) throws {
+    let tokens = Set(items.flatMap { [$0.tokens.answer, $0.tokens.wrong ?? $0.tokens.answer] })
+    heads.prepare(tokens)
+    neurons.prepare(tokens)
+    for layer in attribution.heads.indices {
       let rows = layer * config.heads..<(layer + 1) * config.heads
       try readUnits(
-        HookPoint(.z, layer: layer), weights, rows: rows, width: config.headWidth, items,
-        directions: all.count, &batch)
+        HookPoint(.z, layer: layer), heads, layer, rows: rows, width: config.headWidth, items,
+        &batch)
     }
-    for (layer, weights) in attribution.neurons.enumerated() {
+    for layer in attribution.neurons.indices {
       let first = firstNeuron + layer * config.mlpWidth
       try readUnits(
-        HookPoint(.mlpPost, layer: layer), weights, rows: first..<first + config.mlpWidth,
-        width: 1, items, directions: all.count, &batch)
+        HookPoint(.mlpPost, layer: layer), neurons, layer, rows: first..<first + config.mlpWidth,
+        width: 1, items, &batch)
     }
   }
 
-  /// Units of a hook, such as the heads of z: `width` values each, times the projection of their weights
-  /// on the direction.
-  ///
-  /// - Parameter weights: transposed, [D, units · width].
+  /// Units of a hook, such as the heads of z: `width` values each, times their projections on the
+  /// direction.
   private func readUnits(
-    _ hook: HookPoint, _ weights: Linear, rows: Range<Int>, width: Int, _ items: [Item],
-    directions count: Int, _ batch: inout ReadBatch
+    _ hook: HookPoint, _ projections: UnitProjections, _ layer: Int, rows: Range<Int>, width: Int,
+    _ items: [Item], _ batch: inout ReadBatch
   ) throws {
-    let unit = weights.columns
-    let memory = projected.need(max(1, count) * unit)
-    weights.apply(directions.pointer, rows: count, into: memory, scratch: scratch)
+    let unit = rows.count * width
     let columns = batch.columns
     for (number, item) in items.enumerated() where !item.scale.isEmpty {
-      let projection = memory + item.direction * unit
+      let projection = projections.values(layer: layer, item.tokens)
       let start = (number * batch.rows + rows.lowerBound) * columns
-      try attribution.hooks.read(hook, of: item.prompt, count: item.prompt.length * unit) {
-        values in
+      let first = item.rows.lowerBound
+      try attribution.hooks.read(
+        hook, of: item.prompt, rows: item.rows, width: unit, isWhole: item.isWhole
+      ) { values in
         batch.values[0].withUnsafeMutableBufferPointer { cells in
+          guard let cells = cells.baseAddress.map({ $0 + start }) else { return }
           for (column, place) in item.places.enumerated() {
             guard let place else { continue }
-            for row in 0..<rows.count { cells[start + row * columns + column] = 0 }
+            for row in 0..<rows.count { cells[row * columns + column] = 0 }
             for position in place {
-              let factor = Float(1 / (Double(item.scale[position]) * Double(place.count)))
-              let activations = values + position * unit
-              if width == 1 {
+              let scale = Double(item.scale[position - first])
+              let factor = Float(1 / (scale * Double(place.count)))
+              let activations = values + (position - first) * unit
+              if width == 1, columns == 1 {
+                // The same as below, in a form that the compiler makes vectors of.
                 for row in 0..<rows.count {
-                  cells[start + row * columns + column] +=
-                    activations[row] * projection[row] * factor
+                  cells[row] += activations[row] * projection[row] * factor
                 }
               } else {
                 for row in 0..<rows.count {
                   let product = dot(activations + row * width, projection + row * width, width)
-                  cells[start + row * columns + column] += Float(product) * factor
+                  cells[row * columns + column] += Float(product) * factor
                 }
               }
             }

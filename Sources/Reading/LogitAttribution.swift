@@ -158,6 +158,6 @@ extension ReadingTable {
       means: Array(means[cells]), standardErrors: Array(standardErrors[cells]),
       values: stride(from: 0, to: values.count, by: max(1, all)).flatMap {
         values[$0 + cells.lowerBound..<$0 + cells.upperBound]
-      })
+      }, seconds: seconds)
   }
 }

@@ -37,13 +37,14 @@ struct LogitDirection {
   let values: [Float]
   let constant: Double
 
+  /// - Parameter columns: of the model's unembedding.
   /// - Precondition: the tokens are in the vocabulary.
-  init(_ tokens: LogitTokens, of model: GPT2) {
+  init(_ tokens: LogitTokens, of model: GPT2, columns: TokenColumns) {
     let unembedding = model.unembedding
-    var u = unembedding.column(Int(tokens.answer)).map(Double.init)
+    var u = columns.column(tokens.answer).map(Double.init)
     var constant = Double(unembedding.bias?.pointer[Int(tokens.answer)] ?? 0)
     if let wrong = tokens.wrong {
-      for (i, value) in unembedding.column(Int(wrong)).enumerated() { u[i] -= Double(value) }
+      for (i, value) in columns.column(wrong).enumerated() { u[i] -= Double(value) }
       constant -= Double(unembedding.bias?.pointer[Int(wrong)] ?? 0)
     }
     if let ln = model.lnFinal {

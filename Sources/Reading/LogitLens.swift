@@ -64,7 +64,8 @@ public struct LogitLens: Sendable {
   {
     try model.checkLengths(of: [prompt])
     let worker = LensWorker(self, [])
-    let rows = try worker.normalizedRows(of: prompt, positions: positions)
+    guard !positions.isEmpty else { return [] }
+    let rows = try worker.normalizedRows(of: prompt, positions: positions, isWhole: true)
     let streams = labels.count
     var scores: [[[TokenScore]]] = []
     for place in positions.indices {
@@ -100,6 +101,7 @@ public struct LogitLens: Sendable {
 final class LensWorker {
   private let lens: LogitLens
   private let metrics: [any PatchMetric]
+  private let tokenColumns: TokenColumns
   private let scratch = MultiplyScratch()
   private let rows = PassBuffer()  // by position and stream [D]
   private let scale = PassBuffer()
@@ -113,6 +115,7 @@ final class LensWorker {
   init(_ lens: LogitLens, _ metrics: [any PatchMetric]) {
     self.lens = lens
     self.metrics = metrics
+    tokenColumns = TokenColumns(lens.model.unembedding)
   }
 
   private var config: ModelConfig { lens.model.config }
@@ -134,7 +137,8 @@ final class LensWorker {
       prompts.first.map { metric.tokensRead(of: $0.pair) == nil } ?? false
     }.map(\.1)
     for (number, prompt) in prompts.enumerated() where !positions[number].isEmpty {
-      let rows = try normalizedRows(of: prompt, positions: positions[number])
+      let rows = try normalizedRows(
+        of: prompt, positions: positions[number], isWhole: number == 0)
       for metric in metrics.indices where !needsAll.contains(metric) {
         readTokens(metrics[metric], prompt.pair, rows, count: positions[number].count) {
           values[number][$0][metric][$1] = $2
@@ -166,14 +170,24 @@ final class LensWorker {
   }
 
   /// ln_final of every stream at some positions, by position and stream [D]. Valid until the next call.
-  func normalizedRows(of prompt: ReadPrompt, positions: [Int]) throws -> UnsafePointer<Float> {
+  ///
+  /// - Parameters:
+  ///   - positions: ascending, at least one.
+  ///   - isWhole: as `ReadHooks.read` has it.
+  func normalizedRows(
+    of prompt: ReadPrompt, positions: [Int], isWhole: Bool
+  ) throws -> UnsafePointer<Float> {
     let width = config.width
     let rows = rows.need(max(1, positions.count * streams) * width)
+    let first = positions[0]
     for (stream, hook) in ResidualStreams.hooks(layers: config.layers).enumerated() {
-      try lens.hooks.read(hook, of: prompt, count: prompt.length * width) { values in
+      try lens.hooks.read(
+        hook, of: prompt, rows: first..<positions[positions.count - 1] + 1, width: width,
+        isWhole: isWhole
+      ) { values in
         for (place, position) in positions.enumerated() {
           (rows + (place * streams + stream) * width).update(
-            from: values + position * width, count: width)
+            from: values + (position - first) * width, count: width)
         }
       }
     }
@@ -191,10 +205,10 @@ final class LensWorker {
     _ metric: any PatchMetric, _ pair: PatchingPair, _ rows: UnsafePointer<Float>, count: Int,
     _ take: (Int, Int, Float) -> Void
   ) {
-    let unembedding = lens.model.unembedding
-    let tokens = (metric.tokensRead(of: pair) ?? []).map(Int.init)
-    let columns = tokens.map { unembedding.column($0) }
-    let biases = tokens.map { Double(unembedding.bias?.pointer[$0] ?? 0) }
+    let bias = lens.model.unembedding.bias
+    let tokens = metric.tokensRead(of: pair) ?? []
+    let columns = tokens.map(tokenColumns.column)
+    let biases = tokens.map { Double(bias?.pointer[Int($0)] ?? 0) }
     for place in 0..<count {
       func logits(_ stream: Int) -> [Float] {
         let row = rows + (place * streams + stream) * config.width

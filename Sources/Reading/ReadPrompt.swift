@@ -66,15 +66,62 @@ struct ReadHooks: Sendable {
     _ hook: HookPoint, of prompt: ReadPrompt, count: Int,
     _ body: (UnsafePointer<Float>) -> Result
   ) throws(CacheError) -> Result {
-    guard let place = places[hook] else { preconditionFailure("\(hook.name) was not asked for") }
     var found = 0
-    let result: Result? = try cache.withValues(hook: place, prompt: prompt.number) { values in
+    let result: Result? = try cache.withValues(hook: place(of: hook), prompt: prompt.number) {
+      values in
       found = values.count
-      guard let base = values.baseAddress, values.count == count else { return nil }
+      guard let base = values.baseAddress, found == count else { return nil }
       return body(base)
     }
+    return try unwrapped(result, hook, prompt, count: found, wanted: count)
+  }
+
+  /// Calls `body` with some rows of the array of a hook of a prompt.
+  ///
+  /// - Parameters:
+  ///   - rows: positions.
+  ///   - width: how many values a row must have.
+  ///   - isWhole: whether all rows are read, so that the checksum of a derived array is checked too.
+  ///     Reading a part of the prompts so finds recipes that no longer give what was captured.
+  /// - Throws: `CacheError`; `.wrongCount` if it has another number of values.
+  /// - Precondition: the hook is one of those that it was made for.
+  func read<Result>(
+    _ hook: HookPoint, of prompt: ReadPrompt, rows: Range<Int>, width: Int, isWhole: Bool,
+    _ body: (UnsafePointer<Float>) -> Result
+  ) throws(CacheError) -> Result {
+    if isWhole {
+      return try read(hook, of: prompt, count: saturatingProduct(prompt.length, width)) {
+        body($0 + rows.lowerBound * width)
+      }
+    }
+    let positions = try cache.positions(prompt: prompt.number)
+    guard positions == prompt.length else {
+      throw .wrongCount(
+        hook: hook.name, prompt: prompt.number, expected: saturatingProduct(positions, width),
+        given: saturatingProduct(prompt.length, width))
+    }
+    let count = saturatingProduct(rows.count, width)
+    var found = 0
+    let result: Result? = try cache.withRows(
+      rows, hook: place(of: hook), prompt: prompt.number
+    ) { values in
+      found = values.count
+      guard let base = values.baseAddress, found == count else { return nil }
+      return body(base)
+    }
+    return try unwrapped(result, hook, prompt, count: found, wanted: count)
+  }
+
+  private func place(of hook: HookPoint) -> Int {
+    guard let place = places[hook] else { preconditionFailure("\(hook.name) was not asked for") }
+    return place
+  }
+
+  private func unwrapped<Result>(
+    _ result: Result?, _ hook: HookPoint, _ prompt: ReadPrompt, count: Int, wanted: Int
+  ) throws(CacheError) -> Result {
     guard let result else {
-      throw .wrongCount(hook: hook.name, prompt: prompt.number, expected: found, given: count)
+      throw .wrongCount(hook: hook.name, prompt: prompt.number, expected: count, given: wanted)
     }
     return result
   }

@@ -1,3 +1,4 @@
+import Dispatch
 import Parallel
 
 /// Means over prompts of what was read: rows such as layers or heads, columns such as positions.
@@ -17,14 +18,18 @@ public struct ReadingTable: Sendable {
   public let standardErrors: [Double?]
   /// [prompts, rows, columns], NaN where a prompt has no such column; empty unless asked for.
   public let values: [Float]
+  /// How long it took to read, together with the tables that were read with it.
+  public let seconds: Double
 
   init(
-    quantity: String, rows: [String], columns: [String], totals: CellTotals, values: [Float]
+    quantity: String, rows: [String], columns: [String], totals: CellTotals, values: [Float],
+    seconds: Double
   ) {
     self.quantity = quantity
     self.rows = rows
     self.columns = columns
     self.values = values
+    self.seconds = seconds
     counts = totals.counts
     means = totals.means.indices.map { cell in
       let mean = totals.means[cell]
@@ -39,11 +44,11 @@ public struct ReadingTable: Sendable {
 
   init(
     quantity: String, rows: [String], columns: [String], counts: [Int], means: [Double?],
-    standardErrors: [Double?], values: [Float]
+    standardErrors: [Double?], values: [Float], seconds: Double
   ) {
     (self.quantity, self.rows, self.columns) = (quantity, rows, columns)
     (self.counts, self.means, self.standardErrors) = (counts, means, standardErrors)
-    self.values = values
+    (self.values, self.seconds) = (values, seconds)
   }
 
   /// The mean at a row and column.
@@ -151,6 +156,7 @@ func readTables<Context>(
   progress: (Int) -> Void,
   _ read: @Sendable (Range<Int>, Context) throws -> ReadBatch
 ) throws -> [ReadingTable] {
+  let start = DispatchTime.now().uptimeNanoseconds
   let size = promptsPerBatch
   var totals = quantities.map { _ in CellTotals(rows: rows.count, columns: columns.count) }
   var values = quantities.map { _ in [Float]() }
@@ -174,10 +180,11 @@ func readTables<Context>(
       done += batch.prompts
       progress(done)
     })
+  let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
   return quantities.indices.map {
     ReadingTable(
       quantity: quantities[$0], rows: rows, columns: columns, totals: totals[$0],
-      values: values[$0])
+      values: values[$0], seconds: seconds)
   }
 }
 

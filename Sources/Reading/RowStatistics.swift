@@ -138,10 +138,13 @@ private struct RowReader: Sendable {
         guard let positions = prompt.positions(of: place) else { continue }
         for hook in hooks.indices {
           let (width, stride, offset) = (widths[hook], strides[hook], offsets[hook])
-          let count = saturatingProduct(prompt.length, stride)
-          try arrays.read(hooks[hook], of: prompt, count: count) { values in
+          try arrays.read(
+            hooks[hook], of: prompt, rows: positions, width: stride, isWhole: number == 0
+          ) { values in
             for i in 0..<width {
-              let sum = positions.reduce(0.0) { $0 + Double(values[$1 * stride + offset + i]) }
+              let sum = (0..<positions.count).reduce(0.0) {
+                $0 + Double(values[$1 * stride + offset + i])
+              }
               result[hook][number * width + i] += Float(sign * sum / Double(positions.count))
             }
           }

@@ -75,7 +75,8 @@ import Testing
         let shuffled = run({ bit_shuffle($0, $1, $2, $3, field, offset) }, bytes, size: size)
         let low = lowered(bytes, size: size, field: field, offset: offset)
         #expect(shuffled == plainBitShuffle(low, size: size), "\(length) bytes, \(offset)")
-        let back = run({ bit_unshuffle($0, $1, $2, $3, field, offset) }, shuffled, size: size)
+        let back = run(
+          { bit_unshuffle($0, $1, $2, $3, field, offset, 0, $2) }, shuffled, size: size)
         #expect(back == bytes, "\(length) bytes, \(offset)")
       }
     }
@@ -87,7 +88,34 @@ import Testing
       let bytes = randomBytes(length, seed: UInt64(length))
       let shuffled = run(byte_shuffle, bytes, size: size)
       #expect(shuffled == plainByteShuffle(bytes, size: size), "\(length) bytes")
-      #expect(run(byte_unshuffle, shuffled, size: size) == bytes, "\(length) bytes")
+      let back = run({ byte_unshuffle($0, $1, $2, $3, 0, $2) }, shuffled, size: size)
+      #expect(back == bytes, "\(length) bytes")
+    }
+  }
+
+  @Test(arguments: [2, 4]) func partsAreRestoredAlone(size: Int) {
+    let seed = UInt64.random(in: 0...UInt64.max)
+    print("partsAreRestoredAlone: seed \(seed)")
+    var generator = SeededGenerator(seed: seed)
+    let (field, offset) = size == 4 ? (UInt32(0x7F80_0000), UInt32(112) << 23) : (0x7C00, 3 << 10)
+    for length in StorageKernelTests.lengths {
+      let bytes = randomBytes(length, seed: UInt64(length))
+      let planes = run({ bit_shuffle($0, $1, $2, $3, field, offset) }, bytes, size: size)
+      let lanes = run(byte_shuffle, bytes, size: size)
+      for _ in 0..<12 {
+        let ends = [0, 1].map { _ in Int.random(in: 0...length / size, using: &generator) * size }
+        let (first, last) = (
+          ends.min() ?? 0, Bool.random(using: &generator) ? length : ends.max() ?? 0
+        )
+        var part = [UInt8](repeating: 0xA5, count: last - first + 1)
+        bit_unshuffle(planes, &part, length, size, field, offset, first, last - first)
+        #expect(
+          part == bytes[first..<last] + [0xA5], "seed \(seed), \(length): \(first) to \(last)")
+        part = [UInt8](repeating: 0xA5, count: last - first + 1)
+        byte_unshuffle(lanes, &part, length, size, first, last - first)
+        #expect(
+          part == bytes[first..<last] + [0xA5], "seed \(seed), \(length): \(first) to \(last)")
+      }
     }
   }
 
@@ -103,7 +131,8 @@ import Testing
     let bytes = randomBytes(100, seed: 10)
     let kernels: [Kernel] = [
       { bit_shuffle($0, $1, $2, $3, 0x7F80_0000, 1 << 23) },
-      { bit_unshuffle($0, $1, $2, $3, 0x7F80_0000, 1 << 23) }, byte_shuffle, byte_unshuffle,
+      { bit_unshuffle($0, $1, $2, $3, 0x7F80_0000, 1 << 23, 0, $2) }, byte_shuffle,
+      { byte_unshuffle($0, $1, $2, $3, 0, $2) },
     ]
     for kernel in kernels {
       #expect(run(kernel, bytes, size: 3) == bytes)

@@ -14,7 +14,10 @@ uint32_t crc32c_by_tables(uint32_t crc, const void *bytes, size_t length);
 /// Lays byte k of all elements together, for k = 0 … size − 1; the `length % size` bytes at the
 /// end stay where they are. `size` is 2 or 4; any other size copies.
 void byte_shuffle(const void *source, void *destination, size_t length, size_t size);
-void byte_unshuffle(const void *source, void *destination, size_t length, size_t size);
+/// Undoes it for bytes `first` … `first + count − 1` of the elements, which are all that is written.
+/// `first` is a multiple of `size`, and so is `count` unless they are the last ones.
+void byte_unshuffle(const void *source, void *destination, size_t length, size_t size, size_t first,
+                    size_t count);
 
 /// Lowers the exponent of every element by `offset`, then lays bit p of all elements together, for
 /// p = 0 … 8·size − 1, bit 0 the least significant of the little-endian element. Bit i % 8 of byte
@@ -26,8 +29,9 @@ void byte_unshuffle(const void *source, void *destination, size_t length, size_t
 /// into 0 … 15 leave four planes constant. `size` is 2 or 4; any other size copies.
 void bit_shuffle(const void *source, void *destination, size_t length, size_t size, uint32_t field,
                  uint32_t offset);
+/// Undoes it for some bytes, as `byte_unshuffle` does.
 void bit_unshuffle(const void *source, void *destination, size_t length, size_t size,
-                   uint32_t field, uint32_t offset);
+                   uint32_t field, uint32_t offset, size_t first, size_t count);
 
 /// Whether every element above the diagonals of `matrices` row-major matrices, side × side elements
 /// of `size` (2 or 4) bytes each, has the same bits; `fill` gets them, 0 where there is none.
