@@ -16,6 +16,7 @@ ablations  zero and mean ablations of z and mlp_out, and lists of cells, against
         run_with_hooks
 traces  causal tracing against ROME's procedure in PyTorch (minutes a fact at GPT-2 small's size)
 paths   path patching by both definitions against runs with hooks
+readings   logit lens and attribution from a cache against the same from tensors in memory
 times   run_with_cache against capture, the forward pass alone and, with --disk, the disk
 
 Ends with 1 when a hook is off by more than 1e-4 of its RMS, log-softmax by more than 1e-4 or
@@ -32,7 +33,7 @@ from pathlib import Path
 from patchbay_compare import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ["hooks", "sweeps", "ablations", "traces", "paths", "times"]
+PARTS = ["hooks", "sweeps", "ablations", "traces", "paths", "readings", "times"]
 
 
 def arguments() -> argparse.Namespace:
@@ -60,6 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--time-prompts", type=int, default=64)
     parser.add_argument("--time-tokens", type=int, default=15)
     parser.add_argument("--time-differ-at", type=int, help="pairs that differ there only, instead")
+    parser.add_argument("--time-file", type=Path, help="a prompt a line, instead")
     parser.add_argument("--batch", type=int, default=8, help="prompts a run_with_cache")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs (default 5)")
     parser.add_argument("--disk", type=Path, help="a folder on a disk, to capture to as well")
@@ -87,6 +89,7 @@ def main() -> int:
     from patchbay_compare.ablations import compare_ablations
     from patchbay_compare.bench import Bench
     from patchbay_compare.patchbay import Patchbay
+    from patchbay_compare.readings import compare_readings
     from patchbay_compare.sweeps import SWEEPS, compare_sweeps
     from patchbay_compare.traces import compare_paths, compare_traces
 
@@ -127,10 +130,15 @@ def main() -> int:
                         bench, weights, args.pairs, args.pair_tokens, args.differ_at,
                         (args.direction or ["noise"])[0], args.repeats,
                     )  # fmt: skip
+                elif part == "readings":
+                    compare_readings(
+                        bench, weights, args.time_prompts, args.time_tokens, args.batch,
+                        args.repeats,
+                    )  # fmt: skip
                 else:
                     parts.compare_times(
                         bench, weights, args.time_prompts, args.time_tokens,
-                        args.time_differ_at, args.batch, args.repeats, args.disk,
+                        args.time_differ_at, args.time_file, args.batch, args.repeats, args.disk,
                     )  # fmt: skip
     finally:
         shutil.rmtree(folder)

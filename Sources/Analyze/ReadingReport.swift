@@ -72,7 +72,7 @@ struct ReadingReport {
     let table = part.table
     if let heads = part.heads {
       for column in table.columns.indices {
-        if table.columns.count > 1 { lines += column > 0 ? ["", ""] : [] }
+        if table.columns.count > 1 { lines += column > 0 ? [""] : [] }
         if table.columns.count > 1 { lines.append("\(table.columns[column])  layer × head") }
         lines += Heatmap(headGrid(of: part, column: column, heads: heads)).lines(style: style)
         lines += [""] + largest(part, column: column)

@@ -183,7 +183,7 @@ struct CaptureCommand: ParsableCommand {
       weights: processing.rawValue, prependBOS: !noBos, kernel: Linear.arithmetic,
       promptFileName: prompts, promptFileDigest: file.digest, promptCount: set.prompts.count,
       pairCount: set.pairs.count, store: store.rawValue, proofs: prove, elementType: dtype,
-      segmentBytes: CaptureRun.segmentBytes(total: size.bytes), hooks: table.specs)
+      segmentBytes: CaptureRun.segmentBytes(of: size), hooks: table.specs)
     let writer = try CacheWriter(
       directory: out, plan: plan, prompts: set.prompts, pairs: set.pairs,
       start: start, breakingLock: breakLock)

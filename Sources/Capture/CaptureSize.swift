@@ -10,6 +10,8 @@ struct CaptureSize {
   /// Bytes of all activations before compression, and of those that are stored, not derived.
   let bytes: Int
   let storedBytes: Int
+  /// Bytes of all activations of the longest prompt.
+  let longestBytes: Int
   private let lengths: [Int]
   private let prompts: [[Int32]]
   private let stored: [HookSpec]
@@ -45,6 +47,7 @@ struct CaptureSize {
         histogram.bytes(of: specs.filter { $0.recipe == nil }, dtype)
       )
     }
+    longestBytes = Histogram([longest]).bytes(of: specs, dtype)
     bytes = byKind.reduce(0) { saturatingSum($0, $1.bytes) }
     storedBytes = byKind.reduce(0) { saturatingSum($0, $1.stored) }
   }

@@ -62,24 +62,35 @@ def tokens_per_second(report: str) -> float:
     return float(found[1].replace(",", "")) if found else float("nan")
 
 
+def equal_lengths(prompts: list[list[int]], batch: int) -> list[torch.Tensor]:
+    """Batches of prompts of equal length, as many as there must be."""
+    by_length = defaultdict(list)
+    for prompt in prompts:
+        by_length[len(prompt)].append(prompt)
+    return [some for group in by_length.values() for some in torch.tensor(group).split(batch)]
+
+
 def compare_times(bench: Bench, weights: str, count: int, length: int, differ_at: int | None,
-                  batch: int, repeats: int, disk: Path | None):  # fmt: skip
+                  texts: Path | None, batch: int, repeats: int, disk: Path | None):  # fmt: skip
     """run_with_cache in batches of equal length, without padding, against capture of the same
     prompts to the scratch folder and, where one is named, to a folder on a disk; beside them the
     forward pass alone and the disk alone. All take turns, so that other work slows all.
 
     The prompts are random ones or, with differ_at, clean and corrupted ones in turns that differ
-    at that position only."""
-    if differ_at is None:
+    at that position only, or the different lines of a file."""
+    if texts:
+        lines = dict.fromkeys(texts.read_text().splitlines())
+        prompts = [bench.prompts.tokenizer.encode(line) for line in lines]
+    elif differ_at is None:
         prompts = bench.prompts.prompts(count, length, length)
     else:
         pairs = bench.prompts.pairs((count + 1) // 2, length, differ_at)
         prompts = [tokens[1:] for pair in pairs for tokens in pair.tokens][:count]
-    groups = torch.tensor([bench.prompts.with_bos(prompt) for prompt in prompts]).split(batch)
+    groups = equal_lengths([bench.prompts.with_bos(prompt) for prompt in prompts], batch)
     hooked = lens.hooked(bench.model, weights)
     file, cache = bench.folder / "times.txt", bench.folder / "times"
     write_prompts(file, bench.prompts, prompts)
-    tokens = count * length
+    tokens = sum(len(prompt) + 1 for prompt in prompts)
 
     def theirs() -> float:
         start = time.perf_counter()
@@ -114,9 +125,9 @@ def compare_times(bench: Bench, weights: str, count: int, length: int, differ_at
         if disk:
             rates.append(bench.patchbay.disk_rate(disk))
 
-    kind = "prompts" if differ_at is None else f"prompts in pairs that differ at {differ_at}"
-    print(f"\n{weights} weights: {count} {kind} of {length} tokens, all hooks, "
-          f"median of {repeats} runs [shortest, longest]")  # fmt: skip
+    kind = f"prompts in pairs that differ at {differ_at}" if differ_at and not texts else "prompts"
+    print(f"\n{weights} weights: {len(prompts)} {kind} of {tokens / len(prompts):.1f} tokens, all "
+          f"hooks, median of {repeats} runs [shortest, longest]")  # fmt: skip
     for what, times in seconds.items():
         middle = statistics.median(times)
         print(f"  {what:36}{middle:9.3f} s  [{min(times):.3f}, {max(times):.3f}]"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
@@ -84,6 +85,22 @@ class Patchbay:
             "--json", *arguments,
         )  # fmt: skip
         return json.loads(report)
+
+    def read(self, cache: Path, *arguments) -> dict:
+        """The JSON of an analysis that reads a cache."""
+        report, _ = self.command(
+            "analyze", arguments[0], "--cache", cache, "--model", self.model, "--threads",
+            self.threads, "--quiet", "--json", *arguments[1:],
+        )  # fmt: skip
+        return json.loads(report)
+
+    def store_rate(self, cache: Path, hooks: str) -> float:
+        """Prompts a second whose hooks are read, and nothing else."""
+        report, _ = self.command(
+            "patchbay-bench", "hooks", "--cache", cache, "--only", hooks, "--threads",
+            self.threads, "--runs", 1,
+        )  # fmt: skip
+        return float(re.search(r"([\d,.]+) prompts/s", report)[1].replace(",", ""))
 
     def sweep(self, command: str, cache: Path, out: Path, threads: int | None, *arguments):
         _, seconds = self.command(
