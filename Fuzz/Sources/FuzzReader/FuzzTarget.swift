@@ -81,6 +81,10 @@ final class FuzzTarget: Sendable {
     else { return }
     for hook in 0..<reader.plan.hooks.count {
       for prompt in 0..<reader.committedPrompts {
+        let row = lastRow(reader, hook: hook, prompt: prompt)
+        precondition(
+          row == nil || mayDiffer || expected[hook][prompt].suffix(row?.count ?? 0) == row?[...],
+          "another last row of prompt \(prompt), hook \(hook), and no error")
         guard let values = try? reader.read(hook: hook, prompt: prompt), !mayDiffer else {
           continue
         }
@@ -93,6 +97,13 @@ final class FuzzTarget: Sendable {
     _ = reader.summary()
     _ = try? reader.prompts()
     _ = try? reader.pairs()
+  }
+
+  /// Read without the others, where the hook has rows.
+  private func lastRow(_ reader: CacheReader, hook: Int, prompt: Int) -> [UInt32]? {
+    guard reader.plan.hooks[hook].isRows, let T = try? reader.positions(prompt: prompt), T > 0
+    else { return nil }
+    return try? reader.withRows(T - 1..<T, hook: hook, prompt: prompt) { $0.map(\.bitPattern) }
   }
 
   private func write(_ name: String, _ bytes: [UInt8]) {
