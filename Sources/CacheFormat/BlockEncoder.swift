@@ -70,7 +70,7 @@ final class BlockEncoder {
   }
 
   private func elementBytes(of values: [UnsafeBufferPointer<Float>]) -> PiecedBytes {
-    if elementType == .f32 { return PiecedBytes(values.map { UnsafeRawBufferPointer($0) }) }
+    if elementType == .f32 { return PiecedBytes(values) }
     elements.reserve(values.reduce(0) { $0 + $1.count } * elementType.size)
     var end = elements.base
     for piece in values {

@@ -141,8 +141,7 @@ public enum CacheError: ReportableError, Equatable {
     case .wrongCount(let hook, let prompt, let expected, let given):
       "\(hook) of prompt \(prompt) has \(expected) values, not \(given)"
     case .noSuchRows(let hook, let prompt, let rows, let positions):
-      "\(hook) of prompt \(prompt), which has \(positions) positions, has no rows "
-        + "\(rows.lowerBound) to \(rows.upperBound - 1)"
+      "\(hook) of prompt \(prompt), which has \(positions) positions, has no rows \(rows)"
     case .directoryNotEmpty(let directory):
       "\(directory) is not empty; give a directory that does not exist yet"
     case .unfinished(let directory, let prompts, let planned):

@@ -10,6 +10,11 @@ struct PiecedBytes {
     count = pieces.reduce(0) { $0 + $1.count }
   }
 
+  /// The bytes of values that lie piece after piece.
+  init(_ values: [UnsafeBufferPointer<Float>]) {
+    self.init(values.map { UnsafeRawBufferPointer($0) })
+  }
+
   /// That of all pieces as if they were one.
   var checksum: UInt32 {
     pieces.reduce(0) { CacheFormat.checksum($1, after: $0) }

@@ -143,15 +143,14 @@ public final class SegmentWriter {
       note(read, instead: whole)
       prover.keep(read, hook: nextHook, prompt: prompt)
     } else {
-      sum = PiecedBytes(values.map { UnsafeRawBufferPointer($0) }).checksum
+      sum = PiecedBytes(values).checksum
     }
     IndexEntry(offset: 0, storedLength: 0, checksum: sum).append(to: &index)
     return true
   }
 
   private func inOnePiece(_ values: [UnsafeBufferPointer<Float>]) -> UnsafeBufferPointer<Float> {
-    PiecedBytes(values.map { UnsafeRawBufferPointer($0) }).joined(in: joined)
-      .assumingMemoryBound(to: Float.self)
+    PiecedBytes(values).joined(in: joined).assumingMemoryBound(to: Float.self)
   }
 
   private func haveEqualBits(

@@ -12,7 +12,6 @@ struct CaptureSize {
   let storedBytes: Int
   /// Bytes of all activations of the longest prompt.
   let longestBytes: Int
-  private let lengths: [Int]
   private let prompts: [[Int32]]
   private let stored: [HookSpec]
   private let dtype: ElementType
@@ -26,7 +25,7 @@ struct CaptureSize {
     throws(CacheError)
   {
     self.prompts = prompts.map(\.tokens)
-    lengths = self.prompts.map(\.count)
+    let lengths = self.prompts.map(\.count)
     tokens = lengths.reduce(0, +)
     stored = specs.filter { $0.recipe == nil }
     self.dtype = dtype
@@ -71,7 +70,8 @@ struct CaptureSize {
       ])
     }
     return [
-      "\(grouped(lengths.count)) prompts, \(grouped(tokens)) tokens, the longest prompt \(lengths.max() ?? 0)",
+      "\(grouped(prompts.count)) prompts, \(grouped(tokens)) tokens, the longest prompt "
+        + "\(prompts.map(\.count).max() ?? 0)",
       "\(hookCount) hooks:",
     ] + table.lines().map { "  " + $0 } + [
       "\(byteSize(bytes)) of activations (\(byteSize(bytes / max(1, tokens))) a token), of which "
@@ -90,7 +90,7 @@ struct CaptureSize {
   func checkRoom(at directory: String, free: Int, after committed: Int, limit: Int?)
     throws(NoRoom) -> String?
   {
-    let histogram = Histogram(lengths.dropFirst(committed))
+    let histogram = Histogram(prompts.dropFirst(committed).map(\.count))
     let raw = histogram.bytes(of: stored, dtype, packed: true)
     let most = min(raw, limit ?? .max)
     // Rows of prompts that begin alike are stored once, where they are of one segment.

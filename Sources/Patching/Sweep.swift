@@ -147,10 +147,10 @@ public struct Sweep: Sendable, Equatable {
         HookPoint(kind, layer: layer), head: cell.head, place: cell.place, key: cell.key,
         neuron: cell.neuron, subspace: cell.direction.map { subspaces[$0] } ?? subspaces.first)
     }
-    let behind = (cell.layer ?? layerCount) + 1..<max(layerCount, (cell.layer ?? layerCount) + 1)
+    guard let layer = cell.layer else { return patches }
     return patches
-      + behind.flatMap { layer in
-        severed.map { Patch(HookPoint($0, layer: layer), place: cell.place, isHeld: true) }
+      + (layer + 1..<max(layerCount, layer + 1)).flatMap { later in
+        severed.map { Patch(HookPoint($0, layer: later), place: cell.place, isHeld: true) }
       }
   }
 

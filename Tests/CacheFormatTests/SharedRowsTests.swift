@@ -38,51 +38,11 @@ import Testing
     return found
   }
 
-  private static let hooks = [
-    HookSpec(name: "noise", shape: [.positions, .fixed(9)]),
-    HookSpec(name: "a_pattern", shape: [.fixed(2), .positions, .positions]),
-    HookSpec(name: "z", shape: [.positions, .fixed(2), .fixed(3)]),
-    HookSpec(name: "twice", shape: [.positions, .fixed(9)], recipe: .sum(["noise", "noise"])),
-    HookSpec(name: "b_pattern", shape: [.positions, .fixed(2), .positions]),
-    HookSpec(name: "wide_post", shape: [.positions, .fixed(700)]),
-  ]
-
-  /// Prompts of few different tokens, in whose arrays a row is given by the tokens up to its own.
-  private func causalCapture(_ elementType: ElementType, seed: UInt64) -> Capture {
-    var generator = SeededGenerator(seed: seed)
-    let lengths = (0..<24).map { _ in Int.random(in: 1...12, using: &generator) }
-    var capture = Capture(
-      lengths: lengths, hooks: SharedRowsTests.hooks, elementType: elementType,
-      segmentBytes: 1 << 22, seed: seed)
-    var rows: [[Int32]: SeededGenerator] = [:]
-    for prompt in lengths.indices {
-      capture.prompts[prompt].tokens = (0..<lengths[prompt]).map { _ in
-        Int32.random(in: 0..<2, using: &generator)
-      }
-      let tokens = capture.prompts[prompt].tokens
-      for hook in [0, 2, 5] {
-        let width = capture.arrays[hook][prompt].count / tokens.count
-        capture.arrays[hook][prompt] = tokens.indices.flatMap { position -> [Float] in
-          let key = [Int32(hook)] + tokens[...position]
-          var row = rows[key] ?? SeededGenerator(seed: generator.next())
-          rows[key] = row
-          // Whole numbers are exact in every element type.
-          return (0..<width).map { _ in Float(Int(row.next() >> 61)) }
-        }
-      }
-      for hook in [1, 4] {
-        capture.arrays[hook][prompt] = capture.arrays[hook][prompt].map { $0.rounded() }
-      }
-    }
-    capture.deriveArrays()
-    return capture
-  }
-
   @Test(arguments: ElementType.allCases, [FileAccess.mapped, .pread])
   func sharedRowsComeBack(elementType: ElementType, access: FileAccess) throws {
     let seed = UInt64.random(in: 0...UInt64.max)
     print("sharedRowsComeBack: seed \(seed)")
-    let capture = causalCapture(elementType, seed: seed)
+    let capture = Capture.causal(elementType, seed: seed)
     let directory = try TemporaryDirectory()
     let forger = try Forger(capture, in: directory.path("cache"))
     let expected = naiveSharings(capture.prompts)
@@ -100,28 +60,6 @@ import Testing
       let prompt = Int.random(in: capture.prompts.indices, using: &generator)
       let found = try reader.withValues(hook: hook, prompt: prompt) { bits(Array($0)) }
       #expect(found == bits(capture.arrays[hook][prompt]), "seed \(seed)")
-    }
-  }
-
-  @Test(arguments: ElementType.allCases)
-  func arraysMayComeInPieces(elementType: ElementType) throws {
-    let seed = UInt64.random(in: 0...UInt64.max)
-    print("arraysMayComeInPieces: seed \(seed)")
-    var capture = causalCapture(elementType, seed: seed)
-    capture.plan.segmentBytes = 20_000
-    let directory = try TemporaryDirectory()
-    try capture.write(to: directory.path("whole"))
-    let names = try fileNames(directory.path("whole"))
-    #expect(names.filter { $0.hasPrefix("segment") }.count > 3, "seed \(seed)")
-    for count in [2, 3, 50] {
-      capture.pieceCount = count
-      try capture.write(to: directory.path("\(count)"))
-      for name in names {
-        #expect(
-          try contents(directory.path("\(count)/\(name)"))
-            == contents(directory.path("whole/\(name)")),
-          "seed \(seed), \(count) pieces, \(name)")
-      }
     }
   }
 
@@ -247,7 +185,7 @@ import Testing
 
   @Test func bytesDependOnTheCaptureAlone() throws {
     let directory = try TemporaryDirectory()
-    var capture = causalCapture(.f32, seed: 11)
+    var capture = Capture.causal(.f32, seed: 11)
     capture.plan.segmentBytes = 200_000
     try capture.write(to: directory.path("one"))
     let writer = try CacheWriter(

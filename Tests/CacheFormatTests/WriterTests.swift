@@ -63,6 +63,28 @@ import Testing
     #expect(throws: CacheError.self) { try segment.seal() }
   }
 
+  @Test(arguments: ElementType.allCases)
+  func arraysMayComeInPieces(elementType: ElementType) throws {
+    let seed = UInt64.random(in: 0...UInt64.max)
+    print("arraysMayComeInPieces: seed \(seed)")
+    var capture = Capture.causal(elementType, seed: seed)
+    capture.plan.segmentBytes = 20_000
+    let directory = try TemporaryDirectory()
+    try capture.write(to: directory.path("whole"))
+    let names = try fileNames(directory.path("whole"))
+    #expect(names.filter { $0.hasPrefix("segment") }.count > 3, "seed \(seed)")
+    for count in [2, 3, 50] {
+      capture.pieceCount = count
+      try capture.write(to: directory.path("\(count)"))
+      for name in names {
+        #expect(
+          try contents(directory.path("\(count)/\(name)"))
+            == contents(directory.path("whole/\(name)")),
+          "seed \(seed), \(count) pieces, \(name)")
+      }
+    }
+  }
+
   @Test func segmentsAreCommittedInOrder() throws {
     let directory = try TemporaryDirectory()
     let writer = try writer(directory)
