@@ -61,7 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--time-prompts", type=int, default=64)
     parser.add_argument("--time-tokens", type=int, default=15)
     parser.add_argument("--time-differ-at", type=int, help="pairs that differ there only, instead")
-    parser.add_argument("--time-file", type=Path, help="a prompt a line, instead")
+    parser.add_argument("--time-file", type=Path, help="a .txt prompt file, instead")
     parser.add_argument("--batch", type=int, default=8, help="prompts a run_with_cache")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs (default 5)")
     parser.add_argument("--disk", type=Path, help="a folder on a disk, to capture to as well")

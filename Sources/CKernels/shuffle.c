@@ -1,6 +1,6 @@
 // The filters that make activations compressible: bytes, or bits, of the same weight laid together.
 //
-// The bit filter takes 512 elements at a time, 64 bytes of every plane. Elements of `size` bytes
+// The bit filter takes 256 elements at a time, 32 bytes of every plane. Elements of `size` bytes
 // pass through two exchanges that are undone by the same steps in reverse order:
 //   bytes: byte k of element 8j + i goes to byte j of row (k, i);
 //   bits:  within the eight rows of one k, bit b of row i and bit i of row b change places.
@@ -12,32 +12,34 @@
 
 #include "clones.h"
 
-typedef uint8_t Vector __attribute__((vector_size(64)));
-typedef uint64_t Words __attribute__((vector_size(64)));
+typedef uint8_t Vector __attribute__((vector_size(32)));
+typedef uint64_t Words __attribute__((vector_size(32)));
 typedef uint8_t Lane __attribute__((vector_size(16)));
 
-enum { tile = 512, lanes = 4, lane_bytes = 16 };
+enum { tile = 256 };
 
 // Index lists for __builtin_shufflevector, built up from one lane.
-#define LANES_OF(list) list(0), list(16), list(32), list(48)
+#define LANES_OF(list) list(0), list(16)
 #define LOW1(q)                                                                                \
-  q + 0, q + 64, q + 1, q + 65, q + 2, q + 66, q + 3, q + 67, q + 4, q + 68, q + 5, q + 69,    \
-      q + 6, q + 70, q + 7, q + 71
+  q + 0, q + 32, q + 1, q + 33, q + 2, q + 34, q + 3, q + 35, q + 4, q + 36, q + 5, q + 37,    \
+      q + 6, q + 38, q + 7, q + 39
 #define HIGH1(q) LOW1(q + 8)
 #define PAIR(i) i, i + 1
 #define LOW2(q)                                                                                \
-  PAIR(q), PAIR(q + 64), PAIR(q + 2), PAIR(q + 66), PAIR(q + 4), PAIR(q + 68), PAIR(q + 6),    \
-      PAIR(q + 70)
+  PAIR(q), PAIR(q + 32), PAIR(q + 2), PAIR(q + 34), PAIR(q + 4), PAIR(q + 36), PAIR(q + 6),    \
+      PAIR(q + 38)
 #define HIGH2(q) LOW2(q + 8)
 #define FOUR(i) PAIR(i), PAIR(i + 2)
-#define LOW4(q) FOUR(q), FOUR(q + 64), FOUR(q + 4), FOUR(q + 68)
+#define LOW4(q) FOUR(q), FOUR(q + 32), FOUR(q + 4), FOUR(q + 36)
 #define HIGH4(q) LOW4(q + 8)
 #define EIGHT(i) FOUR(i), FOUR(i + 4)
-#define LOW8(q) EIGHT(q), EIGHT(q + 64)
+#define LOW8(q) EIGHT(q), EIGHT(q + 32)
 #define HIGH8(q) LOW8(q + 8)
 #define STEP2(i) i, i + 2, i + 4, i + 6, i + 8, i + 10, i + 12, i + 14
-#define EVEN1(q) STEP2(q), STEP2(q + 64)
-#define ODD1(q) EVEN1(q + 1)
+#define COLUMNS2(q) STEP2(q), STEP2(q + 1)
+#define LANE(q) EIGHT(q), EIGHT(q + 8)
+#define STEP4(i) i, i + 4, i + 8, i + 12
+#define COLUMNS4(q) STEP4(q), STEP4(q + 1), STEP4(q + 2), STEP4(q + 3)
 
 // (a, b) ← units of the lower halves of a and b by turns, units of the upper halves by turns.
 #define INTERLEAVE(unit, a, b)                                                                 \
@@ -48,21 +50,8 @@ enum { tile = 512, lanes = 4, lane_bytes = 16 };
     b = high;                                                                                  \
   } while (0)
 
-// (a, b) ← the even bytes of a then b, the odd bytes of a then b. Undoes INTERLEAVE(1, a, b).
-#define SEPARATE(a, b)                                                                         \
-  do {                                                                                         \
-    Vector even = __builtin_shufflevector(a, b, LANES_OF(EVEN1));                              \
-    Vector odd = __builtin_shufflevector(a, b, LANES_OF(ODD1));                                \
-    a = even;                                                                                  \
-    b = odd;                                                                                   \
-  } while (0)
-
-#define EXCHANGE(a, b)                                                                         \
-  do {                                                                                         \
-    Vector kept = a;                                                                           \
-    a = b;                                                                                     \
-    b = kept;                                                                                  \
-  } while (0)
+// In every lane byte 0 of all units of 4 or 2 bytes, then byte 1 of all, and so on.
+#define GATHER(unit, a) a = __builtin_shufflevector(a, a, LANES_OF(COLUMNS##unit))
 
 // Which bits of an element are its exponent, and what the exponent is lowered by.
 typedef struct {
@@ -71,12 +60,12 @@ typedef struct {
 
 // Lowers, or raises, the exponents of all elements of a vector, modulo their range.
 PB_INLINE void lower4(Vector *vector, Exponent e) {
-  typedef uint32_t Elements __attribute__((vector_size(64)));
+  typedef uint32_t Elements __attribute__((vector_size(32)));
   Elements u = (Elements)*vector;
   *vector = (Vector)((u & ~e.field) | ((u - e.offset) & e.field));
 }
 PB_INLINE void lower2(Vector *vector, Exponent e) {
-  typedef uint16_t Elements __attribute__((vector_size(64)));
+  typedef uint16_t Elements __attribute__((vector_size(32)));
   Elements u = (Elements)*vector;
   uint16_t field = (uint16_t)e.field, offset = (uint16_t)e.offset, rest = (uint16_t)~field;
   *vector = (Vector)((u & rest) | ((u - offset) & field));
@@ -94,17 +83,21 @@ PB_INLINE void lower(const uint8_t *source, uint8_t *destination, size_t count, 
   }
 }
 
-PB_INLINE void load(Vector *vector, const uint8_t *bytes) { memcpy(vector, bytes, 64); }
-PB_INLINE void store(uint8_t *bytes, const Vector *vector) { memcpy(bytes, vector, 64); }
+PB_INLINE void load(Vector *vector, const uint8_t *bytes) { memcpy(vector, bytes, sizeof *vector); }
+PB_INLINE void store(uint8_t *bytes, const Vector *vector) { memcpy(bytes, vector, sizeof *vector); }
 
-// Four lanes that lie `stride` bytes apart in memory.
+// Two lanes that lie `stride` bytes apart in memory.
 PB_INLINE void load_lanes(Vector *vector, const uint8_t *bytes, size_t stride) {
-  for (int q = 0; q < lanes; q++)
-    memcpy((uint8_t *)vector + q * lane_bytes, bytes + q * stride, lane_bytes);
+  Lane low, high;
+  memcpy(&low, bytes, sizeof low);
+  memcpy(&high, bytes + stride, sizeof high);
+  *vector = __builtin_shufflevector(low, high, LANE(0), LANE(16));
 }
 PB_INLINE void store_lanes(uint8_t *bytes, size_t stride, const Vector *vector) {
-  for (int q = 0; q < lanes; q++)
-    memcpy(bytes + q * stride, (const uint8_t *)vector + q * lane_bytes, lane_bytes);
+  Lane low = __builtin_shufflevector(*vector, *vector, LANE(0));
+  Lane high = __builtin_shufflevector(*vector, *vector, LANE(16));
+  memcpy(bytes, &low, sizeof low);
+  memcpy(bytes + stride, &high, sizeof high);
 }
 
 // Exchanges the bits of a with place value `shift` higher and the bits of b under `mask`.
@@ -145,27 +138,26 @@ PB_INLINE void transpose2(Vector rows[8]) {
   }
 }
 
-// 512 elements of 4 bytes from `elements` to 64 bytes of each of the 32 planes, `stride` apart.
+// 256 elements of 4 bytes from `elements` to 32 bytes of each of the 32 planes, `stride` apart.
 PB_INLINE void shuffle_tile4(const uint8_t *elements, uint8_t *planes, size_t stride, Exponent e) {
-  Vector rows[4][8];  // [k][i], first [m][i]: elements 8j + i of j = 4m … 4m + 3
-  for (int m = 0; m < 4; m++)
-    for (int half = 0; half < 8; half += 4) {
+  Vector rows[4][8];  // [k][i], first [m][i]
+  // Four of the eight rows of every byte at a time, which is what the registers hold.
+  for (int half = 0; half < 8; half += 4) {
+    Vector quarter[4][4];  // [m][r]: elements 8j + half + r of j = 4m … 4m + 3
+    for (int m = 0; m < 4; m++) {
       for (int r = 0; r < 4; r++) {
-        load_lanes(&rows[m][half + r], elements + (4 * m + r) * 32 + half * 4, tile);
-        lower4(&rows[m][half + r], e);
+        load_lanes(&quarter[m][r], elements + (4 * m + r) * 32 + half * 4, 2 * tile);
+        lower4(&quarter[m][r], e);
       }
-      transpose4(&rows[m][half], &rows[m][half + 1], &rows[m][half + 2], &rows[m][half + 3]);
+      transpose4(&quarter[m][0], &quarter[m][1], &quarter[m][2], &quarter[m][3]);
     }
-  for (int i = 0; i < 8; i++) {
-    Vector a = rows[0][i], b = rows[1][i], c = rows[2][i], d = rows[3][i];
-    SEPARATE(a, b);
-    SEPARATE(c, d);
-    SEPARATE(a, c);
-    SEPARATE(b, d);
-    rows[0][i] = a;
-    rows[1][i] = b;
-    rows[2][i] = c;
-    rows[3][i] = d;
+    for (int r = 0; r < 4; r++) {
+      for (int m = 0; m < 4; m++) {
+        rows[m][half + r] = quarter[m][r];
+        GATHER(4, rows[m][half + r]);
+      }
+      transpose4(&rows[0][half + r], &rows[1][half + r], &rows[2][half + r], &rows[3][half + r]);
+    }
   }
   for (int k = 0; k < 4; k++) {
     transpose_bits(rows[k]);
@@ -180,25 +172,24 @@ PB_INLINE void unshuffle_tile4(const uint8_t *planes, size_t stride, uint8_t *el
     for (int b = 0; b < 8; b++) load(&rows[k][b], planes + (size_t)(8 * k + b) * stride);
     transpose_bits(rows[k]);
   }
-  for (int i = 0; i < 8; i++) {
-    Vector a = rows[0][i], b = rows[1][i], c = rows[2][i], d = rows[3][i];
-    INTERLEAVE(1, a, c);
-    INTERLEAVE(1, b, d);
-    INTERLEAVE(1, a, b);
-    INTERLEAVE(1, c, d);
-    rows[0][i] = a;
-    rows[1][i] = b;
-    rows[2][i] = c;
-    rows[3][i] = d;
-  }
-  for (int m = 0; m < 4; m++)
-    for (int half = 0; half < 8; half += 4) {
-      transpose4(&rows[m][half], &rows[m][half + 1], &rows[m][half + 2], &rows[m][half + 3]);
+  // Four rows of every byte at a time, which is what the registers hold.
+  for (int half = 0; half < 8; half += 4) {
+    Vector quarter[4][4];  // [m][r]
+    for (int r = 0; r < 4; r++) {
+      for (int k = 0; k < 4; k++) quarter[k][r] = rows[k][half + r];
+      INTERLEAVE(1, quarter[0][r], quarter[2][r]);
+      INTERLEAVE(1, quarter[1][r], quarter[3][r]);
+      INTERLEAVE(1, quarter[0][r], quarter[1][r]);
+      INTERLEAVE(1, quarter[2][r], quarter[3][r]);
+    }
+    for (int m = 0; m < 4; m++) {
+      transpose4(&quarter[m][0], &quarter[m][1], &quarter[m][2], &quarter[m][3]);
       for (int r = 0; r < 4; r++) {
-        lower4(&rows[m][half + r], raising(e));
-        store_lanes(elements + (4 * m + r) * 32 + half * 4, tile, &rows[m][half + r]);
+        lower4(&quarter[m][r], raising(e));
+        store_lanes(elements + (4 * m + r) * 32 + half * 4, 2 * tile, &quarter[m][r]);
       }
     }
+  }
 }
 
 // The same for elements of 2 bytes and 16 planes.
@@ -206,12 +197,16 @@ PB_INLINE void shuffle_tile2(const uint8_t *elements, uint8_t *planes, size_t st
   Vector rows[2][8];  // [k][i], first [m][i]: elements 8j + i of j = 8m … 8m + 7
   for (int m = 0; m < 2; m++) {
     for (int r = 0; r < 8; r++) {
-      load_lanes(&rows[m][r], elements + (8 * m + r) * 16, tile / 2);
+      load_lanes(&rows[m][r], elements + (8 * m + r) * 16, tile);
       lower2(&rows[m][r], e);
     }
     transpose2(rows[m]);
   }
-  for (int i = 0; i < 8; i++) SEPARATE(rows[0][i], rows[1][i]);
+  for (int i = 0; i < 8; i++) {
+    GATHER(2, rows[0][i]);
+    GATHER(2, rows[1][i]);
+    INTERLEAVE(8, rows[0][i], rows[1][i]);
+  }
   for (int k = 0; k < 2; k++) {
     transpose_bits(rows[k]);
     for (int b = 0; b < 8; b++) store(planes + (size_t)(8 * k + b) * stride, &rows[k][b]);
@@ -230,7 +225,7 @@ PB_INLINE void unshuffle_tile2(const uint8_t *planes, size_t stride, uint8_t *el
     transpose2(rows[m]);
     for (int r = 0; r < 8; r++) {
       lower2(&rows[m][r], raising(e));
-      store_lanes(elements + (8 * m + r) * 16, tile / 2, &rows[m][r]);
+      store_lanes(elements + (8 * m + r) * 16, tile, &rows[m][r]);
     }
   }
 }

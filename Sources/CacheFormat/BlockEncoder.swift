@@ -27,9 +27,9 @@ final class BlockEncoder {
     sampler = EncodingSampler(elementType: elementType)
   }
 
-  /// The most bytes that `encode` writes for an array of `rawLength` bytes.
+  /// The most bytes that `encode` uses for an array of `rawLength` bytes.
   static func bound(rawLength: Int) -> Int {
-    rawLength + 4 * Encoding.chunkCount(of: rawLength)
+    rawLength + 4 * Encoding.chunkCount(of: rawLength) + LZ4.slack(of: Encoding.chunkBytes)
   }
 
   /// Whether `stored` bytes instead of `packed` are worth decoding.
@@ -48,18 +48,16 @@ final class BlockEncoder {
   ///     compressed.
   func encode(
     _ values: [UnsafeBufferPointer<Float>], side: Int?, base: SharedRows.Base?,
-    as chosen: inout Encoding?, to destination: UnsafeMutableRawPointer
+    as chosen: inout EncodingChoice?, to destination: UnsafeMutableRawPointer
   ) -> Result {
     let raw = elementBytes(of: values)
     let (packing, source) = pack(raw, side: side, base: base)
     let choice = chosen ?? sampler.choose(for: source)
     chosen = choice
-    var encoding = choice
+    var encoding = choice.encoding
     encoding.packing = packing
     var stored = source.count
-    if encoding.codec == .lz4 {
-      stored = compress(source, filter: ByteFilter(encoding, elementType), to: destination)
-    }
+    if encoding.codec == .lz4 { stored = compress(source, as: choice, to: destination) }
     if encoding.codec == .none || !BlockEncoder.isWorthwhile(stored, of: source.count) {
       encoding = Encoding(packing: packing)
       stored = source.count
@@ -113,15 +111,19 @@ final class BlockEncoder {
   /// Writes a table of the chunks' stored lengths, 4 bytes each, then the chunks; answers their
   /// length.
   private func compress(
-    _ source: UnsafeRawBufferPointer, filter: ByteFilter, to destination: UnsafeMutableRawPointer
+    _ source: UnsafeRawBufferPointer, as choice: EncodingChoice,
+    to destination: UnsafeMutableRawPointer
   ) -> Int {
+    let filter = ByteFilter(choice.encoding, elementType)
     let chunks = Encoding.chunkCount(of: source.count)
     var stored = 4 * chunks
     for chunk in 0..<chunks {
       let first = chunk * Encoding.chunkBytes
       let part = UnsafeRawBufferPointer(
         rebasing: source[first..<min(first + Encoding.chunkBytes, source.count)])
-      let length = compressChunk(filtered(part, by: filter), to: destination + stored)
+      let length = compressChunk(
+        filtered(part, by: filter), plain: filter.planeBytes(of: part.count) * choice.plainPlanes,
+        to: destination + stored)
       destination.storeBytes(
         of: UInt32(length).littleEndian, toByteOffset: 4 * chunk, as: UInt32.self)
       stored += length
@@ -139,9 +141,11 @@ final class BlockEncoder {
 
   /// A chunk that LZ4 does not make shorter stands as it is: its stored length says so.
   private func compressChunk(
-    _ source: UnsafeRawBufferPointer, to destination: UnsafeMutableRawPointer
+    _ source: UnsafeRawBufferPointer, plain: Int, to destination: UnsafeMutableRawPointer
   ) -> Int {
-    if let length = LZ4.compress(source, into: destination, capacity: source.count - 1) {
+    if let length = LZ4.compress(
+      source, plain: plain, into: destination, capacity: source.count - 1)
+    {
       return length
     }
     UnsafeMutableRawBufferPointer(start: destination, count: source.count).copyMemory(from: source)

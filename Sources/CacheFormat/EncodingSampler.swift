@@ -1,3 +1,10 @@
+/// How arrays like a sample are encoded.
+struct EncodingChoice {
+  var encoding = Encoding.raw
+  /// Of the filter's planes the first ones in which LZ4 finds nothing, mantissas' for the most part.
+  var plainPlanes = 0
+}
+
 /// Chooses codec and filter for arrays by compressing a sample of one. Used by one thread.
 final class EncodingSampler {
   private static let sampleBytes = 16 << 10
@@ -14,9 +21,9 @@ final class EncodingSampler {
 
   /// The encoding that takes the fewest bytes for a sample of `elements`; of equals the cheaper.
   /// Raw when none gains one per cent: then the arrays after this one are not tried either.
-  func choose(for elements: UnsafeRawBufferPointer) -> Encoding {
+  func choose(for elements: UnsafeRawBufferPointer) -> EncodingChoice {
     let sample = sample(of: elements)
-    guard let base = sample.baseAddress else { return .raw }
+    guard let base = sample.baseAddress else { return EncodingChoice() }
     var best = Encoding.raw
     var fewest = sample.count - sample.count / 100
     let candidates = [
@@ -33,7 +40,21 @@ final class EncodingSampler {
       best = encoding
       fewest = count
     }
-    return best
+    if best.codec == .none { return EncodingChoice() }
+    let filter = ByteFilter(best, elementType)
+    filter.apply(base, to: filtered.base, count: sample.count)
+    let plain = plainPlanes(bytes: filter.planeBytes(of: sample.count), of: filter.planeCount)
+    return EncodingChoice(encoding: best, plainPlanes: plain)
+  }
+
+  /// How many of the filtered sample's planes LZ4 makes no shorter before the first that it does.
+  private func plainPlanes(bytes: Int, of count: Int) -> Int {
+    let isShorter = { (plane: Int) in
+      LZ4.compress(
+        UnsafeRawBufferPointer(start: self.filtered.base + plane * bytes, count: bytes),
+        into: self.compressed.base, capacity: bytes - 1) != nil
+    }
+    return (0..<count).first(where: isShorter) ?? count
   }
 
   /// Four stretches spread evenly over the elements, or all of a few.

@@ -14,6 +14,20 @@ struct ByteFilter {
     offset = UInt32(encoding.exponentOffset) << UInt32(field.trailingZeroBitCount) & field
   }
 
+  /// How many planes there are: bytes, or bits, of the same weight that lie together.
+  var planeCount: Int {
+    switch kind {
+    case .none: 1
+    case .byteShuffle: elementSize
+    case .bitShuffle: 8 * elementSize
+    }
+  }
+
+  /// Bytes of a plane where `count` bytes are filtered.
+  func planeBytes(of count: Int) -> Int {
+    kind == .bitShuffle ? count / elementSize / 8 : count / planeCount
+  }
+
   /// Rearranges `source` to make it compressible.
   func apply(
     _ source: UnsafeRawPointer, to destination: UnsafeMutableRawPointer, count: Int

@@ -36,7 +36,7 @@ public final class SegmentWriter {
   private var index: [UInt8] = []
   private var hooks: [Manifest.HookTotals]
   /// The encoding of the hook that is being written, once its first stored array has been seen.
-  private var encoding: Encoding?
+  private var encoding: EncodingChoice?
   /// Whether the recipe of the hook that is being written has failed.
   private var recipeFailed = false
   private let rounded = ByteBuffer(capacity: 0)

@@ -70,6 +70,12 @@ def equal_lengths(prompts: list[list[int]], batch: int) -> list[torch.Tensor]:
     return [some for group in by_length.values() for some in torch.tensor(group).split(batch)]
 
 
+def prompt_texts(file: Path) -> list[str]:
+    """The different prompts of a prompt file, clean and corrupted ones: its first two columns."""
+    lines = [line for line in file.read_text().splitlines() if line and line[0] != "#"]
+    return list(dict.fromkeys(text for line in lines for text in line.split("\t")[:2]))
+
+
 def compare_times(bench: Bench, weights: str, count: int, length: int, differ_at: int | None,
                   texts: Path | None, batch: int, repeats: int, disk: Path | None):  # fmt: skip
     """run_with_cache in batches of equal length, without padding, against capture of the same
@@ -79,8 +85,7 @@ def compare_times(bench: Bench, weights: str, count: int, length: int, differ_at
     The prompts are random ones or, with differ_at, clean and corrupted ones in turns that differ
     at that position only, or the different lines of a file."""
     if texts:
-        lines = dict.fromkeys(texts.read_text().splitlines())
-        prompts = [bench.prompts.tokenizer.encode(line) for line in lines]
+        prompts = [bench.prompts.tokenizer.encode(text) for text in prompt_texts(texts)]
     elif differ_at is None:
         prompts = bench.prompts.prompts(count, length, length)
     else:
