@@ -141,7 +141,7 @@ bench-transformerlens: build
 # the Swift compiler would forget the fuzzer's coverage, so that it is asked for by name. Objects that
 # live as long as the process are no leaks.
 FUZZ_SECONDS := 60
-FUZZ := PATCHBAY_FUZZ_CACHE=Tests/CacheFormatTests/Golden/format-3-f32 \
+FUZZ := PATCHBAY_FUZZ_CACHE=Tests/CacheFormatTests/Golden/format-4-f32 \
   .build-fuzz/release/FuzzReader -detect_leaks=0
 FUZZ_COVERAGE := edge,indirect-calls,trace-cmp,inline-8bit-counters,pc-table
 fuzz:

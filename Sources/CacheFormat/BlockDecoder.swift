@@ -2,8 +2,8 @@ import CKernels
 
 /// Turns the bytes that a block stores back into values. Used by one thread.
 final class BlockDecoder {
-  private let filtered = ByteBuffer(capacity: Encoding.chunkBytes)
-  private let chunk = ByteBuffer(capacity: Encoding.chunkBytes)
+  private let filtered = ByteBuffer(capacity: Chunking.mostBytes)
+  private let chunk = ByteBuffer(capacity: Chunking.mostBytes)
   private let packed = ByteBuffer(capacity: 0)
   private let elements = ByteBuffer(capacity: 0)
 
@@ -102,24 +102,28 @@ final class BlockDecoder {
       destination?.copyMemory(from: source, byteCount: bytes.count)
       return body(bytes, 0)
     }
-    let chunks = Encoding.chunkCount(of: block.packedLength)
-    guard block.stored.count >= 4 * chunks, let base = block.stored.baseAddress else {
-      throw .undecodable
-    }
+    let chunking = block.chunking
+    var at = chunking.tableBytes(of: block.packedLength)
+    guard block.stored.count >= at, let base = block.stored.baseAddress else { throw .undecodable }
     let filter = ByteFilter(block.header.encoding, block.header.elementType)
-    var at = 4 * chunks
-    for chunk in 0..<chunks {
-      let length = Int(Record.word(base, 4 * chunk))
-      let offset = chunk * Encoding.chunkBytes
-      let count = min(Encoding.chunkBytes, block.packedLength - offset)
+    for chunk in 0..<chunking.count(of: block.packedLength) {
+      let length = Int(Record.word(base, chunking.entryBytes * chunk))
+      let offset = chunk * chunking.bytes
+      let count = min(chunking.bytes, block.packedLength - offset)
       guard length > 0, length <= count, length <= block.stored.count - at else {
         throw .undecodable
       }
       let wanted = part.clamped(to: offset..<offset + count)
       if !wanted.isEmpty {
+        let stored = UnsafeRawBufferPointer(start: base + at, count: length)
+        if block.checksChunks,
+          checksum(stored) != Record.word(base, chunking.entryBytes * chunk + 4)
+        {
+          throw .storedChecksum
+        }
         let target = destination.map { $0 + wanted.lowerBound - part.lowerBound } ?? self.chunk.base
         try decodeChunk(
-          UnsafeRawBufferPointer(start: base + at, count: length), count: count,
+          stored, count: count,
           part: wanted.lowerBound - offset..<wanted.upperBound - offset, filter: filter,
           into: target)
         body(

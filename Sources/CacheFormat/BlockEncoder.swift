@@ -11,6 +11,8 @@ final class BlockEncoder {
     var raw: PiecedBytes
     var rawChecksum: UInt32
     var storedLength: Int
+    /// The stored bytes that the header's checksum is of.
+    var checkedLength: Int
   }
 
   private let elementType: ElementType
@@ -20,7 +22,7 @@ final class BlockEncoder {
   private let elements = ByteBuffer(capacity: 0)
   private let packed = ByteBuffer(capacity: 0)
   private let joined = ByteBuffer(capacity: 0)
-  private let filtered = ByteBuffer(capacity: Encoding.chunkBytes)
+  private let filtered = ByteBuffer(capacity: Chunking.mostBytes)
 
   init(elementType: ElementType) {
     self.elementType = elementType
@@ -28,8 +30,8 @@ final class BlockEncoder {
   }
 
   /// The most bytes that `encode` uses for an array of `rawLength` bytes.
-  static func bound(rawLength: Int) -> Int {
-    rawLength + 4 * Encoding.chunkCount(of: rawLength) + LZ4.slack(of: Encoding.chunkBytes)
+  static func bound(rawLength: Int, chunking: Chunking) -> Int {
+    rawLength + chunking.tableBytes(of: rawLength) + LZ4.slack(of: chunking.bytes)
   }
 
   /// Whether `stored` bytes instead of `packed` are worth decoding.
@@ -43,12 +45,13 @@ final class BlockEncoder {
   ///   - side: T where the array consists of T × T matrices, which are packed if they are causal;
   ///     nil elsewhere.
   ///   - base: rows of an earlier prompt, which are left out if this array begins with them.
+  ///   - chunking: that of the array in the format that is written.
   ///   - chosen: codec and filter for this hook in this segment; chosen here, for this array and
   ///     those after it, if nil. An array that they make less than three per cent smaller is not
   ///     compressed.
   func encode(
     _ values: [UnsafeBufferPointer<Float>], side: Int?, base: SharedRows.Base?,
-    as chosen: inout EncodingChoice?, to destination: UnsafeMutableRawPointer
+    chunking: Chunking, as chosen: inout EncodingChoice?, to destination: UnsafeMutableRawPointer
   ) -> Result {
     let raw = elementBytes(of: values)
     let (packing, source) = pack(raw, side: side, base: base)
@@ -57,14 +60,17 @@ final class BlockEncoder {
     var encoding = choice.encoding
     encoding.packing = packing
     var stored = source.count
-    if encoding.codec == .lz4 { stored = compress(source, as: choice, to: destination) }
+    if encoding.codec == .lz4 {
+      stored = compress(source, as: choice, chunking: chunking, to: destination)
+    }
     if encoding.codec == .none || !BlockEncoder.isWorthwhile(stored, of: source.count) {
       encoding = Encoding(packing: packing)
       stored = source.count
       UnsafeMutableRawBufferPointer(start: destination, count: stored).copyMemory(from: source)
     }
     return Result(
-      encoding: encoding, raw: raw, rawChecksum: raw.checksum, storedLength: stored)
+      encoding: encoding, raw: raw, rawChecksum: raw.checksum, storedLength: stored,
+      checkedLength: chunking.headerCovers(encoding, packed: source.count, stored: stored))
   }
 
   private func elementBytes(of values: [UnsafeBufferPointer<Float>]) -> PiecedBytes {
@@ -108,24 +114,27 @@ final class BlockEncoder {
     return UnsafeRawBufferPointer(start: packed.base, count: count)
   }
 
-  /// Writes a table of the chunks' stored lengths, 4 bytes each, then the chunks; answers their
-  /// length.
+  /// Writes a table of the chunks' stored lengths and checksums, then the chunks; answers the length of
+  /// all.
   private func compress(
-    _ source: UnsafeRawBufferPointer, as choice: EncodingChoice,
+    _ source: UnsafeRawBufferPointer, as choice: EncodingChoice, chunking: Chunking,
     to destination: UnsafeMutableRawPointer
   ) -> Int {
     let filter = ByteFilter(choice.encoding, elementType)
-    let chunks = Encoding.chunkCount(of: source.count)
-    var stored = 4 * chunks
-    for chunk in 0..<chunks {
-      let first = chunk * Encoding.chunkBytes
+    var stored = chunking.tableBytes(of: source.count)
+    for chunk in 0..<chunking.count(of: source.count) {
+      let first = chunk * chunking.bytes
       let part = UnsafeRawBufferPointer(
-        rebasing: source[first..<min(first + Encoding.chunkBytes, source.count)])
+        rebasing: source[first..<min(first + chunking.bytes, source.count)])
       let length = compressChunk(
         filtered(part, by: filter), plain: filter.planeBytes(of: part.count) * choice.plainPlanes,
         to: destination + stored)
-      destination.storeBytes(
-        of: UInt32(length).littleEndian, toByteOffset: 4 * chunk, as: UInt32.self)
+      let entry = destination + chunking.entryBytes * chunk
+      entry.storeBytes(of: UInt32(length).littleEndian, as: UInt32.self)
+      if chunking.hasChecksums {
+        let sum = checksum(UnsafeRawBufferPointer(start: destination + stored, count: length))
+        entry.storeBytes(of: sum.littleEndian, toByteOffset: 4, as: UInt32.self)
+      }
       stored += length
     }
     return stored

@@ -40,7 +40,7 @@ public enum Proofs: String, Codable, Sendable, CaseIterable {
 /// Everything that a capture fixes before its first prompt runs: `plan.json`. Never changed later.
 public struct CachePlan: Codable, Sendable, Equatable {
   /// The format that this program writes, and the newest that it reads.
-  public static let currentFormat = 3
+  public static let currentFormat = 4
 
   public var formatVersion: Int
   /// The writing program, such as "patchbay 0.1.0".
@@ -100,6 +100,12 @@ public struct CachePlan: Codable, Sendable, Equatable {
       return nil
     }
     return count * elementType.size
+  }
+
+  /// How an array's packed bytes are cut.
+  func chunking(hook: Int, positions T: Int) -> Chunking {
+    let rows = hooks[hook].isRows && T > 0 ? byteCount(hook: hook, positions: T) : nil
+    return Chunking(format: formatVersion, row: rows.map { $0 / T })
   }
 
   /// Bytes of all arrays of a prompt of `T` positions, before encoding; `Int.max` on overflow.

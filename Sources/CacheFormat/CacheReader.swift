@@ -183,8 +183,9 @@ public final class CacheReader: Sendable {
   /// Calls `body` with some rows of an array that has a row for each position. Of a long array only the
   /// part is decoded that has them; rows that are derived row by row are derived alone.
   ///
-  /// Stored bytes are checked as ever, and with them all that rows are derived from. The checksum of the
-  /// values of a derived array is that of all its rows, and is checked only where all of them are read.
+  /// The stored bytes that are decoded are checked as ever, and with them all that rows are derived from:
+  /// damage elsewhere in an array can go unnoticed, for nothing comes from it. The checksum of the values
+  /// of a derived array is that of all its rows, and is checked only where all of them are read.
   ///
   /// - Parameter rows: positions.
   /// - Throws: `CacheError`; `.noSuchRows` if the array does not have them.
@@ -391,7 +392,7 @@ public final class CacheReader: Sendable {
   private func checkedBlock(
     _ entry: IndexEntry, hook: Int, prompt: Int, segment: Segment, context: ReadContext
   ) throws(CacheError) -> Block {
-    let block = try segment.block(hook: hook, prompt: prompt, at: entry, room: context.block)
+    var block = try segment.block(hook: hook, prompt: prompt, at: entry, room: context.block)
     guard checksums else { return block }
     do throws(BlockProblem) {
       try block.checkStored()

@@ -44,16 +44,6 @@ struct Encoding: Hashable, Sendable {
     return parts.isEmpty ? "raw" : parts.joined(separator: "+")
   }
 
-  /// Packed bytes are taken apart into chunks of this many, each filtered and compressed alone:
-  /// filter and decoder then work in the second-level cache, and the planes of a full chunk of
-  /// 4-byte elements are 63 lines of 64 bytes long, an odd number, so that they do not fall into
-  /// the same set of the first-level cache.
-  static let chunkBytes = 126 << 10
-
-  static func chunkCount(of length: Int) -> Int {
-    length / chunkBytes + (length % chunkBytes == 0 ? 0 : 1)
-  }
-
   /// Bytes that the packing leaves of `rawLength`.
   ///
   /// - Parameters:

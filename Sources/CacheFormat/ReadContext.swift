@@ -87,7 +87,7 @@ final class ReadContext: @unchecked Sendable {
     guard case .stored(let entry) = segment.place(hook: hook, prompt: prompt) else {
       throw segment.badBlock(hook: hook, prompt: prompt, .impossible("nothing"))
     }
-    let block = try segment.block(hook: hook, prompt: prompt, at: entry, room: baseBlock)
+    var block = try segment.block(hook: hook, prompt: prompt, at: entry, room: baseBlock)
     do throws(BlockProblem) {
       guard block.header.encoding.packing == .none else {
         throw .impossible("shared rows, so that it cannot be a base")

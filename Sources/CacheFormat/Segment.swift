@@ -10,6 +10,9 @@ struct Block {
   /// Bytes before filter and codec, after packing.
   let packedLength: Int
   let stored: UnsafeRawBufferPointer
+  let chunking: Chunking
+  /// Whether chunks are checked when they are decoded.
+  private(set) var checksChunks = false
   /// The bytes up to the next block, which must be zero.
   let padding: UnsafeRawBufferPointer
 
@@ -29,9 +32,16 @@ struct Block {
     return (rows.lowerBound - left) * row..<(rows.upperBound - left) * row
   }
 
-  /// Checks the stored bytes and the zeros after them.
-  func checkStored() throws(BlockProblem) {
-    guard checksum(stored) == header.storedChecksum else { throw .storedChecksum }
+  /// Checks the stored bytes and the zeros after them; chunks that have checksums of their own are left
+  /// to the decoder.
+  mutating func checkStored() throws(BlockProblem) {
+    checksChunks = chunking.hasChecksums
+    let count = chunking.headerCovers(
+      header.encoding, packed: packedLength, stored: stored.count)
+    guard count <= stored.count else { throw .undecodable }
+    guard checksum(.init(rebasing: stored[..<count])) == header.storedChecksum else {
+      throw .storedChecksum
+    }
     guard padding.allSatisfy({ $0 == 0 }) else { throw .padding }
   }
 }
@@ -206,7 +216,8 @@ final class Segment: Sendable {
     let end = Record.size + Int(header.storedLength)
     return Block(
       header: header, packedLength: packedLength,
-      stored: .init(rebasing: bytes[Record.size..<end]), padding: .init(rebasing: bytes[end...]))
+      stored: .init(rebasing: bytes[Record.size..<end]),
+      chunking: plan.chunking(hook: hook, positions: positions(prompt: prompt)), padding: .init(rebasing: bytes[end...]))
   }
 
   private func checkIdentity(_ header: BlockHeader, hook: Int, prompt: Int) throws(BlockProblem) {

@@ -107,8 +107,10 @@ public final class SegmentWriter {
     if let step = context.graph.steps[hook], isDerived(step, prompt, T, values, whole) {
       hooks[hook].blocks[Manifest.HookTotals.derived, default: 0] += 1
     } else {
-      try makeRoom(2 * Record.size + BlockEncoder.bound(rawLength: rawLength))
-      appendBlock(hook: hook, prompt: prompt, positions: T, values: values)
+      let chunking = context.plan.chunking(hook: hook, positions: T)
+      try makeRoom(
+        2 * Record.size + BlockEncoder.bound(rawLength: rawLength, chunking: chunking))
+      appendBlock(hook: hook, prompt: prompt, positions: T, chunking: chunking, values: values)
       if let whole {
         let read = asRead(whole)
         note(read, instead: whole)
@@ -184,21 +186,23 @@ public final class SegmentWriter {
 
   /// Encodes behind the place of the header, then fills in the header.
   private func appendBlock(
-    hook: Int, prompt: Int, positions: Int, values: [UnsafeBufferPointer<Float>]
+    hook: Int, prompt: Int, positions: Int, chunking: Chunking,
+    values: [UnsafeBufferPointer<Float>]
   ) {
     let offset = file.count + buffer.count
     let payload = buffer.end + Record.size
     let spec = context.plan.hooks[hook]
     let result = encoder.encode(
       values, side: spec.isSquare ? positions : nil,
-      base: spec.isRows ? shared.base(of: prompt) : nil, as: &encoding, to: payload)
+      base: spec.isRows ? shared.base(of: prompt) : nil, chunking: chunking, as: &encoding,
+      to: payload)
     if spec.isRows { shared.keep(result.raw, of: prompt) }
     let header = BlockHeader(
       plan: context.key.prefix, segment: UInt32(number), hook: UInt32(hook),
       prompt: UInt32(prompt), positions: UInt32(positions), encoding: result.encoding,
       elementType: context.plan.elementType, rawLength: UInt32(result.raw.count),
       storedLength: UInt32(result.storedLength),
-      storedChecksum: checksum(.init(start: payload, count: result.storedLength)),
+      storedChecksum: checksum(.init(start: payload, count: result.checkedLength)),
       rawChecksum: result.rawChecksum)
     let record = header.encoded()
     buffer.append(record)

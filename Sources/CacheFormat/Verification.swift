@@ -166,7 +166,7 @@ struct Verification {
     _ hook: Int, _ prompt: Int, _ entry: IndexEntry, in segment: Segment
   ) {
     do throws(CacheError) {
-      let block = try segment.block(hook: hook, prompt: prompt, at: entry, room: context.block)
+      var block = try segment.block(hook: hook, prompt: prompt, at: entry, room: context.block)
       count(hook, bytes: Int(block.header.rawLength), encoding: block.header.encoding.name)
       totals[hook].stored += Int(block.header.storedLength)
       do throws(BlockProblem) {

@@ -17,7 +17,7 @@ public final class PageBudget: Sendable {
 
   /// Bytes that are read from one look at the number of mapped pages to the next. A fault maps pages
   /// around it as well, so that more than that may have been mapped.
-  private static let step = 1 << 20
+  private static let step = 8 << 20
 
   /// - Parameter limit: bytes.
   public init(limit: Int) {

@@ -9,6 +9,9 @@ struct Forger {
   /// Those of the segment.
   let prompts: Int
   let segment: Int
+  /// How many entries of length and checksum stand before the chunks of each block, hook by hook; nil where
+  /// there are none.
+  private var chunkCounts: [Int?] = []
 
   private var segmentName: String { "segment-00000\(segment).pbs" }
   var segmentPath: String { "\(directory)/\(segmentName)" }
@@ -24,6 +27,10 @@ struct Forger {
     prompts =
       capture.plan.segmentRanges(tokenCounts: capture.prompts.map(\.tokens.count))[segment]
       .count
+    let bytes = try contents(segmentPath)
+    for hook in 0..<hooks {
+      chunkCounts += (0..<prompts).map { chunkCount(hook: hook, prompt: $0, in: bytes) }
+    }
   }
 
   /// Where the block of an array starts, as its bytes in the index say; prompts are counted from the
@@ -66,6 +73,31 @@ struct Forger {
     text.replaceSubrange(start..<end, with: value)
   }
 
+  private func chunkCount(hook: Int, prompt: Int, in segment: [UInt8]) -> Int? {
+    let block = offset(hook: hook, prompt: prompt, in: segment)
+    guard block > 0, segment[block + 32] == 1 else { return nil }
+    var (count, rest) = (0, Int(number(segment, block + 40, 4)))
+    while rest > 0 {
+      rest -= 8 + Int(number(segment, block + 64 + 8 * count, 4))
+      count += 1
+    }
+    return count
+  }
+
+  /// Signs the chunks of a block, as far as their lengths leave them in it; answers the table's bytes.
+  private func signChunks(_ count: Int, of stored: Range<Int>, in segment: inout [UInt8]) -> Int {
+    var start = stored.lowerBound + 8 * count
+    for entry in 0..<count {
+      let place = stored.lowerBound + 8 * entry
+      guard place + 8 <= stored.upperBound else { break }
+      let end = start + Int(number(segment, place, 4))
+      guard end <= stored.upperBound else { break }
+      put(crc(segment[start..<end]), at: place + 4, in: &segment)
+      start = end
+    }
+    return min(8 * count, stored.count)
+  }
+
   private func sign(_ segment: inout [UInt8]) {
     guard segment.count >= 192 else { return }
     seal(&segment, 0)
@@ -76,7 +108,11 @@ struct Forger {
         guard block >= 64, block <= segment.count - 128 else { continue }
         let stored = Int(number(segment, block + 40, 4))
         if block + 64 + stored <= segment.count {
-          put(crc(segment[(block + 64)..<(block + 64 + stored)]), at: block + 44, in: &segment)
+          var signed = block + 64..<block + 64 + stored
+          if let chunks = chunkCounts[hook * prompts + prompt], segment[block + 32] == 1 {
+            signed = signed.prefix(signChunks(chunks, of: signed, in: &segment))
+          }
+          put(crc(segment[signed]), at: block + 44, in: &segment)
         }
         seal(&segment, block)
         let entry = indexOffset(segment) + 16 * (hook * prompts + prompt)

@@ -139,11 +139,11 @@ import Testing
   }
 
   @Test func aNewerFormat() throws {
-    try changeManifest("{\"format\":3,", to: "{\"format\":4,\"novelty\":[],")
+    try changeManifest("{\"format\":4,", to: "{\"format\":5,\"novelty\":[],")
     try everyProgramRefuses(
       status: 65,
       saying: [
-        "\(cache)/manifest was written by format 4, this program reads up to 3",
+        "\(cache)/manifest was written by format 5, this program reads up to 4",
         "use a newer Patchbay",
       ])
   }

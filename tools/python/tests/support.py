@@ -20,7 +20,7 @@ from patchbay import crc32c  # noqa: E402
 
 GOLDEN = ROOT / "Tests/CacheFormatTests/Golden"
 FORMATS = [
-    f"format-{version}-{element}" for version in (1, 2, 3) for element in ("f32", "f16", "bf16")
+    f"format-{version}-{element}" for version in (1, 2, 3, 4) for element in ("f32", "f16", "bf16")
 ]
 
 
@@ -74,6 +74,11 @@ class OpenSegment:
         self.hooks = len(json.loads((copy.path / "plan.json").read_bytes())["hooks"])
         self.prompts = struct.unpack_from("<I", self.data, 20)[0]
         self.index = struct.unpack_from("<Q", self.data, len(self.data) - 64 + 8)[0]
+        self._chunks = {}
+        if struct.unpack_from("<I", self.data, 8)[0] >= 4:
+            for hook, prompt, offset in self.blocks():
+                if self.data[offset + 32] == 1:
+                    self._chunks[hook, prompt] = self._chunk_count(offset)
 
     def entry(self, hook: int, prompt: int) -> int:
         """Where an entry of the index is."""
@@ -96,7 +101,10 @@ class OpenSegment:
         for hook, prompt, offset in list(self.blocks()):
             if not 64 <= offset <= self.index - 64:
                 continue
-            stored = self.data[offset + 64 : offset + 64 + self.stored_length(offset)]
+            end = offset + 64 + self.stored_length(offset)
+            if (hook, prompt) in self._chunks and self.data[offset + 32] == 1:
+                end = self._sign_chunks(offset + 64, end, self._chunks[hook, prompt])
+            stored = self.data[offset + 64 : end]
             struct.pack_into("<I", self.data, offset + 44, crc32c.crc32c(bytes(stored)))
             self._seal(offset)
             crc = self.data[offset + 60 : offset + 64]
@@ -113,6 +121,26 @@ class OpenSegment:
             manifest["segments"][self._number].update(size=len(self.data), index=f"{index:08x}")
 
         self._copy.change_manifest(change)
+
+    def _chunk_count(self, offset: int) -> int:
+        """The entries of length and CRC in a block's table, which only its lengths tell."""
+        count, rest = 0, self.stored_length(offset)
+        while rest > 0:
+            rest -= 8 + struct.unpack_from("<I", self.data, offset + 64 + 8 * count)[0]
+            count += 1
+        return count
+
+    def _sign_chunks(self, table: int, end: int, count: int) -> int:
+        """Signs the chunks whose lengths leave them in the block; answers where the table ends."""
+        start = table + 8 * count
+        for place in range(table, min(start, end - 7), 8):
+            stop = start + struct.unpack_from("<I", self.data, place)[0]
+            if stop > end:
+                break
+            crc = crc32c.crc32c(bytes(self.data[start:stop]))
+            struct.pack_into("<I", self.data, place + 4, crc)
+            start = stop
+        return min(table + 8 * count, end)
 
     def _seal(self, offset: int) -> None:
         crc = crc32c.crc32c(bytes(self.data[offset : offset + 60]))

@@ -133,7 +133,7 @@ class DamageTest(unittest.TestCase):
         self.assertGreater(tried, 150)
 
     def test_shared_rows_that_lie_with_checksums_that_fit(self):
-        copy = self.sound("format-3-f32")
+        copy = self.sound("format-4-f32")
         manifest = (copy.path / "manifest").read_bytes()
         tried = 0
         for number in (0, 1):
@@ -167,13 +167,13 @@ class DamageTest(unittest.TestCase):
         self.assertGreater(tried, 50)
 
     def test_a_damaged_base_is_named_by_those_that_share_with_it(self):
-        copy = self.sound("format-3-f32")
+        copy = self.sound("format-4-f32")
         opened = OpenSegment(copy)
         at = {(hook, place): offset for hook, place, offset in opened.blocks()}
         base, other = at[0, 0], at[0, 1]
         self.assertEqual((opened.data[base + 34], opened.data[other + 34]), (0, 2))
         path = copy.path / "segment-000000.pbs"
-        opened.data[base + 64 + 100] ^= 1
+        opened.data[base + 64 + opened.stored_length(base) - 1] ^= 1
         path.write_bytes(opened.data)
         _, errors = read_everything(copy.path)
         self.assertTrue(any("shares rows with prompt 0" in str(error) for error in errors))
@@ -293,7 +293,7 @@ class ManifestAndPlanTest(unittest.TestCase):
             patchbay.open(copy.path)
 
     def test_a_newer_cache_is_told_from_a_damaged_one(self):
-        self.refuses("format version 4", manifest=lambda m: (m.clear(), m.update(format=4)))
+        self.refuses("format version 5", manifest=lambda m: (m.clear(), m.update(format=5)))
         self.refuses("'format'", manifest=lambda m: m.update(format=0))
         self.refuses("formatVersion", plan=lambda p: p.update(formatVersion=1))
 

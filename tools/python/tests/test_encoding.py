@@ -7,7 +7,7 @@ import lz4.block
 import numpy as np
 
 import support
-from patchbay import CacheError, encoding, filters
+from patchbay import CacheError, crc32c, encoding, filters
 from patchbay.block import Encoding
 
 EXPONENTS = {"f32": (23, 8), "f16": (10, 5), "bf16": (7, 8)}
@@ -33,9 +33,11 @@ def bit_shuffle(elements: np.ndarray, kind: str, offset: int) -> bytes:
     return b"".join(planes) + lowered[count:].tobytes()
 
 
-def chunked(elements: np.ndarray, kind: str, way: int, offset: int) -> bytes:
+def chunked(
+    elements: np.ndarray, kind: str, way: int, offset: int, chunking=encoding.Chunking()
+) -> bytes:
     """Chunks that LZ4 does not make smaller stand as they are."""
-    step = encoding.CHUNK // elements.itemsize
+    step = chunking.size // elements.itemsize
     chunks = []
     for start in range(0, elements.size, step):
         part = elements[start : start + step]
@@ -45,7 +47,11 @@ def chunked(elements: np.ndarray, kind: str, way: int, offset: int) -> bytes:
             plain = byte_shuffle(part) if way == filters.BYTE_SHUFFLE else part.tobytes()
         small = lz4.block.compress(plain, store_size=False)
         chunks.append(small if len(small) < len(plain) else plain)
-    table = b"".join(struct.pack("<I", len(chunk)) for chunk in chunks)
+    table = b"".join(
+        struct.pack("<I", len(chunk))
+        + (struct.pack("<I", crc32c.crc32c(chunk)) if chunking.has_crcs else b"")
+        for chunk in chunks
+    )
     return table + b"".join(chunks)
 
 
@@ -123,6 +129,40 @@ class DecodeTest(unittest.TestCase):
                     octets(stored), Encoding(True, way, False, 0, offset), (count,), "f32"
                 )
                 self.assertTrue(np.array_equal(found, elements & np.uint32(0xFFFF0000)))
+
+    def test_chunks_of_rows(self):
+        for row, size in ((4, 16_384), (1200, 15_600), (3072, 15_360), (16_384, 16_384)):
+            self.assertEqual(encoding.chunking(4, row), encoding.Chunking(size, True))
+        self.assertEqual(encoding.chunking(4, 16_388).size, 16_388)
+        self.assertEqual(encoding.chunking(4, encoding.CHUNK).size, encoding.CHUNK)
+        for row in (None, 0, encoding.CHUNK + 4):
+            self.assertEqual(encoding.chunking(4, row), encoding.Chunking(encoding.CHUNK, True))
+        for version in (1, 2, 3):
+            self.assertEqual(encoding.chunking(version, 1200), encoding.Chunking())
+
+    def test_chunks_with_checksums(self):
+        chunks = encoding.chunking(4, 300 * 4)
+        elements = self.values(40 * 300) & np.uint32(0xFFFF0000)
+        stored = chunked(elements, "f32", filters.BIT_SHUFFLE, 112, chunks)
+        way = Encoding(True, filters.BIT_SHUFFLE, False, 0, 112)
+        shape = (40, 300)
+        table = encoding.covered(way, shape, "f32", chunks, len(stored))
+        self.assertEqual(table, 4 * 8)
+        found = encoding.decode(octets(stored), way, shape, "f32", None, chunks)
+        self.assertEqual(found.tobytes(), elements.tobytes())
+        for place in [*range(4, 32, 8), *range(table, len(stored), 97)]:
+            damaged = octets(stored)
+            damaged[place] ^= 4
+            with self.assertRaisesRegex(CacheError, "chunk . of its stored bytes is damaged"):
+                encoding.decode(damaged, way, shape, "f32", None, chunks)
+        swapped = octets(stored)
+        swapped[4:8], swapped[12:16] = swapped[12:16].copy(), swapped[4:8].copy()
+        with self.assertRaisesRegex(CacheError, "chunk 0 of its stored bytes is damaged"):
+            encoding.decode(swapped, way, shape, "f32", None, chunks)
+        found = encoding.decode(swapped, way, shape, "f32", None, chunks, check=False)
+        self.assertEqual(found.tobytes(), elements.tobytes())
+        with self.assertRaisesRegex(CacheError, "no table"):
+            encoding.covered(way, shape, "f32", chunks, 31)
 
     def test_a_chunk_that_stands_uncompressed(self):
         step = encoding.CHUNK // 4

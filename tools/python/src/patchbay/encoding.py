@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
 
 import lz4.block
@@ -10,14 +11,45 @@ import numpy as np
 
 from . import filters, limits
 from .block import Encoding
+from .crc32c import crc32c
 from .errors import CacheError
 
 CHUNK = 129_024
+"""Bytes of a chunk of arrays without rows, and the most of any."""
+_ROW_CHUNK = 16_384
 _WORDS: Dict[str, np.dtype] = {
     "f32": np.dtype("<u4"),
     "f16": np.dtype("<u2"),
     "bf16": np.dtype("<u2"),
 }
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How packed bytes are cut into chunks before they are compressed."""
+
+    size: int = CHUNK
+    """Bytes of every chunk but the last one."""
+    has_crcs: bool = False
+    """Whether the table has each chunk's CRC-32C, and the block's header that of the table."""
+
+    @property
+    def entry(self) -> int:
+        """Bytes of the table for a chunk."""
+        return 8 if self.has_crcs else 4
+
+    def table(self, length: int) -> int:
+        """Bytes of the table of so many packed bytes."""
+        return self.entry * -(-length // self.size)
+
+
+def chunking(version: int, row: Optional[int]) -> Chunking:
+    """That of a format version; `row` is the bytes of a row where an array has some."""
+    if version < 4:
+        return Chunking()
+    if row is None or not 0 < row <= CHUNK:
+        return Chunking(has_crcs=True)
+    return Chunking(row * max(1, _ROW_CHUNK // row), True)
 
 
 def packed_count(encoding: Encoding, shape: Tuple[int, ...]) -> int:
@@ -30,24 +62,38 @@ def packed_count(encoding: Encoding, shape: Tuple[int, ...]) -> int:
     return count
 
 
+def covered(
+    encoding: Encoding, shape: Tuple[int, ...], element_type: str, chunks: Chunking, stored: int
+) -> int:
+    """How many of the stored bytes, from the first on, the CRC in a block's header is of."""
+    if not (encoding.lz4 and chunks.has_crcs):
+        return stored
+    table = chunks.table(packed_count(encoding, shape) * _WORDS[element_type].itemsize)
+    if table > stored:
+        raise CacheError(f"{stored} bytes are stored, which are no table of {table}")
+    return table
+
+
 def decode(
     stored: np.ndarray,
     encoding: Encoding,
     shape: Tuple[int, ...],
     element_type: str,
     base: Optional[np.ndarray] = None,
+    chunks: Chunking = Chunking(),
+    check: bool = True,
 ) -> np.ndarray:
     """The array as the words of its elements, uint32 or uint16, of `shape`.
 
     `stored` is uint8. The shape has passed the limits, and ends in two equal sizes of at least 2
     where the encoding is a triangle. `base` is the array, in words, that begins with the rows which
-    the encoding leaves out: no more than it has, nor than the shape has. Raises CacheError where the
-    bytes are not an encoding of it.
+    the encoding leaves out: no more than it has, nor than the shape has. With `check` chunks that have
+    CRCs are held against them. Raises CacheError where the bytes are not an encoding of it.
     """
     word = _WORDS[element_type]
     length = packed_count(encoding, shape) * word.itemsize
     if encoding.lz4:
-        packed = _decompress(stored, encoding, length, element_type)
+        packed = _decompress(stored, encoding, length, element_type, chunks, check)
     elif stored.size != length:
         raise CacheError(f"{stored.size} bytes are stored of an array of {length}")
     else:
@@ -61,25 +107,32 @@ def decode(
 
 
 def _decompress(
-    stored: np.ndarray, encoding: Encoding, length: int, element_type: str
+    stored: np.ndarray,
+    encoding: Encoding,
+    length: int,
+    element_type: str,
+    chunks: Chunking,
+    check: bool,
 ) -> np.ndarray:
-    chunks = -(-length // CHUNK)
-    if not 4 * chunks < stored.size < length:
+    start = chunks.table(length)
+    if not start < stored.size < length:
         raise CacheError(f"{stored.size} bytes cannot be {length} bytes that LZ4 made smaller")
     if length > limits.EXPANSION * stored.size:
         raise CacheError(f"{stored.size} bytes cannot be {length}: LZ4 does not expand so much")
-    table = stored[: 4 * chunks].view("<u4").tolist()
-    if sum(table) != stored.size - 4 * chunks:
+    table = stored[:start].view("<u4").reshape(-1, chunks.entry // 4)
+    sizes = table[:, 0].tolist()
+    if sum(sizes) != stored.size - start:
         raise CacheError("the lengths of its chunks are not that of the block")
     packed = np.empty(length, np.uint8).view(_WORDS[element_type])
-    per_chunk = CHUNK // packed.itemsize
-    start = 4 * chunks
-    for chunk, size in enumerate(table):
+    per_chunk = chunks.size // packed.itemsize
+    for chunk, size in enumerate(sizes):
         out = packed[chunk * per_chunk : (chunk + 1) * per_chunk]
         if not 0 < size <= out.nbytes:
             raise CacheError(f"chunk {chunk} of {out.nbytes} bytes has {size} stored")
         data = stored[start : start + size]
         start += size
+        if check and chunks.has_crcs and crc32c(data) != int(table[chunk, 1]):
+            raise CacheError(f"chunk {chunk} of its stored bytes is damaged")
         if size == out.nbytes:
             filtered = bytearray(data)
         else:

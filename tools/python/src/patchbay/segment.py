@@ -124,7 +124,7 @@ class Segment:
     def read(self, hook: Hook, prompt: int, check: bool) -> np.ndarray:
         """A stored array as new float32 of the hook's shape; CacheError where it is damaged.
 
-        Without `check` the checksum of the stored bytes and the zeros after them are not looked at.
+        Without `check` the checksums of the stored bytes and the zeros after them are not looked at.
         """
         header, stored = self._block(hook, prompt, check)
         base = None
@@ -136,7 +136,7 @@ class Segment:
                     f"it shares rows with prompt {header.encoding.base},"
                     f" whose array is damaged: {error}"
                 ) from error
-        words = self._decode(header, stored, hook, base)
+        words = self._decode(header, stored, hook, check, base)
         return encoding.widen(words, self._plan.element_type)
 
     def _base(self, hook: Hook, prompt: int, check: bool) -> np.ndarray:
@@ -145,17 +145,32 @@ class Segment:
         header, stored = self._block(hook, prompt, check)
         if header.encoding.base is not None:
             raise CacheError("it shares rows itself, so that it cannot be a base")
-        return self._decode(header, stored, hook)
+        return self._decode(header, stored, hook, check)
 
     def _decode(
         self,
         header: block.Header,
         stored: np.ndarray,
         hook: Hook,
+        check: bool,
         base: Optional[np.ndarray] = None,
     ) -> np.ndarray:
-        shape = hook.shape_for(header.identity.tokens)
-        return encoding.decode(stored, header.encoding, shape, self._plan.element_type, base)
+        tokens = header.identity.tokens
+        return encoding.decode(
+            stored,
+            header.encoding,
+            hook.shape_for(tokens),
+            self._plan.element_type,
+            base,
+            self._chunking(hook, tokens),
+            check,
+        )
+
+    def _chunking(self, hook: Hook, tokens: int) -> encoding.Chunking:
+        row = None
+        if hook.has_rows and tokens > 0:
+            row = math.prod(hook.shape_for(tokens)) // tokens * self._plan.element_size
+        return encoding.chunking(self._plan.version, row)
 
     def _block(self, hook: Hook, prompt: int, check: bool) -> Tuple[block.Header, np.ndarray]:
         """The checked header of a stored array, and its stored bytes."""
@@ -185,7 +200,14 @@ class Segment:
         self._check_sharing(header, hook)
         stored = data[block.SIZE : block.SIZE + length]
         if check:
-            if crc32c(stored) != header.stored_crc:
+            covered = encoding.covered(
+                header.encoding,
+                shape,
+                self._plan.element_type,
+                self._chunking(hook, tokens),
+                stored.size,
+            )
+            if crc32c(stored[:covered]) != header.stored_crc:
                 raise CacheError("its stored bytes are damaged")
             if data[block.SIZE + length :].any():
                 raise CacheError("the zeros after its stored bytes are damaged")
