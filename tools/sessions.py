@@ -11,7 +11,7 @@ one, for any number of lines; times and speeds are passed over. Blocks without a
 comment `<!-- $ … -->` holds a command that is run and not shown.
 
 Every command must end with 0; `cachedump diff` may end with 1, which says that caches differ. --write puts
-what was printed in the place of what differs.
+what was printed in the place of what differs, and keeps `…` where only numbers have changed.
 
 Ends with 0, with 1 if something differs, with 66 if a page or a command is missing.
 Needs Python's standard library only; the pages' own commands may need numpy.
@@ -140,6 +140,39 @@ def difference(page: list[str], printed: list[str]) -> str | None:
     return None
 
 
+def mended(page: list[str], printed: list[str]) -> list[str]:
+    """The printed lines with the page's `…`, and the empty lines at its end, where the rest is what it
+    was but for numbers, digests and blanks."""
+
+    def numbered(part: str) -> str:
+        pieces = re.split(r"(\b[0-9a-f]{12}\b|[\d.,]*\d| +)", part)
+        kinds = {r"[0-9a-f]{12}": r"[0-9a-f]{12}", r"[\d.,]*\d": r"[\d.,]*\d", r" +": " +"}
+        return "".join(
+            next((kinds[kind] for kind in kinds if re.fullmatch(kind, piece)), re.escape(piece))
+            for piece in pieces
+        )
+
+    shown = "\n".join(page).rstrip().splitlines()
+    lines, at, skips = [], 0, False
+    for line in shown:
+        if line.strip() == "…":
+            lines.append(line)
+            skips = True
+            continue
+        pattern = re.compile(".*".join(f"({numbered(part)})" for part in line.rstrip().split("…")))
+        found = None
+        while at < len(printed) and found is None:
+            found = pattern.fullmatch(printed[at].rstrip())
+            at += 1
+            if not skips:
+                break
+        if not found:
+            return printed
+        lines.append("…".join(found.groups()))
+        skips = False
+    return lines + page[len(shown) :] if skips or at == len(printed) else printed
+
+
 def run(page: Page, path: Path, binaries: Path, write: bool) -> int:
     """Runs a page's commands; returns how many do not do what the page says."""
     failures, outputs = 0, {}
@@ -157,7 +190,7 @@ def run(page: Page, path: Path, binaries: Path, write: bool) -> int:
             if done.returncode and not differs:
                 problem = f"ended with {done.returncode}: {done.stderr.strip()[-2000:]}"
             elif problem and write:
-                outputs[command.number] = [line.rstrip() for line in printed]
+                outputs[command.number] = mended(command.output, [line.rstrip() for line in printed])
                 problem = None
             if problem:
                 failures += 1
