@@ -30,6 +30,23 @@ import Testing
     try piece[..<50].withUnsafeMutableBytes { try file.read(at: 0, into: $0) }
   }
 
+  #if compiler(>=6.2)
+    /// In a process of its own, whose limit is as low as that of a shell.
+    @Test func moreFilesThanTheFirstLimitAreOpen() async throws {
+      await #expect(processExitsWith: .success) {
+        let directory = try Directory()
+        try replaceFile(directory.path("a"), with: [1])
+        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        var limit = rlimit()
+        try #require(getrlimit(resource, &limit) == 0 && limit.rlim_max > 1024)
+        limit.rlim_cur = 64
+        try #require(setrlimit(resource, &limit) == 0)
+        let files = try (0..<500).map { _ in try RandomAccessFile(path: directory.path("a")) }
+        #expect(files.count == 500)
+      }
+    }
+  #endif
+
   @Test func whatIsNoPlainFileIsRefused() throws {
     let directory = try Directory()
     try replaceFile(directory.path("a"), with: [1])

@@ -96,14 +96,20 @@ class OpenSegment:
         """The stored length that a block's header gives."""
         return struct.unpack_from("<I", self.data, offset + 40)[0]
 
-    def close(self) -> None:
-        """Writes the file, with all its checksums and the manifest's made anew."""
+    def close(self, signs_chunks: bool = True) -> None:
+        """Writes the file, with all its checksums and the manifest's made anew.
+
+        Without `signs_chunks` those of chunks stay as they are; only their table is vouched for.
+        """
         for hook, prompt, offset in list(self.blocks()):
             if not 64 <= offset <= self.index - 64:
                 continue
             end = offset + 64 + self.stored_length(offset)
             if (hook, prompt) in self._chunks and self.data[offset + 32] == 1:
-                end = self._sign_chunks(offset + 64, end, self._chunks[hook, prompt])
+                count = self._chunks[hook, prompt]
+                if signs_chunks:
+                    self._sign_chunks(offset + 64, end, count)
+                end = min(offset + 64 + 8 * count, end)
             stored = self.data[offset + 64 : end]
             struct.pack_into("<I", self.data, offset + 44, crc32c.crc32c(bytes(stored)))
             self._seal(offset)
@@ -130,8 +136,8 @@ class OpenSegment:
             count += 1
         return count
 
-    def _sign_chunks(self, table: int, end: int, count: int) -> int:
-        """Signs the chunks whose lengths leave them in the block; answers where the table ends."""
+    def _sign_chunks(self, table: int, end: int, count: int) -> None:
+        """Signs the chunks whose lengths leave them in the block."""
         start = table + 8 * count
         for place in range(table, min(start, end - 7), 8):
             stop = start + struct.unpack_from("<I", self.data, place)[0]
@@ -140,7 +146,6 @@ class OpenSegment:
             crc = crc32c.crc32c(bytes(self.data[start:stop]))
             struct.pack_into("<I", self.data, place + 4, crc)
             start = stop
-        return min(table + 8 * count, end)
 
     def _seal(self, offset: int) -> None:
         crc = crc32c.crc32c(bytes(self.data[offset : offset + 60]))

@@ -179,6 +179,75 @@ class DamageTest(unittest.TestCase):
         self.assertTrue(any("shares rows with prompt 0" in str(error) for error in errors))
         self.refused(copy)
 
+    def test_chunks_and_their_table_vouch_for_every_stored_byte(self):
+        for element in ("f32", "f16", "bf16"):
+            copy = self.sound(f"format-4-{element}")
+            path = copy.path / "segment-000000.pbs"
+            segment, manifest = path.read_bytes(), (copy.path / "manifest").read_bytes()
+            name = "blocks.0.mlp.hook_post"
+            hook = patchbay.open(copy.path).hooks[name].number
+            at = {(h, place): offset for h, place, offset in OpenSegment(copy).blocks()}[hook, 0]
+            # Of its rows, of 24,000 or 12,000 bytes, no two fit into 16 KiB: each is a chunk.
+            count = 4
+            table = at + 64
+            lengths = [struct.unpack_from("<I", segment, table + 8 * i)[0] for i in range(count)]
+            self.assertEqual(8 * count + sum(lengths), OpenSegment(copy).stored_length(at))
+
+            def refuses(pattern: str) -> None:
+                with self.assertRaisesRegex(CacheError, pattern):
+                    patchbay.open(copy.path)[0][name]
+                self.refused(copy, pattern)
+                path.write_bytes(segment)
+                (copy.path / "manifest").write_bytes(manifest)
+
+            def swap_crcs(data: bytearray) -> None:
+                first, second = slice(table + 4, table + 8), slice(table + 12, table + 16)
+                self.assertNotEqual(data[first], data[second])
+                data[first], data[second] = data[second], data[first]
+
+            for place in range(table, table + 8 * count, 4):
+                # Of a length too: it is not believed before the table is checked.
+                damaged = bytearray(segment)
+                damaged[place + 3] ^= 0x80
+                path.write_bytes(damaged)
+                refuses("its stored bytes are damaged")
+            end = table + 8 * count
+            for chunk, length in enumerate(lengths):
+                for place in (end, end + length - 1):
+                    damaged = bytearray(segment)
+                    damaged[place] ^= 1
+                    path.write_bytes(damaged)
+                    refuses(f"chunk {chunk} of its stored bytes is damaged")
+                end += length
+            damaged = bytearray(segment)
+            swap_crcs(damaged)
+            path.write_bytes(damaged)
+            refuses("its stored bytes are damaged")
+            # The table's checksum fits; the chunks' do not.
+            opened = OpenSegment(copy)
+            swap_crcs(opened.data)
+            opened.close(signs_chunks=False)
+            unchecked = patchbay.open(copy.path, check=False)[0][name]
+            self.assertEqual(support.bits(unchecked), self.expected[name, 0])
+            refuses("chunk 0 of its stored bytes is damaged")
+
+    def test_a_table_that_is_longer_than_what_is_stored(self):
+        copy = self.sound("format-4-f32")
+        opened = OpenSegment(copy)
+        name = "ln_final.hook_scale"
+        hook = patchbay.open(copy.path).hooks[name].number
+        at = {(h, place): offset for h, place, offset in opened.blocks()}[hook, 0]
+        # With padding as much as before, so that the blocks after it stay where they are.
+        self.assertLessEqual(opened.stored_length(at), 64)
+        for place in (at + 40, opened.entry(hook, 0) + 8):
+            struct.pack_into("<I", opened.data, place, 7)
+        opened.close()
+        with self.assertRaisesRegex(CacheError, "7 bytes are stored, which are no table of 8"):
+            patchbay.open(copy.path)[0][name]
+        with self.assertRaises(CacheError):
+            patchbay.open(copy.path, check=False)[0][name]
+        self.refused(copy)
+
     def test_older_formats_share_no_rows(self):
         for version in (1, 2):
             opened = OpenSegment(CacheCopy(self, f"format-{version}-f32"))

@@ -163,6 +163,23 @@ class DecodeTest(unittest.TestCase):
         self.assertEqual(found.tobytes(), elements.tobytes())
         with self.assertRaisesRegex(CacheError, "no table"):
             encoding.covered(way, shape, "f32", chunks, 31)
+        first, crc, second = struct.unpack_from("<III", stored)
+        for lie in ((first - 1, crc, second + 1), (0xFFFFFFFF, crc, first + second + 1)):
+            for check in (True, False):
+                lying = octets(struct.pack("<III", *lie) + stored[12:])
+                with self.assertRaises(CacheError):
+                    encoding.decode(lying, way, shape, "f32", None, chunks, check)
+
+    def test_chunks_of_rows_that_are_not_shared(self):
+        rows = self.values(40 * 300).reshape(40, 300) & np.uint32(0xFFFF0000)
+        chunks = encoding.chunking(4, 300 * 4)
+        for shared in (1, 13, 39):
+            stored = chunked(rows[shared:].ravel(), "f32", filters.BYTE_SHUFFLE, 0, chunks)
+            way = Encoding(True, filters.BYTE_SHUFFLE, False, 0, 0, 4, shared)
+            table = encoding.covered(way, rows.shape, "f32", chunks, len(stored))
+            self.assertEqual(table, 8 * -(-(40 - shared) // 13))
+            found = encoding.decode(octets(stored), way, rows.shape, "f32", rows, chunks)
+            self.assertEqual(support.bits(found), support.bits(rows))
 
     def test_a_chunk_that_stands_uncompressed(self):
         step = encoding.CHUNK // 4

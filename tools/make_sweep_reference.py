@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Writes Tests/PatchingTests/Fixtures/sweeps-*.safetensors: patch sweeps and ablations beyond those of
+patching.safetensors, computed with TransformerLens on the random models tiny and odd.
+
+    /path/to/venv/bin/python tools/make_sweep_reference.py     (torch, transformer-lens 2.18)
+
+For the pairs pair0, pair1, pair2 of the model's patching.safetensors, of different lengths T, patched
+logit differences at the last position, float32, processed weights:
+    pair0/denoise/q_by_pos, k_by_pos, v_by_pos    transformer_lens.patching          [L, T, H]
+    pair0/denoise/pattern_by_dst                  get_act_patch_attn_head_pattern_by_pos, its last axes
+                                                  exchanged                          [L, T, H]
+    pair0/denoise/pattern_by_dst_src              …_pattern_dest_src_pos             [L, H, T, T]
+    pair0/denoise/neurons                         mlp.hook_post at the last position [L, M]
+    pair0/denoise/cells                           the groups of patchbay_compare.ablations: run_with_hooks
+                                                  with all sites of a group          [groups]
+    pair0/noise/…
+and of the clean run without a part of it, by run_with_hooks:
+    pair0/zero/z, mlp_out                         [L, H], [L, T]
+    pair0/mean/…                                  the mean over all positions of the three clean prompts
+    pair0/mean-pos/…                              … over those that have the position
+    pair0/zero/z_at_end                           the head's output at the last position alone [L, H]
+"""
+
+import os
+from itertools import product
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import torch
+from patchbay_compare import lens
+from patchbay_compare.ablations import list_of_cells, patched
+from safetensors.numpy import load_file, save_file
+from transformer_lens import patching
+from transformer_lens.utils import get_act_name
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ROOT / "Tests/ModelTests/Fixtures"
+FIXTURES = ROOT / "Tests/PatchingTests/Fixtures"
+
+
+SWEEPS = {
+    **{
+        f"{name}_by_pos": lens.Sweep(
+            name, ("layer", "pos", "head"), patching.layer_pos_head_vector_patch_setter
+        )
+        for name in ("q", "k", "v")
+    },
+    "pattern_by_dst": lens.Sweep(
+        "pattern", ("layer", "head_index", "dest_pos"), patching.layer_head_pos_pattern_patch_setter
+    ),
+    "pattern_by_dst_src": lens.Sweep(
+        "pattern",
+        ("layer", "head_index", "dest_pos", "src_pos"),
+        patching.layer_head_dest_src_pos_pattern_patch_setter,
+    ),
+}
+
+
+def neurons(model, pairs: lens.PairBatch, direction: str) -> np.ndarray:
+    giving, receiving = (
+        (pairs.clean, pairs.corrupted) if direction == "denoise" else (pairs.corrupted, pairs.clean)
+    )
+    _, cache = model.run_with_cache(giving)
+    values = np.empty((model.cfg.n_layers, model.cfg.d_mlp), np.float32)
+    for layer, neuron in np.ndindex(*values.shape):
+        name = get_act_name("post", layer)
+
+        def hook(value, hook):
+            value[:, -1, neuron] = cache[name][:, -1, neuron]
+            return value
+
+        logits = model.run_with_hooks(receiving, fwd_hooks=[(name, hook)])
+        values[layer, neuron] = pairs.logit_diff(logits)[0]
+    return values
+
+
+def means(activations: list[torch.Tensor], length: int) -> dict[str, torch.Tensor]:
+    """What takes the place of an activation [T, …] of a prompt of `length` tokens, by source."""
+    everywhere = torch.cat(activations).mean(0)
+    by_position = [
+        torch.stack([some[position] for some in activations if len(some) > position]).mean(0)
+        for position in range(length)
+    ]
+    return {
+        "zero": torch.zeros_like(torch.stack(by_position)),
+        "mean": everywhere.expand(length, *everywhere.shape),
+        "mean-pos": torch.stack(by_position),
+    }
+
+
+def ablations(model, batches: list[lens.PairBatch], index: int) -> dict[str, np.ndarray]:
+    caches = [model.run_with_cache(batch.clean)[1] for batch in batches]
+    pairs = batches[index]
+    length, layers = pairs.clean.shape[1], model.cfg.n_layers
+    tables = {}
+    for name, count in (("z", model.cfg.n_heads), ("mlp_out", length)):
+        for layer, cell in product(range(layers), range(count)):
+            hook_name = get_act_name(name, layer)
+            given = means([cache[hook_name][0] for cache in caches], length)
+            places = {"": (slice(None), slice(None), cell) if name == "z" else (slice(None), cell)}
+            if name == "z":
+                places["_at_end"] = (slice(None), length - 1, cell)
+            for (suffix, at), source in product(places.items(), given):
+
+                def hook(value, hook, at=at, source=source):
+                    value[at] = given[source][None][at]
+                    return value
+
+                logits = model.run_with_hooks(pairs.clean, fwd_hooks=[(hook_name, hook)])
+                table = tables.setdefault(
+                    f"{source}/{name}{suffix}", np.empty((layers, count), np.float32)
+                )
+                table[layer, cell] = pairs.logit_diff(logits)[0]
+    return tables
+
+
+@torch.no_grad()
+def write(folder: str):
+    model = lens.hooked(lens.load_gpt2(MODELS / folder), "transformerlens")
+    reference = load_file(MODELS / folder / "patching.safetensors")
+    tokens = {
+        key: torch.tensor(reference[key][None].astype(np.int64))
+        for key in reference
+        if key.endswith(("_tokens", "answers"))
+    }
+    batches = [
+        lens.PairBatch(
+            *(tokens[f"pair{index}/{what}"] for what in ("clean_tokens", "corrupted_tokens", "answers"))
+        )
+        for index in range(3)
+    ]
+    lens.SWEEPS.update(SWEEPS)
+    arrays = {}
+    for index, pairs in enumerate(batches):
+        groups = list_of_cells(model.cfg.n_layers, model.cfg.n_heads, pairs.clean.shape[1])
+        for direction in ("denoise", "noise"):
+            key = f"pair{index}/{direction}"
+            for name in SWEEPS:
+                values = lens.sweep(model, pairs, name, direction)[0]
+                if name == "pattern_by_dst":
+                    values = values.transpose(0, 2, 1)
+                arrays[f"{key}/{name}"] = np.ascontiguousarray(values)
+            arrays[f"{key}/neurons"] = neurons(model, pairs, direction)
+            arrays[f"{key}/cells"] = patched(model, pairs, groups, direction)[0].astype(np.float32)
+        for name, values in ablations(model, batches, index).items():
+            arrays[f"pair{index}/{name}"] = values
+    for key, values in arrays.items():
+        # Where one prompt alone has a position, the mean there is its own value: nothing changes.
+        assert np.isfinite(values).all(), key
+        assert np.ptp(values) > 1e-3 or key.endswith("mean-pos/z_at_end"), key
+    path = FIXTURES / f"sweeps-{folder}.safetensors"
+    save_file(arrays, path)
+    print(f"{path.stat().st_size:9,}  {path.name}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for folder in ("tiny", "odd"):
+        write(folder)
