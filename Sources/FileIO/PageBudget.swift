@@ -17,11 +17,12 @@ public final class PageBudget: Sendable {
 
   /// Bytes that are read from one look at the number of mapped pages to the next. A fault maps pages
   /// around it as well, so that more than that may have been mapped.
-  private static let step = 8 << 20
+  private let step: Int
 
   /// - Parameter limit: bytes.
   public init(limit: Int) {
     self.limit = limit
+    step = max(1 << 20, limit / 8)
   }
 
   /// Counts a file's pages from now on.
@@ -31,7 +32,7 @@ public final class PageBudget: Sendable {
 
   /// Notes that so many bytes are about to be read from the files.
   public func note(_ count: Int) {
-    guard bytesSinceLook.wrappingAdd(count, ordering: .relaxed).newValue >= PageBudget.step else {
+    guard bytesSinceLook.wrappingAdd(count, ordering: .relaxed).newValue >= step else {
       return
     }
     bytesSinceLook.store(0, ordering: .relaxed)

@@ -10,15 +10,25 @@ import Testing
   private let reference: ReferencePairs
   private let arrays: ReferenceArrays
   private let runs: CachedRuns
+  private let task: AnswerTask
   private var config: ModelConfig { runs.model.config }
 
   private init(_ folder: String) throws {
-    reference = try ReferencePairs(folder)
+    let reference = try ReferencePairs(folder)
     let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    arrays = try ReferenceArrays(
+    let arrays = try ReferenceArrays(
       path: fixtures.appendingPathComponent("Fixtures/sweeps-\(folder).safetensors").path)
+    // One more prompt of each length, for means.
+    let more = try (0..<3).map { try arrays.tokens("more\($0)") }
+    let pairs = (0..<3).map {
+      PatchingPair(
+        clean: reference.tokens.count + $0, corrupted: 2 * $0 + 1, answer: 0, wrongAnswer: 1)
+    }
+    self.reference = reference
+    self.arrays = arrays
+    task = AnswerTask(pairs: reference.task.pairs + pairs)
     runs = try CachedRuns(
-      try GPT2(directory: ReferenceArrays.path(folder)), reference.tokens)
+      try GPT2(directory: ReferenceArrays.path(folder)), reference.tokens + more)
   }
 
   private func result(
@@ -26,8 +36,8 @@ import Testing
   ) throws -> SweepResult {
     let engine = runs.engine()
     return try engine.run(
-      sweep, reference.task, direction: direction, source: source, prompts: runs.prompts,
-      baselines: try engine.baselines(reference.task, prompts: runs.prompts))[0]
+      sweep, task, direction: direction, source: source, prompts: runs.prompts,
+      baselines: try engine.baselines(task, prompts: runs.prompts))[0]
   }
 
   /// All cells that a pair has, in order, against an array of the file.
