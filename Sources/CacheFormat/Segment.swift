@@ -217,7 +217,8 @@ final class Segment: Sendable {
     return Block(
       header: header, packedLength: packedLength,
       stored: .init(rebasing: bytes[Record.size..<end]),
-      chunking: plan.chunking(hook: hook, positions: positions(prompt: prompt)), padding: .init(rebasing: bytes[end...]))
+      chunking: plan.chunking(hook: hook, positions: positions(prompt: prompt)),
+      padding: .init(rebasing: bytes[end...]))
   }
 
   private func checkIdentity(_ header: BlockHeader, hook: Int, prompt: Int) throws(BlockProblem) {

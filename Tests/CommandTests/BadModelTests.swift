@@ -41,7 +41,8 @@ import Testing
   }
 
   @Test func aModelThatIsNotThere() throws {
-    for name in ["no-such-model", "/no/such/model", "./model", "", "../..//no-such-model", "a/b/c"] {
+    for name in ["no-such-model", "/no/such/model", "./model", "", "../..//no-such-model", "a/b/c"]
+    {
       try Program.capture.refuse(
         "--model", name, "--prompts", shared.prompts, "--out", folder.path("cache"), status: 66,
         saying: ["there is no model \(name)", "--model examples/demo-model"],
