@@ -126,7 +126,7 @@ final class FuzzTarget: Sendable {
       mend("plan.json", Array(changed.utf8))
       return
     } else {
-      let segment = mendedSegment(bytes)
+      let segment = mendedSegment(bytes, of: files[name] ?? [])
       write(name, segment)
       for line in manifest.split(separator: "\n") where line.contains(name) {
         let index = hex(word(segment, max(0, segment.count - 20)))
@@ -138,8 +138,9 @@ final class FuzzTarget: Sendable {
     write("manifest", Array(manifest.utf8) + Array("crc32c \(hex(crc(manifest.utf8)))\n".utf8))
   }
 
-  /// Checksums of the header, of the blocks that the index names, of the index and the trailer.
-  private func mendedSegment(_ bytes: [UInt8]) -> [UInt8] {
+  /// Checksums of the header, of the blocks that the index names and their chunks, of the index and the
+  /// trailer.
+  private func mendedSegment(_ bytes: [UInt8], of original: [UInt8]) -> [UInt8] {
     var bytes = bytes
     guard bytes.count >= 192 else { return bytes }
     seal(&bytes, 0)
@@ -152,13 +153,45 @@ final class FuzzTarget: Sendable {
       let block = Int(word(bytes, entry))
       guard block >= 64, block + 64 <= index else { continue }
       let end = block + 64 + Int(word(bytes, block + 40))
-      if end <= index { put(crc(bytes[block + 64..<end]), block + 44, &bytes) }
+      if end <= index {
+        let covered = mendChunks(&bytes, block, end, of: original)
+        put(crc(bytes[block + 64..<covered]), block + 44, &bytes)
+      }
       seal(&bytes, block)
       put(word(bytes, block + 60), entry + 12, &bytes)
     }
     put(crc(bytes[index..<index + length]), bytes.count - 20, &bytes)
     seal(&bytes, bytes.count - 64)
     return bytes
+  }
+
+  /// Checksums of the chunks of a compressed block, as far as their lengths leave them in it; answers where
+  /// that in the block's header ends.
+  private func mendChunks(_ bytes: inout [UInt8], _ block: Int, _ end: Int, of original: [UInt8])
+    -> Int
+  {
+    let table = block + 64
+    guard bytes[block + 32] == 1,
+      let count = chunkCount(bytes, table, end) ?? chunkCount(original, table, end)
+    else { return end }
+    var start = table + 8 * count
+    for entry in stride(from: table, to: min(start, end - 7), by: 8) {
+      let stop = start + Int(word(bytes, entry))
+      guard stop <= end else { break }
+      put(crc(bytes[start..<stop]), entry + 4, &bytes)
+      start = stop
+    }
+    return min(table + 8 * count, end)
+  }
+
+  /// How many chunks have a length in the table, by the lengths; nil where they do not fill the block.
+  private func chunkCount(_ bytes: [UInt8], _ table: Int, _ end: Int) -> Int? {
+    var (count, rest) = (0, end - table)
+    while rest > 0 {
+      rest -= 8 + Int(word(bytes, table + 8 * count))
+      count += 1
+    }
+    return rest == 0 ? count : nil
   }
 
   private func seal(_ bytes: inout [UInt8], _ record: Int) {
