@@ -47,8 +47,10 @@ final class EncodingSampler {
     return EncodingChoice(encoding: best, plainPlanes: plain)
   }
 
-  /// How many of the filtered sample's planes LZ4 makes no shorter before the first that it does.
+  /// How many of the filtered sample's planes LZ4 makes no shorter before the first that it does; none
+  /// where they are so short that it would find nothing in any.
   private func plainPlanes(bytes: Int, of count: Int) -> Int {
+    guard bytes >= 64 else { return 0 }
     let isShorter = { (plane: Int) in
       LZ4.compress(
         UnsafeRawBufferPointer(start: self.filtered.base + plane * bytes, count: bytes),

@@ -76,6 +76,8 @@ import Testing
     #expect(choice.encoding.filter == .bitShuffle && choice.plainPlanes == 23)
     let rounded = normal.map { Float(bitPattern: $0.bitPattern & 0xFFFF_0000) }
     #expect(rounded.withUnsafeBytes { sampler.choose(for: $0) }.plainPlanes == 0)
+    let few = (0..<40).map { Float($0 % 3) }
+    #expect(few.withUnsafeBytes { sampler.choose(for: $0) }.plainPlanes == 0)
     let alike = [Float](repeating: 3, count: 8192)
     #expect(alike.withUnsafeBytes { sampler.choose(for: $0) }.plainPlanes == 0)
   }
