@@ -144,12 +144,12 @@ def mended(page: list[str], printed: list[str]) -> list[str]:
     """The printed lines with the page's `…`, and the empty lines at its end, where the rest is what it
     was but for numbers, digests and blanks."""
 
-    def numbered(part: str) -> str:
-        pieces = re.split(r"(\b[0-9a-f]{12}\b|[\d.,]*\d| +)", part)
-        kinds = {r"[0-9a-f]{12}": r"[0-9a-f]{12}", r"[\d.,]*\d": r"[\d.,]*\d", r" +": " +"}
+    kinds = [r"\b[0-9a-f]{12}\b", r"[\d.,]*\d", " +"]
+
+    def loosened(part: str) -> str:
         return "".join(
-            next((kinds[kind] for kind in kinds if re.fullmatch(kind, piece)), re.escape(piece))
-            for piece in pieces
+            next((kind for kind in kinds if re.fullmatch(kind, piece)), re.escape(piece))
+            for piece in re.split(f"({'|'.join(kinds)})", part)
         )
 
     shown = "\n".join(page).rstrip().splitlines()
@@ -159,7 +159,7 @@ def mended(page: list[str], printed: list[str]) -> list[str]:
             lines.append(line)
             skips = True
             continue
-        pattern = re.compile(".*".join(f"({numbered(part)})" for part in line.rstrip().split("…")))
+        pattern = re.compile(".*".join(f"({loosened(part)})" for part in line.rstrip().split("…")))
         found = None
         while at < len(printed) and found is None:
             found = pattern.fullmatch(printed[at].rstrip())

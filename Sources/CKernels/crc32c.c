@@ -85,23 +85,23 @@ HARDWARE static inline uint32_t stretches(uint32_t crc, const uint8_t **bytes, s
                                           Stretch stretch) {
   const __m128i by64 = _mm_set_epi64x(0x9E4ADDF8, 0x740EEF02);
   const __m128i by16 = _mm_set_epi64x(0x493C7D27, 0xF20C0DFE);
-  const size_t third = stretch.length, all = 5 * third;
+  const size_t one = stretch.length, all = 5 * one;
   const uint8_t *at = *bytes;
   size_t left = *length;
   for (; left >= all; left -= all) {
     __m128i x[4];
     for (int k = 0; k < 4; k++) x[k] = load16(at + 16 * k);
     x[0] = _mm_xor_si128(x[0], _mm_cvtsi32_si128((int)crc));
-    const uint8_t *a = at + 2 * third;
+    const uint8_t *a = at + 2 * one;
     uint64_t crc_a = 0, crc_b = 0, crc_c = 0;
-    for (const uint8_t *end = a + third;;) {
+    for (const uint8_t *end = a + one;;) {
       // The lines that are wanted after these stretches; a mapped file comes from memory.
       __builtin_prefetch(at + all);
-      for (size_t k = 0; k < 3; k++) __builtin_prefetch(a + k * third + all);
+      for (size_t k = 0; k < 3; k++) __builtin_prefetch(a + k * one + all);
       for (const uint8_t *four = a + 32; a < four; a += 8) {
         crc_a = _mm_crc32_u64(crc_a, load(a));
-        crc_b = _mm_crc32_u64(crc_b, load(a + third));
-        crc_c = _mm_crc32_u64(crc_c, load(a + 2 * third));
+        crc_b = _mm_crc32_u64(crc_b, load(a + one));
+        crc_c = _mm_crc32_u64(crc_c, load(a + 2 * one));
       }
       at += 64;
       if (a == end) break;
@@ -112,7 +112,7 @@ HARDWARE static inline uint32_t stretches(uint32_t crc, const uint8_t **bytes, s
     crc_x = _mm_crc32_u64(crc_x, (uint64_t)_mm_extract_epi64(x[3], 1));
     crc = shifted((uint32_t)crc_x, stretch.thrice) ^ shifted((uint32_t)crc_a, stretch.twice) ^
           shifted((uint32_t)crc_b, stretch.once) ^ (uint32_t)crc_c;
-    at = a + 2 * third;
+    at = a + 2 * one;
   }
   *bytes = at;
   *length = left;

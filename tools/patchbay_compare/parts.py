@@ -83,7 +83,7 @@ def compare_times(bench: Bench, weights: str, count: int, length: int, differ_at
     forward pass alone and the disk alone. All take turns, so that other work slows all.
 
     The prompts are random ones or, with differ_at, clean and corrupted ones in turns that differ
-    at that position only, or the different lines of a file."""
+    at that position only, or those of a prompt file."""
     if texts:
         prompts = [bench.prompts.tokenizer.encode(text) for text in prompt_texts(texts)]
     elif differ_at is None:
