@@ -71,6 +71,16 @@ import Testing
     for (a, b) in zip(ours, expected) { #expect(abs(a - Double(b)) < 1e-4) }
   }
 
+  /// Centred unembedding and refactored heads: logits themselves, not only their log-softmax.
+  @Test func refactoredLogitsEqualTransformerLens() throws {
+    let reference = try ReferenceArrays("odd/refactored.safetensors")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"), processing: .refactored)
+    let pass = ForwardPass(model)
+    try pass.run(tokens: [try reference.tokens("tokens")])
+    let expected = try reference.floats("logits")
+    #expect(largestDifference(Array(pass.allLogits(sequence: 0)), expected) < 1e-4)
+  }
+
   @Test func aBatchEqualsItsSequencesAlone() throws {
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
     let tokens: [[Int32]] = [[5], [7, 1, 30, 99, 2, 2, 8], Array(0..<37), [112, 0, 3]]
