@@ -20,8 +20,9 @@ circuit: eight pairs of two templates and two lengths
     circuit/answers [8, 2], template [8], roles [8, 2] int32: positions of S2 and END
     circuit/heads [C, 3] int32: layer, head, and the role it is kept at: 0 S2, 1 END, -1 everywhere
     circuit/k [C, C] int32: whether a head is in the K of another's minimality
-    circuit/model, all, without [C], base [C], model-without [C]   [..., 8] by pair: F(M); F(C); by head
-    v F(C \\ (K + v)), F(C \\ K) and F(M \\ {v})
+    circuit/model, all, without [C], base [C], circuit-without [C], model-without [C]   [..., 8] by
+    pair: F(M); F(C); by head v F(C \\ (K + v)), F(C \\ K), F(C \\ {v}) and F(M \\ {v})
+    circuit/faithfulness, share [1], minimality, completeness [C]: the scores of circuit_scores
 
 scores, with weights processed and raw:
     scores/NAME/copying, negative           [L, H] share of tokens among the five largest logits
@@ -119,6 +120,18 @@ class Circuit:
         return values
 
 
+def circuit_scores(by_pair) -> dict:
+    """Wang et al. 2022, section 4: F is a mean over pairs before anything is compared. Minimality
+    as a share of F(M), as in their figure; completeness with each head by itself as K."""
+    f = {name: np.mean(values, axis=-1) for name, values in by_pair.items()}
+    return {
+        "faithfulness": abs(f["model"] - f["all"]),
+        "share": f["all"] / f["model"],
+        "minimality": np.abs(f["without"] - f["base"]) / abs(f["model"]),
+        "completeness": np.abs(f["circuit-without"] - f["model-without"]),
+    }
+
+
 def write_circuit(folder: str, model, arrays):
     random = np.random.default_rng({"tiny": 51, "odd": 52}[folder])
     layers, heads, vocabulary = model.cfg.n_layers, model.cfg.n_heads, model.cfg.d_vocab
@@ -159,12 +172,17 @@ def write_circuit(folder: str, model, arrays):
         "all": circuit.metric(kept),
         "base": [circuit.metric(rest(own)) for own in sets],
         "without": [circuit.metric(rest([*own, v])) for own, v in zip(sets, kept)],
+        "circuit-without": [circuit.metric(rest([v])) for v in kept],
         "model-without": [circuit.metric(None, [v]) for v in kept],
     }
-    for name, values in found.items():
+    scores = circuit_scores(found)
+    for name, values in (found | scores).items():
         arrays[f"circuit/{name}"] = np.array(values, np.float32)
     print(f"{folder:6} circuit: F(M) {np.mean(found['model']):+.4f}  F(C) {np.mean(found['all']):+.4f}")
+    for name, values in scores.items():
+        print(f"{folder:6} circuit: {name} {np.round(values, 4).tolist()}")
     assert np.ptp(arrays["circuit/without"], axis=0).max() > 0.05
+    assert min(np.max(values) for values in scores.values()) > 0.02
 
 
 def copying(model, tokens, sign: float, top: int = 5):

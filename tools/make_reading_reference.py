@@ -18,6 +18,10 @@ checkpoint's); all float32 unless said. For the prompts p0, p1, p2, of their own
     p0/layer/logit, …           the same of the right answer alone
     p0/detect/mul/previous_token_head, …        [L, H]: detect_head's scores
     p0/detect/mul-first-current/…, abs/…, abs-first-current/…   exclude_bos, exclude_current_token
+    p0/written, p0/attention    [heads of all layers, T]: of the last position, each head's output along
+                                the unembedding of the token at each position, and its attention there
+    p0/ablated/logit_diff, scale                the run with the first layer's last head zeroed at the last
+    p0/ablated/head, layer                      position: [1], ln_final.hook_scale there, components there
     r0/tokens, r0/repeated/prev_token, …        prompts that are repeated sequences
     custom                      [T of p1, T of p1] a detection pattern; p1/detect/mul/custom, abs/custom
     labels                      in NAME-labels.json: TransformerLens's names of the components
@@ -111,6 +115,37 @@ def detection_scores(arrays, key, cache, hooked, tokens, patterns):
                 arrays[f"{key}/detect/{measure}{name}/{kind}"] = scores
 
 
+def write_written(arrays, key, cache, hooked, tokens):
+    """The head's output is centred and weighted as ln_final does it, but not divided by its scale."""
+    weight = getattr(hooked.ln_final, "w", 1.0)
+    written, attention = [], []
+    for layer in range(hooked.cfg.n_layers):
+        for head in range(hooked.cfg.n_heads):
+            output = cache["z", layer][-1, head] @ hooked.W_O[layer, head]
+            written.append(((output - output.mean()) * weight) @ hooked.W_U[:, tokens])
+            attention.append(cache["pattern", layer][head, -1])
+    arrays[f"{key}/written"] = torch.stack(written).numpy()
+    arrays[f"{key}/attention"] = torch.stack(attention).numpy()
+
+
+def write_ablated(arrays, key, hooked, tokens, right, wrong):
+    """Exploratory Analysis demo, *Copying and backup heads*: run_with_cache under a hook."""
+
+    def zero(z, hook):
+        z[:, -1, hooked.cfg.n_heads - 1] = 0.0
+        return z
+
+    with hooked.hooks(fwd_hooks=[("blocks.0.attn.hook_z", zero)]):
+        logits, cache = hooked.run_with_cache(torch.tensor([tokens]), remove_batch_dim=True)
+    cache.compute_head_results()
+    arrays[f"{key}/ablated/logit_diff"] = (logits[0, -1:, right] - logits[0, -1:, wrong]).numpy()
+    arrays[f"{key}/ablated/scale"] = cache["ln_final.hook_scale"][-1].numpy()
+    for split in ("head", "layer"):
+        stack, _ = components(cache, hooked, split)
+        found, _ = attributions(cache, hooked, stack, right, wrong)
+        arrays[f"{key}/ablated/{split}"] = found[:, -1].numpy()
+
+
 def patterns_of(tokens):
     return {
         kind: getattr(head_detector, f"get_{kind}_detection_pattern")(torch.tensor([tokens]))
@@ -158,6 +193,8 @@ def write(name: str, weights: str, seed: int):
                 arrays[f"{key}/layer/logit"] = attributions(cache, hooked, stack, right)[0].numpy()
                 sums = found.sum(0) - arrays[f"{key}/logit_diff"]
                 assert np.ptp(sums.numpy()) < 2e-4, "layers and a constant are the logits"
+        write_written(arrays, key, cache, hooked, tokens)
+        write_ablated(arrays, key, hooked, tokens, right, wrong)
         detected = patterns_of(tokens)
         if index == 1:
             custom = np.tril(np.random.default_rng(seed).random((length, length)) < 0.4)

@@ -21,6 +21,12 @@ and of the clean run without a part of it, by run_with_hooks:
     pair0/mean-pos/…                              … at each position, over the two of this length
     more0, more1, more2                           the other three prompts, [T] int32
     pair0/zero/z_at_end                           the head's output at the last position alone [L, H]
+
+Normalised effects over these pairs and a fourth one, pair0's clean prompt against itself, whose gap
+is 0; a cell's are over the pairs that have its position, float64 until they are written:
+    effects/denoise/z                             ratio-of-means and mean-of-ratios [L, H]
+    effects/denoise/attn_out, v_by_pos            [L, longest T], [L, longest T, H]
+    effects/noise/…
 """
 
 import os
@@ -41,7 +47,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "Tests/ModelTests/Fixtures"
 FIXTURES = ROOT / "Tests/PatchingTests/Fixtures"
 
-
+EFFECTS = ("z", "attn_out", "v_by_pos")
+SMALLEST_GAP = 1e-6
 SWEEPS = {
     **{
         f"{name}_by_pos": lens.Sweep(
@@ -76,6 +83,39 @@ def neurons(model, pairs: lens.PairBatch, direction: str) -> np.ndarray:
         logits = model.run_with_hooks(receiving, fwd_hooks=[(name, hook)])
         values[layer, neuron] = pairs.logit_diff(logits)[0]
     return values
+
+
+def padded(table: np.ndarray, axes: tuple[str, ...], length: int) -> np.ndarray:
+    """NaN at the positions that a shorter pair lacks."""
+    missing = [length - size if axis == "pos" else 0 for axis, size in zip(axes, table.shape)]
+    widths = [(0, count) for count in missing]
+    return np.pad(table.astype(np.float64), widths, constant_values=np.nan)
+
+
+def effects(model, batches, name: str, direction: str) -> dict[str, np.ndarray]:
+    """ioi_metric of ARENA and TransformerLens's demo, which averages logit differences first; and
+    the mean of each pair's own effect, 0 where there is nothing to divide by."""
+    axes, longest = lens.SWEEPS[name].axes, max(pairs.clean.shape[1] for pairs in batches)
+    tables = [lens.sweep(model, pairs, name, direction)[0] for pairs in batches]
+    patched = np.stack([padded(table, axes, longest) for table in tables])
+
+    def unpatched(run: str) -> np.ndarray:
+        values = [float(pairs.logit_diff(model(getattr(pairs, run)))[0]) for pairs in batches]
+        columns = np.reshape(values, (-1, *[1] * len(axes)))
+        return np.where(np.isnan(patched), np.nan, columns)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.nanmean(values, axis=0)
+
+    clean, corrupted = unpatched("clean"), unpatched("corrupted")
+    receiving = corrupted if direction == "denoise" else clean
+    gap = clean - corrupted
+    small = np.abs(gap) < SMALLEST_GAP
+    own = np.where(small, 0, (patched - receiving) / np.where(small, 1, gap))
+    return {
+        "ratio-of-means": (mean(patched) - mean(receiving)) / (mean(clean) - mean(corrupted)),
+        "mean-of-ratios": mean(own),
+    }
 
 
 def means(activations: list[torch.Tensor], length: int) -> dict[str, torch.Tensor]:
@@ -150,6 +190,14 @@ def write(folder: str):
             arrays[f"{key}/cells"] = patched(model, pairs, groups, direction)[0].astype(np.float32)
         for name, values in ablations(model, batches, more, index).items():
             arrays[f"pair{index}/{name}"] = values
+    same = lens.PairBatch(batches[0].clean, batches[0].clean, batches[0].answers)
+    for direction, name in product(("denoise", "noise"), EFFECTS):
+        forms = effects(model, [*batches, same], name, direction)
+        for form, values in forms.items():
+            arrays[f"effects/{direction}/{name}/{form}"] = values.astype(np.float32)
+        difference = np.abs(forms["ratio-of-means"] - forms["mean-of-ratios"]).max()
+        print(f"{folder:6} {direction} {name}: the two forms differ by up to {difference:.3f}")
+        assert difference > 0.01
     for key, values in arrays.items():
         assert np.isfinite(values).all() and np.ptp(values) > 1e-3, key
     path = FIXTURES / f"sweeps-{folder}.safetensors"

@@ -40,9 +40,9 @@ struct AblateCommand: ParsableCommand {
   }
 
   func run() throws {
-    try SweepRun(options: options, direction: .ablate, source: try patchSource()) {
-      try sweeps.sweeps(for: $0, roles: $1.roles)
-    }.run()
+    try SweepRun(
+      options: options, direction: .ablate, source: try patchSource(), capture: sweeps.capture
+    ) { try sweeps.sweeps(for: $0, roles: $1.roles) }.run()
   }
 
   private func patchSource() throws -> PatchSource {

@@ -13,11 +13,20 @@ struct AttentionCommand: ParsableCommand {
       --detect compares every head's attention patterns with those of previous-token, duplicate-token \
       and induction heads, as TransformerLens's detect_head does, or with one of your own; `repeated` \
       takes prompts that are a sequence of tokens and then the same again, and the diagonals that show \
-      what a head makes of it. --from and --to give the mean attention between positions or roles. \
-      --heads with --prompt shows patterns. Needs no model.
+      what a head makes of it. --from and --to give the mean attention between positions or roles; with \
+      --heads they also give what these heads write on the unembedding of the token attended to, and how \
+      the two go together over prompts, which needs the model. --heads with --prompt shows patterns.
       """)
 
   @OptionGroup var options: ReadingOptions
+
+  @OptionGroup var comparison: ComparisonOption
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "The model's directory; by default the one the cache names.", valueName: "dir"))
+  var model: String?
 
   @Option(name: .customLong("run"), help: "Which prompts are read: clean or corrupted.")
   var which: ReadRun = .clean
@@ -57,7 +66,9 @@ struct AttentionCommand: ParsableCommand {
 
   @Option(
     name: .long,
-    help: ArgumentHelp("Heads to show, such as 9.9,10.0.", valueName: "heads"))
+    help: ArgumentHelp(
+      "Heads to show, such as 9.9,10.0, with --prompt or with --from and --to.",
+      valueName: "heads"))
   var heads: String?
 
   @Option(
@@ -70,15 +81,19 @@ struct AttentionCommand: ParsableCommand {
 
   func validate() throws {
     guard top >= 0 else { throw ValidationError("--top must not be negative.") }
-    guard (heads == nil) == (prompt == nil) else {
-      throw ValidationError("--heads and --prompt belong together: what is shown, and of what.")
+    guard prompt == nil || heads != nil, heads == nil || prompt != nil || !from.isEmpty else {
+      throw ValidationError(
+        "--heads needs --prompt, to show patterns, or --from and --to; and --prompt needs --heads.")
     }
     guard from.isEmpty == to.isEmpty else {
       throw ValidationError("--from and --to belong together: what attends, and to what.")
     }
-    let modes = [detect != nil, !from.isEmpty, heads != nil].count { $0 }
-    guard modes <= 1 else {
+    let modes = [detect != nil, !from.isEmpty, prompt != nil].count { $0 }
+    guard modes <= 1, detect == nil || heads == nil else {
       throw ValidationError("Give one of --detect, --from with --to, and --heads with --prompt.")
+    }
+    guard heads == nil || comparison.minus == nil else {
+      throw ValidationError("--minus takes the means over prompts; leave out --heads.")
     }
     let comparesPatterns = from.isEmpty && heads == nil && detect != "repeated"
     guard comparesPatterns || (measure == .mul && !excludeBos && !excludeCurrentToken) else {
@@ -95,7 +110,7 @@ struct AttentionCommand: ParsableCommand {
       let heads = try attentionHeads(heads, option: "--heads")
       try AttentionShow(options: options, heads: heads, number: prompt).show()
     } else {
-      try options.show(try report(on: try options.open()))
+      try comparison.show(options, model: model) { try report(on: $0) }
     }
   }
 
@@ -105,7 +120,10 @@ struct AttentionCommand: ParsableCommand {
   func report(
     on opened: OpenedCache, command: [String] = CommandLine.arguments
   ) throws -> ReadingReport {
-    try from.isEmpty ? scores(opened, command) : means(opened, command)
+    if from.isEmpty { return try scores(opened, command) }
+    guard let heads else { return try means(opened, command) }
+    return try writing(
+      of: try attentionHeads(heads, option: "--heads"), opened, command)
   }
 
   private func means(_ opened: OpenedCache, _ command: [String]) throws -> ReadingReport {
@@ -117,13 +135,75 @@ struct AttentionCommand: ParsableCommand {
     let prompts = selection.read
     var progress = options.progress("reading", prompts.count)
     let table = try attention.attention(
-      from: queries, to: keys, in: prompts, keepsValues: options.out != nil,
+      from: queries, to: keys, in: prompts, keepsValues: comparison.keepsValues(options),
       threads: options.work.threads
     ) { progress.update(done: $0) }
     return report(
       command, selection, prompts, table, attention, formula: "mean attention",
       name: "attention-means",
       title: "attention  head × from→to", columnAxis: "from→to")
+  }
+
+  private func writing(
+    of heads: [AttentionHead], _ opened: OpenedCache, _ command: [String]
+  ) throws -> ReadingReport {
+    let selection = try ReadingSelection(opened, run: which)
+    let queries = try selection.places(try PlaceName.parse(from, option: "--from"))
+    let keys = try selection.places(try PlaceName.parse(to, option: "--to"))
+    let writing = try HeadWriting(of: heads, in: selection.reader, model: try opened.model())
+    try options.makeOut(for: "attention-writing.json")
+    let prompts = selection.read
+    var progress = options.progress("reading", prompts.count)
+    let found = try writing.run(
+      from: queries, to: keys, in: prompts, tokens: selection.prompts,
+      threads: options.work.threads
+    ) { progress.update(done: $0) }
+    func part(_ table: ReadingTable, _ title: String) -> ReadingReport.Part {
+      .init(
+        table: table, name: "attention-writing-\(table.quantity)", title: title, rowAxis: "head",
+        columnAxis: "from→to")
+    }
+    let columns =
+      found.attention.columns.count == 1 ? found.attention.columns[0] : "head × from→to"
+    return ReadingReport(
+      command: command, analysis: "attention-writing", selection: selection,
+      threads: options.work.threads, prompts: prompts,
+      formula: "attention, and what heads write on the token attended to,",
+      parts: [
+        part(found.attention, "attention  \(columns)"),
+        part(found.written, "written  \(columns)"),
+        part(found.correlation, "correlation of the two over prompts  \(columns)"),
+      ], scatters: scatters(found, selection, prompts), top: top)
+  }
+
+  /// A picture a head: prompts by attention and by what is written, the second place in another
+  /// colour.
+  private func scatters(
+    _ found: HeadWriting.Result, _ selection: ReadingSelection, _ prompts: [ReadPrompt]
+  ) -> [ReadingReport.Scatter] {
+    let (columns, cells) = (found.attention.columns, found.attention.means.count)
+    return found.attention.rows.enumerated().map { row, head in
+      let points = prompts.indices.flatMap { prompt in
+        columns.indices.map { column in
+          let cell = prompt * cells + row * columns.count + column
+          return ScatterSVG.Point(
+            x: Double(found.attention.values[cell]), y: Double(found.written.values[cell]),
+            title: "\(columns[column]) of prompt \(prompts[prompt].number)",
+            isSecond: column == 1, isHollow: column > 1)
+        }
+      }
+      let colours = zip(columns, ["blue", "red", "rings"]).map { "\($0) \($1)" }
+      return ReadingReport.Scatter(
+        name: "attention-writing-\(head)",
+        picture: ScatterSVG(
+          heading: [
+            "What \(head) writes of what it attends to",
+            columns.count > 1 ? colours.joined(separator: ", ") : columns[0],
+            "\(counted(prompts.count, "prompt")), \(selection.reader.plan.model.name)",
+          ], x: "attention", y: "output along the token's unembedding", points: points,
+          description: "Points of attention and output for \(counted(prompts.count, "prompt")).")
+      )
+    }
   }
 
   private func scores(_ opened: OpenedCache, _ command: [String]) throws -> ReadingReport {
@@ -146,7 +226,7 @@ struct AttentionCommand: ParsableCommand {
     let table: ReadingTable
     if isRepeated {
       table = try attention.repeatedTokens(
-        in: prompts, tokens: selection.prompts, keepsValues: options.out != nil,
+        in: prompts, tokens: selection.prompts, keepsValues: comparison.keepsValues(options),
         threads: options.work.threads
       ) { progress.update(done: $0) }
     } else {
@@ -154,7 +234,7 @@ struct AttentionCommand: ParsableCommand {
         columns, in: prompts, tokens: selection.prompts,
         measure: DetectionMeasure(
           measure, excludesFirst: excludeBos, excludesCurrent: excludeCurrentToken),
-        keepsValues: options.out != nil, threads: options.work.threads,
+        keepsValues: comparison.keepsValues(options), threads: options.work.threads,
         progress: { progress.update(done: $0) },
         patterns: { tokens in
           own.map { [$0] }

@@ -22,6 +22,8 @@ struct AttributionCommand: ParsableCommand {
 
   @OptionGroup var options: ReadingOptions
 
+  @OptionGroup var comparison: ComparisonOption
+
   @Option(
     name: .long,
     help: ArgumentHelp(
@@ -61,7 +63,7 @@ struct AttributionCommand: ParsableCommand {
   }
 
   func run() throws {
-    try options.show(try report(on: try options.open(model: model)))
+    try comparison.show(options, model: model) { try report(on: $0) }
   }
 
   /// Splits the prompts of a cache that has been opened.
@@ -81,7 +83,8 @@ struct AttributionCommand: ParsableCommand {
     let prompts = selection.read
     var progress = options.progress("reading", prompts.count)
     let result = try attribution.run(
-      prompts, keepsValues: options.out != nil && !by.hasNeurons, threads: options.work.threads
+      prompts, keepsValues: comparison.keepsValues(options, isLong: by.hasNeurons),
+      threads: options.work.threads
     ) { progress.update(done: $0) }
     let title = "\(metric.rawValue)  \(by.rawValue) × \(placeText(places))"
     let isLong = by != .layer && by != .accumulated

@@ -40,6 +40,7 @@ struct AuditCommand: ParsableCommand {
 
   func run() throws {
     let reader = try CacheReader(directory: cached.cache, access: io.access)
+    try reader.requireOwnRuns()
     let prompts = try reader.prompts()
     let segments = reader.plan.segmentRanges(tokenCounts: prompts.map(\.tokens.count))
       .filter { $0.upperBound <= reader.committedPrompts }

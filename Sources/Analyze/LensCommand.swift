@@ -18,6 +18,8 @@ struct LensCommand: ParsableCommand {
 
   @OptionGroup var options: ReadingOptions
 
+  @OptionGroup var comparison: ComparisonOption
+
   @Option(
     name: .long,
     help: ArgumentHelp(
@@ -56,6 +58,9 @@ struct LensCommand: ParsableCommand {
 
   func validate() throws {
     guard 1...1000 ~= top else { throw ValidationError("--top takes 1 to 1000.") }
+    guard prompt == nil || comparison.minus == nil else {
+      throw ValidationError("--minus takes the means over prompts; leave out --prompt.")
+    }
     _ = try answerMetrics(metric)
     _ = try PlaceName.parse(pos, option: "--pos")
   }
@@ -65,7 +70,7 @@ struct LensCommand: ParsableCommand {
       try LensTokens(options: options, model: model, places: pos, count: top).show(prompt)
       return
     }
-    try options.show(try report(on: try options.open(model: model)))
+    try comparison.show(options, model: model) { try report(on: $0) }
   }
 
   /// Reads the prompts of a cache that has been opened.
@@ -86,7 +91,7 @@ struct LensCommand: ParsableCommand {
     let prompts = selection.read
     var progress = options.progress("reading", prompts.count)
     let tables = try lens.tables(
-      of: prompts, metrics: metrics, keepsValues: options.out != nil,
+      of: prompts, metrics: metrics, keepsValues: comparison.keepsValues(options),
       threads: options.work.threads
     ) { progress.update(done: $0) }
     let names = metrics.map(\.rawValue).joined(separator: ", ")

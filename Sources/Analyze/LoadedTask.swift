@@ -18,6 +18,7 @@ struct LoadedTask {
     _ options: TaskOptions, _ direction: Direction, _ source: PatchSource, of opened: OpenedCache
   ) throws {
     cache = opened.reader
+    try cache.requireOwnRuns()
     prompts = opened.prompts
     metrics = try options.metrics()
     selection = try TaskSelection(

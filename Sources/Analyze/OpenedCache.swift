@@ -23,6 +23,14 @@ final class OpenedCache {
     self.work = work
   }
 
+  /// Takes the model that another cache has loaded, if it is the same with the same processing.
+  func shareModel(of other: OpenedCache) {
+    let (own, others) = (reader.plan, other.reader.plan)
+    if own.model.weightsDigest == others.model.weightsDigest, own.weights == others.weights {
+      loaded = other.loaded
+    }
+  }
+
   /// The model, loaded when it is first asked for.
   ///
   /// - Throws: what `loadModel` throws.

@@ -42,6 +42,8 @@ enum PageAssets {
     .scroll{overflow-x:auto}
     .map{display:block}
     .map:focus-visible{outline-offset:-2px}
+    details{margin:10px 0}
+    summary{cursor:pointer;color:var(--link)}
     \#(AttentionAssets.style).notes{margin:8px 0;padding-left:18px;color:var(--faint);font-size:13px}
     table{border-collapse:collapse;margin:14px 0;font-variant-numeric:tabular-nums}
     caption{text-align:left;font-weight:600;padding-bottom:4px}

@@ -46,7 +46,7 @@ struct PatchCommand: ParsableCommand {
   func sweepRun(as command: [String] = CommandLine.arguments) throws -> SweepRun {
     SweepRun(
       options: options, direction: direction.direction, source: try patchSource(),
-      command: command
+      capture: sweeps.capture, command: command
     ) { try sweeps.sweeps(for: $0, roles: $1.roles) }
   }
 

@@ -8,6 +8,8 @@ import Patching
 struct PatchFile: Codable {
   struct Identity: Codable, Equatable {
     let directory, plan, weights, tokenizer, promptFile, weightProcessing, kernel: String
+    /// What was done to the cache's runs, in words; absent where nothing was.
+    let patched: String?
   }
 
   struct Pair: Codable {

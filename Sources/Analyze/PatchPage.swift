@@ -11,6 +11,7 @@ struct PatchPage {
   private let all: PatchFigures
   private let attention: AttentionSection
   private var report: PatchReport { all.report }
+  private var charts: PatchCharts { PatchCharts(figures: all) }
 
   /// The most effects and tokens of single pairs that a page carries.
   static let mostPairValues = 200_000
@@ -74,7 +75,7 @@ struct PatchPage {
 
   private func sections(_ data: Content) -> String {
     let labels = data.pairs.flatMap { $0.tokens?.texts ?? [] }
-    return all.figures.indices.map { section($0, labels: labels) }.joined()
+    return all.figures.indices.map { section($0, labels: labels) }.joined() + charts.branches()
   }
 
   /// - Parameter labels: the texts of every pair's tokens.
@@ -109,7 +110,7 @@ struct PatchPage {
       \(all.svg(of: figure, labels: labels).element(id: "f\(number)"))</div>
       </figure>
       \(noteLines.isEmpty ? "" : "<ul class=\"notes\">\n\(noteLines)</ul>\n")\
-      \(all.table(of: figure))</section>
+      \(all.table(of: figure))\(charts.html(of: figure, id: "c\(number)"))</section>
 
       """
   }

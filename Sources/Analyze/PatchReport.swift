@@ -219,14 +219,10 @@ struct PatchReport {
   func json() throws -> String { try file.json() }
 
   private var file: PatchFile {
-    let plan = cache.plan
     return PatchFile(
       tool: toolVersion, command: command, direction: direction.rawValue, metric: metrics[0],
       normalisation: formula, fdr: falseDiscovery.rawValue, kernel: Linear.arithmetic,
-      cache: .init(
-        directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
-        tokenizer: plan.model.tokenizerDigest, promptFile: plan.promptFileDigest,
-        weightProcessing: plan.weights, kernel: plan.kernel),
+      cache: cacheIdentity(cache),
       warnings: warnings,
       pairs: selection.pairs.enumerated().map { index, pair in
         .init(

@@ -10,10 +10,10 @@ import Terminal
 struct ReadingReport {
   /// A table with the way in which it is shown.
   struct Part {
-    let table: ReadingTable
+    var table: ReadingTable
     /// The beginning of its files' names, such as `lens-logit-diff`.
     let name: String
-    let title: String
+    var title: String
     /// The rows as layers × heads, where the table has a column.
     var heads: Int?
     /// Names of columns that are positions, with their tokens.
@@ -22,6 +22,13 @@ struct ReadingReport {
     var columnAxis = "position"
     /// Whether there are too many rows for a picture.
     var isList = false
+  }
+
+  /// A picture for the files.
+  struct Scatter {
+    /// Of the file, without its ending.
+    let name: String
+    let picture: ScatterSVG
   }
 
   let command: [String]
@@ -33,7 +40,10 @@ struct ReadingReport {
   let prompts: [ReadPrompt]
   /// The metric or measure, in words.
   let formula: String
-  let parts: [Part]
+  var parts: [Part]
+  var scatters: [Scatter] = []
+  /// The cache that was subtracted.
+  var minus: PatchFile.Identity?
   /// More for the files, such as sums that are not shown as tables.
   var notes: [String] = []
   /// How many rows of long tables are shown.
@@ -45,9 +55,11 @@ struct ReadingReport {
 
   func heading(_ style: Style) -> [String] {
     [
-      style.bold("\(formula) of \(counted(prompts.count, "prompt")), \(selection.run.rawValue)")
+      style.bold(
+        "\(formula) of \(counted(prompts.count, "prompt")), \(selection.run.rawValue)"
+          + (minus.map { ", less that in \($0.directory)" } ?? ""))
         + "  (\(plan.model.name), weights \(plan.weights))"
-    ] + warnings
+    ] + (plan.patched.map { ["runs: \($0.what)"] } ?? []) + warnings
   }
 
   var warnings: [String] {
@@ -152,7 +164,8 @@ struct ReadingReport {
     heatmap(grid(of: part), title: part.title).file(
       heading: [
         part.title, "\(formula) of \(counted(prompts.count, "prompt")), \(selection.run.rawValue)",
-        "\(plan.model.name), weights \(plan.weights)",
+        "\(plan.model.name), weights \(plan.weights)"
+          + (plan.patched.map { "; \($0.what)" } ?? ""),
       ])
   }
 
@@ -183,6 +196,9 @@ struct ReadingReport {
           with: NumPyFile.bytes(byPromptLast(table), shape: shape + [prompts.count]))
       }
       if !part.isList { try replaceFile(path + ".svg", with: Array(svg(of: part).utf8)) }
+    }
+    for scatter in scatters {
+      try replaceFile("\(directory)/\(scatter.name).svg", with: Array(scatter.picture.file().utf8))
     }
   }
 
@@ -217,7 +233,7 @@ struct ReadingReport {
     try encodedJSON(
       File(
         tool: toolVersion, command: command, analysis: analysis, run: selection.run.rawValue,
-        formula: formula, cache: identity, warnings: warnings, notes: notes,
+        formula: formula, cache: identity, minus: minus, warnings: warnings, notes: notes,
         prompts: prompts.map { .init(prompt: $0.number, id: $0.pair.id, tokens: $0.length) },
         tables: parts.map {
           .init(
@@ -254,6 +270,7 @@ struct ReadingReport {
     let command: [String]
     let analysis, run, formula: String
     let cache: PatchFile.Identity
+    let minus: PatchFile.Identity?
     let warnings, notes: [String]
     let prompts: [Row]
     let tables: [Entry]
@@ -266,7 +283,7 @@ func cacheIdentity(_ cache: CacheReader) -> PatchFile.Identity {
   return PatchFile.Identity(
     directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
     tokenizer: plan.model.tokenizerDigest, promptFile: plan.promptFileDigest,
-    weightProcessing: plan.weights, kernel: plan.kernel)
+    weightProcessing: plan.weights, kernel: plan.kernel, patched: plan.patched?.what)
 }
 
 extension ReadingOptions {

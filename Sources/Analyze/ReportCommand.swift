@@ -1,6 +1,7 @@
 import ArgumentParser
 import Dispatch
 import FileIO
+import Patching
 import Terminal
 
 struct ReportCommand: ParsableCommand {
@@ -23,6 +24,7 @@ struct ReportCommand: ParsableCommand {
     // Said before the work, not after it.
     guard options.force || !isTaken(page) else { throw ReportExists(page: page) }
     let opened = try options.cached.open(options.work, options.io)
+    try opened.reader.requireOwnRuns()
     let study = try Study(options, opened)
     let html = ReportPage(study: study, command: CommandLine.arguments).html()
     try replaceFile(page, with: Array(html.utf8))

@@ -57,6 +57,15 @@ struct SweepOptions: ParsableArguments {
     help: "How many neighbouring layers a cell changes at once, from layer - window/2 on.")
   var window = 1
 
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      """
+      Write all activations of the changed runs as a cache of its own, which lens, attribution, attention \
+      and stats read; for one cell, or several that are changed together (--cells).
+      """, valueName: "dir"))
+  var capture: String?
+
   func validate() throws {
     if cells != nil {
       guard hooks.isEmpty else { throw ValidationError("Give --hooks or --cells, not both.") }

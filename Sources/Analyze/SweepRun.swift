@@ -11,6 +11,8 @@ struct SweepRun {
   let options: RunOptions
   let direction: Direction
   let source: PatchSource
+  /// Where the patched runs of the one cell are written as a cache; nil where they are not.
+  let capture: String?
   /// The command line, as results record it.
   let command: [String]
   /// What is swept in a model over some pairs.
@@ -18,12 +20,12 @@ struct SweepRun {
   private let clock = Stopwatch()
 
   init(
-    options: RunOptions, direction: Direction, source: PatchSource,
+    options: RunOptions, direction: Direction, source: PatchSource, capture: String? = nil,
     command: [String] = CommandLine.arguments,
     sweeps: @escaping (ModelConfig, TaskSelection) throws -> [Sweep]
   ) {
     (self.options, self.direction, self.source) = (options, direction, source)
-    (self.command, self.sweeps) = (command, sweeps)
+    (self.capture, self.command, self.sweeps) = (capture, command, sweeps)
   }
 
   func run() throws {
@@ -47,6 +49,10 @@ struct SweepRun {
     for sweep in sweeps { try selection.checkPlaces(of: sweep, prompts: prompts) }
     // What could stop the run comes before the work, not after it.
     try engine.require(sweeps)
+    let recording = try capture.map { directory in
+      try RunRecording(
+        directory, of: loaded, rows: opened.rows, sweeps, direction, source, command: command)
+    }
     if let out = options.out { try PatchReport.makeDirectory(out) }
     let loading = clock.lap()
 
@@ -78,6 +84,7 @@ struct SweepRun {
       timing: .init(
         loadS: loading, sweepS: sweeping, gflop: series.gflop, kernel: Linear.arithmetic,
         threads: work.threads))
+    try recording?.write(quiet: work.quiet || options.task.json)
     if let out = options.out {
       try report.write(to: out)
       try PatchFigures(report, prompts: prompts, top: options.top).write(to: out)

@@ -1,8 +1,9 @@
 import CacheFormat
 
 extension CachePlan {
-  /// The command that captures with this plan.
+  /// The command that goes on with a capture of this plan, or makes patched runs again.
   func captureCommand(out directory: String) -> String {
+    if let patched { return patched.command.map(quoted).joined(separator: " ") }
     var words = ["capture", "--prompts", promptFileName, "--model", model.name, "--out", directory]
     switch weights {
     case "transformerlens": break
@@ -14,6 +15,7 @@ extension CachePlan {
     if store != "compact" { words += ["--store", store] }
     if proofs == .all { words += ["--prove", "all"] }
     if !holdsTheDefaultHooks { words += ["--hooks", hookPatterns.joined(separator: ",")] }
+    words.append("--resume")
     return words.map(quoted).joined(separator: " ")
   }
 

@@ -108,6 +108,6 @@ extension CacheRepair {
 
   /// The command that captures what is missing; nil if nothing is.
   var nextCommand: String? {
-    keptPrompts < plan.promptCount ? plan.captureCommand(out: directory) + " --resume" : nil
+    keptPrompts < plan.promptCount ? plan.captureCommand(out: directory) : nil
   }
 }

@@ -40,6 +40,7 @@ extension CacheSummary {
       "\(short(model.tokenizerDigest))  \(prependBOS ? "BOS prepended" : "no BOS prepended")",
     ])
     facts.add(["made by", "\(visible(tool)), kernel \(visible(kernel))"])
+    if let patched { facts.add(["patched", visible(patched)]) }
     facts.add(["plan", "\(short(planDigest))  format \(formatVersion), store \(visible(store))"])
     facts.add([
       "arrays",

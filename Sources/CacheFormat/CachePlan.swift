@@ -37,6 +37,20 @@ public enum Proofs: String, Codable, Sendable, CaseIterable {
   case all
 }
 
+/// What was done to the runs whose activations a cache holds.
+public struct PatchedRuns: Codable, Sendable, Equatable {
+  /// In words, such as "clean runs, z L2 H3 END from zero".
+  public var what: String
+  /// SHA-256 of the plan of the cache that the runs come from.
+  public var plan: String
+  /// The command that ran them.
+  public var command: [String]
+
+  public init(what: String, plan: String, command: [String]) {
+    (self.what, self.plan, self.command) = (what, plan, command)
+  }
+}
+
 /// Everything that a capture fixes before its first prompt runs: `plan.json`. Never changed later.
 public struct CachePlan: Codable, Sendable, Equatable {
   /// The format that this program writes, and the newest that it reads.
@@ -66,13 +80,16 @@ public struct CachePlan: Codable, Sendable, Equatable {
   /// How many bytes of arrays a segment takes at most, unless one prompt alone has more.
   public var segmentBytes: Int
   public var hooks: [HookSpec]
+  /// Absent where the runs are as the model makes them.
+  public var patched: PatchedRuns?
 
   public init(
     formatVersion: Int = CachePlan.currentFormat, tool: String, model: ModelIdentity,
     weights: String, prependBOS: Bool, kernel: String, promptFileName: String,
     promptFileDigest: String, promptCount: Int, pairCount: Int, promptsDigest: String = "",
     pairsDigest: String = "", store: String = "full", proofs: Proofs = .sample,
-    elementType: ElementType = .f32, segmentBytes: Int = 64 << 20, hooks: [HookSpec]
+    elementType: ElementType = .f32, segmentBytes: Int = 64 << 20, hooks: [HookSpec],
+    patched: PatchedRuns? = nil
   ) {
     self.formatVersion = formatVersion
     self.tool = tool
@@ -91,6 +108,7 @@ public struct CachePlan: Codable, Sendable, Equatable {
     self.elementType = elementType
     self.segmentBytes = segmentBytes
     self.hooks = hooks
+    self.patched = patched
   }
 
   /// Bytes of the array of one hook for a prompt of `T` positions, before encoding; nil when there

@@ -13,6 +13,8 @@ public struct CacheSummary: Codable, Sendable {
   public var planDigest: String
   public var promptFileName: String
   public var promptFileDigest: String
+  /// What was done to the runs, in words; nil where nothing was.
+  public var patched: String?
   public var store: String
   public var elementType: ElementType
   public var prompts: Int
@@ -71,7 +73,8 @@ extension CacheReader {
       directory: directory, formatVersion: plan.formatVersion, tool: plan.tool, model: plan.model,
       weights: plan.weights, prependBOS: plan.prependBOS, kernel: plan.kernel,
       planDigest: planDigest, promptFileName: plan.promptFileName,
-      promptFileDigest: plan.promptFileDigest, store: plan.store, elementType: plan.elementType,
+      promptFileDigest: plan.promptFileDigest, patched: plan.patched?.what, store: plan.store,
+      elementType: plan.elementType,
       prompts: committedPrompts, plannedPrompts: plan.promptCount, pairs: plan.pairCount,
       tokens: committedTokens, isComplete: isComplete, segments: manifest.segments.count,
       rawBytes: saturatingSum(hooks.map(\.rawBytes)),

@@ -156,6 +156,7 @@ extension CachePlan {
     compare("store", store, wanted.store)
     compare("proofs", proofs?.rawValue ?? "none", wanted.proofs?.rawValue ?? "none")
     compare("element type", elementType.rawValue, wanted.elementType.rawValue)
+    compare("patched runs", patched?.what ?? "none", wanted.patched?.what ?? "none")
     if found.isEmpty, hooks != wanted.hooks {
       compare("hooks", "\(hooks.count) hooks", "\(wanted.hooks.count) other hooks")
     }

@@ -29,8 +29,9 @@ public struct PatchEngine: Sendable {
 
   /// Checks that sweeps fit the model, and that the cache holds the arrays they cannot do without.
   ///
-  /// - Throws: `PatchingError.hooksNotCached`, `.doesNotFit`.
+  /// - Throws: `PatchingError.hooksNotCached`, `.doesNotFit`, `.runsArePatched`.
   public func require(_ sweeps: [Sweep]) throws(PatchingError) {
+    try cache.requireOwnRuns()
     for sweep in sweeps { try sweep.check(model.config) }
     var needed: Set = [HookPoint(.finalNormalized)]
     for sweep in sweeps {

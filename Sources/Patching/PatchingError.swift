@@ -46,6 +46,10 @@ public enum PatchingError: ReportableError, Equatable {
   case unknownToken(pair: String, token: Int32, vocabulary: Int)
   /// A directory holds what was computed of other sweeps.
   case otherSweeps(directory: String)
+  /// Whole runs are to be captured, and they differ from cell to cell.
+  case notOneCell
+  /// A cache holds runs that were patched, in words how.
+  case runsArePatched(String, directory: String)
   /// Whole forward passes gave other metrics than the sweep.
   case notReproduced(largest: Float)
 
@@ -119,6 +123,12 @@ public enum PatchingError: ReportableError, Equatable {
     case .otherSweeps(let directory):
       "\(directory) holds the beginning of other sweeps, or of another cache or version; finish them "
         + "with their own command, remove it, or give another --out"
+    case .notOneCell:
+      "the runs of one cell can be captured, and there are several cells; name one hook and place, such as "
+        + "--hooks attn_out5 --by all --pos END, or give --cells a file whose rows are one group"
+    case .runsArePatched(let what, let directory):
+      "the runs in \(directory) are patched (\(what)) and are no model's own, which this analysis needs; give the "
+        + "cache that they come from"
     case .notReproduced(let largest):
       "whole forward passes differ from the sweep by up to \(largest), more than rounding explains; "
         + "do not use this result: check the cache with `analyze audit`, and report the case"
@@ -129,9 +139,9 @@ public enum PatchingError: ReportableError, Equatable {
     switch self {
     case .cannotPatch, .noHeads, .noAttendedPositions, .noNeurons, .noWindow,
       .noMeanOverPositions, .positionGivenTwice, .noSuchPosition, .noRoles, .noSuchRole,
-      .noDirections, .noSubspaces, .noNoise, .noSuchHead, .noPath:
+      .noDirections, .noSubspaces, .noNoise, .noSuchHead, .noPath, .notOneCell:
       .usage
-    case .hooksNotCached, .otherSweeps: .configuration
+    case .hooksNotCached, .otherSweeps, .runsArePatched: .configuration
     case .unaligned, .noPairs, .unknownToken, .noSubspace, .noTemplate, .doesNotFit, .badCircuit,
       .pairWithoutPlace:
       .badData

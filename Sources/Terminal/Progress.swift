@@ -61,7 +61,7 @@ public struct Progress {
     } else {
       parts.append("\(Int(fraction * 100)) %")
     }
-    if rate > 0 { parts.append("\(significant(rate, 3)) \(unit)/s") }
+    if rate > 0 { parts.append("\(rateText(rate)) \(unit)/s") }
     if done >= total {
       parts.append("in \(duration(seconds))")
     } else if rate > 0 {
@@ -69,5 +69,9 @@ public struct Progress {
     }
     if !note.isEmpty { parts.append(note) }
     return parts.joined(separator: "  ")
+  }
+
+  private func rateText(_ rate: Double) -> String {
+    rate < 1000 ? significant(rate, 3) : grouped(Int(min(rate, 1e15)))
   }
 }

@@ -70,8 +70,13 @@ import Testing
     try expect(found.circuit, "all")
     try expect(found.minimality.flatMap(\.base), "base")
     try expect(found.minimality.flatMap(\.without), "without")
-    try expect(
-      found.completeness.suffix(reference.circuit.members.count).flatMap(\.model), "model-without")
+    let single = found.completeness.suffix(reference.circuit.members.count)
+    try expect(single.flatMap(\.circuit), "circuit-without")
+    try expect(single.flatMap(\.model), "model-without")
+    try expect([Float(found.unfaithfulness)], "faithfulness")
+    try expect([Float(found.share ?? .nan)], "share")
+    try expect(found.minimality.map { Float(found.score($0) ?? .nan) }, "minimality")
+    try expect(single.map { Float($0.difference) }, "completeness")
   }
 
   @Test func everyRunEqualsBruteForce() throws {

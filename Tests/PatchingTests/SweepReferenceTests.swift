@@ -69,6 +69,32 @@ import Testing
     }
   }
 
+  /// Over pairs of several lengths, and one of a prompt and itself: it counts, with an effect of 0.
+  @Test(arguments: ["tiny", "odd"], PatchEngineTests.directions)
+  static func effectsEqualTransformerLens(folder: String, direction: Direction) throws {
+    let tests = try SweepReferenceTests(folder)
+    var pairs = tests.reference.task.pairs
+    var same = pairs[0]
+    same.corrupted = same.clean
+    pairs.append(same)
+    for (name, kind, axis) in [
+      ("z", HookKind.z, SweepAxis.head), ("attn_out", .attnOut, .position),
+      ("v_by_pos", .v, .headPosition),
+    ] {
+      let sweep = try Sweep(kind, layers: Array(0..<tests.config.layers), by: axis)
+      let result = try tests.runs.run(sweep, AnswerTask(pairs: pairs), direction)
+      func expect(_ effect: (Int) -> Double?, equals form: String) throws {
+        let key = "effects/\(direction.rawValue)/\(name)/\(form)"
+        let (shape, expected) = (try tests.arrays.shape(key), try tests.arrays.floats(key))
+        #expect(result.shape == shape, "\(key)")
+        let found = result.cells.indices.map { Float(effect($0) ?? .nan) }
+        #expect(largestDifference(found, expected) < 1e-4, "\(key)")
+      }
+      try expect(result.ratioOfMeans(cell:), equals: "ratio-of-means")
+      try expect(result.meanOfRatios(cell:), equals: "mean-of-ratios")
+    }
+  }
+
   /// The groups of tools/patchbay_compare/ablations.py, for a pair of `T` tokens.
   private func list(_ T: Int) -> [ListedCell] {
     let (last, end) = (config.layers - 1, Place.index(T - 1))

@@ -7,7 +7,7 @@ import Model
 ///   - path: of a directory that is made.
 ///   - hooks: which hooks; by default those of `run_with_cache`.
 public func writeCache(
-  _ model: GPT2, _ prompts: [Prompt], to path: String,
+  _ model: GPT2, _ prompts: [Prompt], pairs: [PromptPair] = [], to path: String,
   hooks: (HookPoint) -> Bool = { $0.kind.isDefault }
 ) throws -> CacheReader {
   let config = model.config
@@ -21,13 +21,14 @@ public func writeCache(
       headWidth: config.headWidth, mlpWidth: config.mlpWidth, vocabulary: config.vocabulary,
       contextLength: config.contextLength),
     weights: model.processing.rawValue, prependBOS: false, kernel: Linear.arithmetic,
-    promptFileName: "test", promptFileDigest: zeros, promptCount: prompts.count, pairCount: 0,
+    promptFileName: "test", promptFileDigest: zeros, promptCount: prompts.count,
+    pairCount: pairs.count,
     hooks: points.map { point in
       HookSpec(
         name: point.name,
         shape: point.kind.axes.map { $0.length(in: config).map(Dimension.fixed) ?? .positions })
     })
-  let writer = try CacheWriter(directory: path, plan: plan, prompts: prompts, pairs: [])
+  let writer = try CacheWriter(directory: path, plan: plan, prompts: prompts, pairs: pairs)
   let columns = Dictionary(uniqueKeysWithValues: points.enumerated().map { ($1, $0) })
   for (number, range) in writer.segmentRanges.enumerated() {
     let segment = try writer.openSegment(number)
