@@ -24,7 +24,7 @@ struct AttentionShow {
     if options.json {
       print(try json(patterns, prompt, reader))
     } else {
-      printPatterns(patterns, prompt)
+      printPatterns(patterns, prompt, reader.plan)
     }
     if let out = options.out {
       printError("wrote \(out)/attention-\(number).json, and an SVG and an NPY a head")
@@ -89,10 +89,11 @@ struct AttentionShow {
     }
   }
 
-  private func printPatterns(_ patterns: [[Float]], _ prompt: Prompt) {
+  private func printPatterns(_ patterns: [[Float]], _ prompt: Prompt, _ plan: CachePlan) {
     let style = Style.forStandardOutput()
     let tokens = prompt.pieces.map(tokenText)
     print(style.bold("attention patterns of prompt \(number)"))
+    for line in plan.patchedLines { print(line) }
     for (head, pattern) in zip(heads, patterns) {
       print()
       print(style.bold("L\(head.layer) H\(head.head)  query × key"))

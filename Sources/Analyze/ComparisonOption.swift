@@ -62,7 +62,9 @@ extension ReadingReport {
           picture: ScatterSVG(
             heading: [parts[number].title, "\(a) against \(b)", formula],
             x: b, y: a,
-            points: own.means.indices.map { cell in
+            points: own.means.indices.filter {
+              own.rows[$0 / own.columns.count] != "remainder"
+            }.map { cell in
               let columns = own.columns
               let row = own.rows[cell / columns.count]
               return ScatterSVG.Point(

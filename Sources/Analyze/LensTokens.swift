@@ -108,6 +108,7 @@ struct LensTokens {
     /// A table a position: rows streams, columns the first, second … token with its probability.
     func lines(style: Style) -> [String] {
       var lines = [style.bold("logit lens: largest logits of prompt \(prompt)")]
+      if let patched = cache.patched { lines.append("runs: \(visible(patched))") }
       for place in positions {
         lines += [
           "",

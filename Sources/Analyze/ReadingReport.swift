@@ -59,7 +59,7 @@ struct ReadingReport {
         "\(formula) of \(counted(prompts.count, "prompt")), \(selection.run.rawValue)"
           + (minus.map { ", less that in \($0.directory)" } ?? ""))
         + "  (\(plan.model.name), weights \(plan.weights))"
-    ] + (plan.patched.map { ["runs: \($0.what)"] } ?? []) + warnings
+    ] + plan.patchedLines + warnings
   }
 
   var warnings: [String] {
@@ -276,6 +276,11 @@ struct ReadingReport {
     let tables: [Entry]
     let timing: Timing
   }
+}
+
+extension CachePlan {
+  /// What was done to the runs, as the headings of readings say it; none where nothing was.
+  var patchedLines: [String] { patched.map { ["runs: \(visible($0.what))"] } ?? [] }
 }
 
 func cacheIdentity(_ cache: CacheReader) -> PatchFile.Identity {

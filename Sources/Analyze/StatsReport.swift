@@ -20,7 +20,7 @@ struct StatsReport {
       style.bold("rows of \(counted(count, "prompt")) at \(place), \(rows)")
         + "  (\(plan.model.name), weights \(plan.weights))"
     ]
-    lines += selection.rows.leftOut + [""]
+    lines += plan.patchedLines + selection.rows.leftOut + [""]
     let directions = statistics.map(\.directions.count).max() ?? 0
     var table = Table([.left] + Array(repeating: .right, count: 4 + directions))
     table.add(

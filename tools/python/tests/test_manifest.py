@@ -74,6 +74,8 @@ class ManifestAndPlanTest(unittest.TestCase):
         def hook(**values):
             return lambda p: p["hooks"][1].update(values)
 
+        for patched in ("z", {}, {"what": 3, "plan": "0" * 64}, {"what": "z", "plan": "z"}):
+            self.refuses("patched|'what'|'plan'", plan=lambda p, value=patched: p.update(patched=value))
         self.refuses("twice", plan=hook(name="hook_embed"))
         for name in ("", ".hidden", "a/b", "..", "a" * 201, "é", "name\n"):
             self.refuses("'name'", plan=hook(name=name))

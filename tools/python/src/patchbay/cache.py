@@ -52,7 +52,7 @@ class Cache(Sequence):
 
     @property
     def plan(self) -> Dict[str, Any]:
-        """plan.json: the model, how its weights were processed, and the rest."""
+        """plan.json: the model, how its weights were processed, what was `patched`, and the rest."""
         return self._plan.raw
 
     @property

@@ -111,6 +111,10 @@ def _check_what_is_not_used(fields: Fields, version: int) -> None:
         fields.one_of("store", "compact", "full")
         fields.one_of("proofs", "sample", "all")
     fields.integer("segmentBytes", limits.TOTAL, 1)
+    if "patched" in fields:
+        patched = fields.object("patched")
+        patched.text("what")
+        patched.digest("plan")
     model = fields.object("model")
     model.text("name")
     for key in ("weightsDigest", "tokenizerDigest"):
