@@ -162,10 +162,12 @@ public final class CacheReader: Sendable {
     let count = try count(hook: hook, prompt: prompt, in: segment)
     return try withContext(for: prompt) { (context) throws(CacheError) in
       if plan.elementType == .f32,
-        case .stored(let entry) = segment.place(hook: hook, prompt: prompt)
+        case .stored(let entry) = segment.place(hook: hook, prompt: prompt),
+        // What is stored shorter is encoded, and read below.
+        Int(entry.storedLength) == 4 * count
       {
         let block = try checkedBlock(
-          entry, hook: hook, prompt: prompt, segment: segment, context: context)
+          entry, rows: nil, hook: hook, prompt: prompt, segment: segment, context: context)
         if block.header.encoding == .raw {
           return body(block.stored.assumingMemoryBound(to: Float.self))
         }
@@ -266,7 +268,7 @@ public final class CacheReader: Sendable {
     switch segment.place(hook: hook, prompt: prompt) {
     case .stored(let entry):
       let block = try checkedBlock(
-        entry, hook: hook, prompt: prompt, segment: segment, context: context)
+        entry, rows: rows, hook: hook, prompt: prompt, segment: segment, context: context)
       if let rows, let part = block.part(rows) {
         do throws(BlockProblem) {
           guard let target = values.baseAddress else { return }
@@ -389,10 +391,18 @@ public final class CacheReader: Sendable {
     return count * plan.elementType.size
   }
 
+  /// - Parameter rows: those that are wanted of it; nil for all.
   private func checkedBlock(
-    _ entry: IndexEntry, hook: Int, prompt: Int, segment: Segment, context: ReadContext
+    _ entry: IndexEntry, rows: Range<Int>?, hook: Int, prompt: Int, segment: Segment,
+    context: ReadContext
   ) throws(CacheError) -> Block {
-    var block = try segment.block(hook: hook, prompt: prompt, at: entry, room: context.block)
+    let room = context.block
+    var block =
+      if let rows, !rows.isEmpty {
+        try segment.block(hook: hook, prompt: prompt, at: entry, rows: rows, room: room)
+      } else {
+        try segment.block(hook: hook, prompt: prompt, at: entry, room: room)
+      }
     guard checksums else { return block }
     do throws(BlockProblem) {
       try block.checkStored()

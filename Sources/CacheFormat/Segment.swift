@@ -13,8 +13,8 @@ struct Block {
   let chunking: Chunking
   /// Whether chunks are checked when they are decoded.
   private(set) var checksChunks = false
-  /// The bytes up to the next block, which must be zero.
-  let padding: UnsafeRawBufferPointer
+  /// The bytes up to the next block, which must be zero; none where they were not read.
+  var padding: UnsafeRawBufferPointer
 
   /// Where some rows of the array lie among its bytes after packing; nil if they are not all there, or
   /// the packing does not leave rows.
@@ -30,6 +30,23 @@ struct Block {
     }
     guard rows.lowerBound >= left else { return nil }
     return (rows.lowerBound - left) * row..<(rows.upperBound - left) * row
+  }
+
+  /// Where the chunks lie among the stored bytes that hold a part of those after packing; nil if all
+  /// stored bytes are needed, or the table is none.
+  ///
+  /// - Parameter part: not empty.
+  func chunks(holding part: Range<Int>) -> Range<Int>? {
+    var end = chunking.tableBytes(of: packedLength)
+    guard chunking.hasChecksums, header.encoding.codec != .none, end <= stored.count,
+      let base = stored.baseAddress
+    else { return nil }
+    var start = end
+    for chunk in 0...(part.upperBound - 1) / chunking.bytes {
+      if chunk <= part.lowerBound / chunking.bytes { start = end }
+      end += Int(Record.word(base, chunking.entryBytes * chunk))
+    }
+    return end <= stored.count ? start..<end : nil
   }
 
   /// Checks the stored bytes and the zeros after them; chunks that have checksums of their own are left
@@ -48,6 +65,10 @@ struct Block {
 
 /// A sealed segment, open and checked but for the arrays themselves. Thread-safe.
 final class Segment: Sendable {
+  /// Of a mapped cache the first so many segments keep their files open, well below the number of files
+  /// that a process may have.
+  private static let mostFiles = 512
+
   let path: String
   let number: Int
   let prompts: Range<Int>
@@ -68,7 +89,8 @@ final class Segment: Sendable {
     self.plan = plan
     self.key = key
     prompts = firstPrompt..<firstPrompt + listed.prompts
-    source = try Segment.open(path, access: access, pages: pages)
+    source = try Segment.open(
+      path, access: access, pages: pages, keepsFile: number < Segment.mostFiles)
     guard source.count == listed.size, source.count >= 2 * Record.size else {
       throw .wrongSize(file: path, expected: listed.size, found: source.count)
     }
@@ -85,10 +107,10 @@ final class Segment: Sendable {
   }
 
   private static func open(
-    _ path: String, access: FileAccess, pages: PageBudget
+    _ path: String, access: FileAccess, pages: PageBudget, keepsFile: Bool
   ) throws(CacheError) -> SegmentSource {
     do throws(FileError) {
-      return try SegmentSource(path: path, access: access, pages: pages)
+      return try SegmentSource(path: path, access: access, pages: pages, keepsFile: keepsFile)
     } catch {
       if error.operation == .open, error.errno == ENOENT { throw .missingSegment(file: path) }
       // What O_NOFOLLOW answers for a symbolic link.
@@ -194,6 +216,48 @@ final class Segment: Sendable {
     } catch {
       throw badBlock(hook: hook, prompt: prompt, error)
     }
+  }
+
+  /// The same for some rows of it: only the chunks that hold them are read, if that can be.
+  ///
+  /// - Parameter rows: of the array's positions, not empty.
+  func block(
+    hook: Int, prompt: Int, at entry: IndexEntry, rows: Range<Int>, room: ByteBuffer
+  ) throws(CacheError) -> Block {
+    guard let file = source.parts else {
+      return try block(hook: hook, prompt: prompt, at: entry, room: room)
+    }
+    let count = Record.size + (Alignment.rounded(Int(entry.storedLength)) ?? 0)
+    let T = positions(prompt: prompt)
+    let table = plan.chunking(hook: hook, positions: T).tableBytes(
+      of: plan.byteCount(hook: hook, positions: T) ?? 0)
+    let head = min(count, Record.size + table)
+    room.reserve(count)
+    func read(_ range: Range<Int>) throws(CacheError) {
+      do throws(FileError) {
+        try file.read(
+          at: Int(entry.offset) + range.lowerBound,
+          into: .init(start: room.base + range.lowerBound, count: range.count))
+      } catch {
+        throw .unreadable(error)
+      }
+    }
+    try read(0..<head)
+    var block: Block
+    do throws(BlockProblem) {
+      block = try checkedBlock(
+        .init(start: room.base, count: count), hook: hook, prompt: prompt, entry: entry)
+    } catch {
+      throw badBlock(hook: hook, prompt: prompt, error)
+    }
+    // The table is that of the packed bytes, of which there are not more than in all.
+    if let part = block.part(rows), let chunks = block.chunks(holding: part) {
+      block.padding = .init(start: nil, count: 0)
+      try read(Record.size + chunks.lowerBound..<Record.size + chunks.upperBound)
+    } else {
+      try read(head..<count)
+    }
+    return block
   }
 
   func badBlock(hook: Int, prompt: Int, _ problem: BlockProblem) -> CacheError {

@@ -15,11 +15,18 @@ public final class MappedFile: Sendable {
   /// Maps the whole of `path`.
   ///
   /// - Parameter followLinks: whether the last component may be a symbolic link.
-  public init(path: String, followLinks: Bool = true) throws(FileError) {
+  public convenience init(path: String, followLinks: Bool = true) throws(FileError) {
     let (descriptor, size) = try openPlainFile(path, followLinks: followLinks)
     defer { close(descriptor) }
+    try self.init(descriptor, path: path, count: size)
+  }
+
+  /// Maps an open file.
+  ///
+  /// - Parameter descriptor: may be closed afterwards.
+  init(_ descriptor: Int32, path: String, count: Int) throws(FileError) {
     self.path = path
-    count = size
+    self.count = count
     // mmap refuses an empty range; an empty file needs no mapping.
     guard count > 0 else {
       base = 0

@@ -30,6 +30,11 @@ public final class RandomAccessFile: Sendable {
     setrlimit(files, &limit)
   }()
 
+  /// The whole file in memory too.
+  public func mapped() throws(FileError) -> MappedFile {
+    try MappedFile(descriptor, path: path, count: count)
+  }
+
   /// Fills `bytes` from `offset` on.
   ///
   /// - Throws: `FileError` with the operation `.truncated` when the file ends before.

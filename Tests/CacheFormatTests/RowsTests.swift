@@ -54,6 +54,21 @@ import Testing
     return capture
   }
 
+  /// Where a cache has more segments than files are kept open, rows come from the mapping.
+  @Test func rowsOfMoreSegmentsThanFiles() throws {
+    let directory = try TemporaryDirectory()
+    let capture = Capture(
+      lengths: Array(repeating: 5, count: 514),
+      hooks: [HookSpec(name: "z", shape: [.positions, .fixed(300)])], segmentBytes: 1)
+    try capture.write(to: directory.path("cache"))
+    let reader = try CacheReader(directory: directory.path("cache"))
+    #expect(reader.summary().segments == 514)
+    for prompt in [0, 511, 512, 513] {
+      let found = try reader.withRows(3..<5, hook: 0, prompt: prompt) { bits(Array($0)) }
+      #expect(found == bits(Array(capture.arrays[0][prompt][900...])))
+    }
+  }
+
   @Test func whatHasNoSuchRowsIsAnError() throws {
     let directory = try TemporaryDirectory()
     let capture = Capture()

@@ -50,7 +50,7 @@ def numbers(directory: str, prompts: list[str]) -> str:
         "corrupted_logit_diff": corrupted.mean().item(),
         "act_patch": patches,
         "logit_attribution": attribution,
-        f"ablate_{layer}.{head}": ablation(model, pairs, layer, head, clean)
+        f"ablate_{layer}.{head}": ablation(model, pairs, layer, head, cache, clean)
         | direct(attribution, layer, head, clean.mean().item()),
     }
     return json.dumps(rounded(result), indent=1) + "\n"
@@ -86,46 +86,50 @@ def sweep(model, pairs, name: str, cache):
 
 
 @torch.no_grad()
-def ablation(model, pairs, layer: int, head: int, clean) -> dict:
-    """The head's z set to zero at the last position, and the scales of the last LayerNorm."""
-    scales = []
+def ablation(model, pairs, layer: int, head: int, cache, clean) -> dict:
+    """The head's z set to zero at the last position: what the others say then, and the scales of the
+    last LayerNorm with and without it."""
 
     def zero(z, hook):
         z[:, -1, head] = 0
 
-    def note(scale, hook):
-        scales.append(scale[:, -1, 0].tolist())
-
-    runs = [[("ln_final.hook_scale", note)],
-            [(f"blocks.{layer}.attn.hook_z", zero), ("ln_final.hook_scale", note)]]  # fmt: skip
-    logits = [model.run_with_hooks(pairs.clean, fwd_hooks=hooks) for hooks in runs]
+    with model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", zero)]):
+        logits, ablated = model.run_with_cache(pairs.clean)
+    before, after = (run["ln_final.hook_scale"][:, -1, 0] for run in (cache, ablated))
     return {
         "note": f"z of head {layer}.{head} is zero at the last position",
         "original": clean.mean().item(),
-        "post_ablation": pairs.logit_diff(logits[1]).mean().item(),
-        "ln_final_scale_last_pos_original": scales[0],
-        "ln_final_scale_last_pos_ablated": scales[1],
+        "post_ablation": pairs.logit_diff(logits).mean().item(),
+        "ln_final_scale_last_pos_original": before.tolist(),
+        "ln_final_scale_last_pos_ablated": after.tolist(),
+        "mean_scale_ratio": (before / after).mean().item(),
+        "logit_attribution[layer][head]": by_head(ablated, pairs).tolist(),
     }
+
+
+def mean_attribution(cache, pairs, stack) -> torch.Tensor:
+    """Mean attribution of each part of a stack [part, B, D] to the logit difference."""
+    right, wrong = pairs.answers.unbind(-1)
+    return cache.logit_attrs(stack, tokens=right, incorrect_tokens=wrong, pos_slice=-1).mean(-1)
+
+
+def by_head(cache, pairs) -> torch.Tensor:
+    config = cache.model.cfg
+    stack = cache.stack_head_results(-1, pos_slice=-1)
+    return mean_attribution(cache, pairs, stack).view(config.n_layers, config.n_heads)
 
 
 @torch.no_grad()
 def logit_attribution(cache, pairs) -> dict:
     """Mean attributions to the logit difference at the last position, LayerNorm's scale the run's."""
-
-    def mean(stack) -> list[float]:  # [part, B, D]
-        right, wrong = pairs.answers.unbind(-1)
-        return cache.logit_attrs(stack, tokens=right, incorrect_tokens=wrong, pos_slice=-1).mean(-1)
-
     streams, names = cache.accumulated_resid(-1, incl_mid=True, pos_slice=-1, return_labels=True)
     layers, parts = cache.decompose_resid(-1, pos_slice=-1, return_labels=True)
-    config = cache.model.cfg
-    heads = mean(cache.stack_head_results(-1, pos_slice=-1)).view(config.n_layers, config.n_heads)
     return {
         "accumulated_resid_labels": ",".join(names),
-        "accumulated_resid": mean(streams).tolist(),
+        "accumulated_resid": mean_attribution(cache, pairs, streams).tolist(),
         "per_layer_labels": ",".join(parts),
-        "per_layer": mean(layers).tolist(),
-        "per_head[layer][head]": heads.tolist(),
+        "per_layer": mean_attribution(cache, pairs, layers).tolist(),
+        "per_head[layer][head]": by_head(cache, pairs).tolist(),
     }
 
 

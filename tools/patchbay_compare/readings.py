@@ -3,12 +3,14 @@
 import logging
 import statistics
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from patchbay_compare import lens
 from patchbay_compare.bench import Bench, difference
 from patchbay_compare.patchbay import write_pairs
+from transformer_lens import head_detector
 
 # What analyze is given, and the hooks that it reads.
 ANALYSES = {
@@ -19,7 +21,18 @@ ANALYSES = {
     ),
     "head": (["attribution", "--by", "head"], "z,resid_post-1,ln_final.hook_scale"),
     "neuron": (["attribution", "--by", "neuron"], "mlp_post,resid_post-1,ln_final.hook_scale"),
+    "detect": (["attention", "--detect", "all"], "pattern"),
 }
+DETECTED = ("previous_token_head", "duplicate_token_head", "induction_head")
+
+
+class Batch(NamedTuple):
+    """Activations of some prompts, and their answers."""
+
+    cache: "transformer_lens.ActivationCache"  # noqa: F821
+    tokens: torch.Tensor
+    right: torch.Tensor
+    wrong: torch.Tensor
 
 
 class Readings:
@@ -28,48 +41,67 @@ class Readings:
     def __init__(self, hooked, tokens, answers, batch: int):
         self.hooked = hooked
         self.batches = [
-            (hooked.run_with_cache(some)[1], *right.unbind(-1))
+            Batch(hooked.run_with_cache(some)[1], some, *right.unbind(-1))
             for some, right in zip(tokens.split(batch), answers.split(batch))
         ]
 
     def mean(self, what: str) -> torch.Tensor:
-        rows = [getattr(self, what)(*batch) for batch in self.batches]
+        rows = [getattr(self, what)(batch) for batch in self.batches]
         return torch.cat(rows, -1).mean(-1)
 
     def forget_results(self):
         """What `stack_head_results` has put into a cache is not to be there the next time."""
-        for cache, _, _ in self.batches:
-            for name in [name for name in cache.cache_dict if name.endswith("hook_result")]:
-                del cache.cache_dict[name]
+        for batch in self.batches:
+            made = [name for name in batch.cache.cache_dict if name.endswith("hook_result")]
+            for name in made:
+                del batch.cache.cache_dict[name]
 
-    def directions(self, right, wrong):
-        return self.hooked.W_U.T[right] - self.hooked.W_U.T[wrong]
+    def directions(self, batch: Batch):
+        return self.hooked.W_U.T[batch.right] - self.hooked.W_U.T[batch.wrong]
 
-    def lens(self, cache, right, wrong):
-        normal = self.hooked.ln_final(cache.accumulated_resid(incl_mid=True, pos_slice=-1))
-        bias = self.hooked.b_U[right] - self.hooked.b_U[wrong]
-        return (normal * self.directions(right, wrong)).sum(-1) + bias
+    def lens(self, batch: Batch):
+        normal = self.hooked.ln_final(batch.cache.accumulated_resid(incl_mid=True, pos_slice=-1))
+        bias = self.hooked.b_U[batch.right] - self.hooked.b_U[batch.wrong]
+        return (normal * self.directions(batch)).sum(-1) + bias
 
-    def layer(self, cache, right, wrong):
-        stack = cache.decompose_resid(pos_slice=-1)
-        return cache.logit_attrs(stack, right, wrong, pos_slice=-1)
+    def layer(self, batch: Batch):
+        stack = batch.cache.decompose_resid(pos_slice=-1)
+        return batch.cache.logit_attrs(stack, batch.right, batch.wrong, pos_slice=-1)
 
-    def head(self, cache, right, wrong):
-        stack = cache.stack_head_results(pos_slice=-1, incl_remainder=True)
-        return cache.logit_attrs(stack, right, wrong, pos_slice=-1)
+    def head(self, batch: Batch):
+        stack = batch.cache.stack_head_results(pos_slice=-1, incl_remainder=True)
+        return batch.cache.logit_attrs(stack, batch.right, batch.wrong, pos_slice=-1)
 
-    def neuron(self, cache, right, wrong):
+    def neuron(self, batch: Batch):
         """By hand: `stack_neuron_results` needs [L·M, batch, D], 113 MB a prompt of GPT-2 small."""
-        directions = self.directions(right, wrong)
+        directions = self.directions(batch)
         directions = directions - directions.mean(-1, keepdim=True)
-        scale = cache["ln_final.hook_scale"][:, -1]
+        scale = batch.cache["ln_final.hook_scale"][:, -1]
         rows = [
-            (cache["post", layer][:, -1] / scale * (directions @ self.hooked.W_out[layer].T)).T
+            (batch.cache["post", layer][:, -1] / scale
+             * (directions @ self.hooked.W_out[layer].T)).T
             for layer in range(self.hooked.cfg.n_layers)
-        ]
-        whole = cache["resid_post", -1][:, -1] / scale
+        ]  # fmt: skip
+        whole = batch.cache["resid_post", -1][:, -1] / scale
         rest = (whole * directions).sum(-1) - sum(some.sum(0) for some in rows)
         return torch.cat([*rows, rest[None]])
+
+    def detect(self, batch: Batch):
+        """The scores of `detect_head`, of patterns that are there already; by head and kind."""
+        config = self.hooked.cfg
+        scores = torch.empty(config.n_layers, config.n_heads, len(DETECTED), len(batch.tokens))
+        for prompt, tokens in enumerate(batch.tokens):
+            for kind, name in enumerate(DETECTED):
+                wanted = getattr(head_detector, f"get_{name}_detection_pattern")(tokens[None])
+                for layer in range(config.n_layers):
+                    patterns = batch.cache["pattern", layer][prompt]
+                    for head, pattern in enumerate(patterns):
+                        scores[layer, head, kind, prompt] = (
+                            head_detector.compute_head_attention_similarity_score(
+                                pattern, wanted, error_measure="mul", exclude_bos=False,
+                                exclude_current_token=False)
+                        )  # fmt: skip
+        return scores.flatten(0, 2)
 
 
 @torch.no_grad()
