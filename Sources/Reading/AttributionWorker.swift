@@ -68,7 +68,7 @@ final class AttributionWorker {
       let places = attribution.places.map { prompt.positions(of: $0) }
       return Item(
         prompt: prompt, tokens: tokens, direction: number, places: places,
-        rows: places.compactMap { $0 }.hull, isWhole: order == 0)
+        rows: places.compactMap { $0 }.hull, isWhole: ReadHooks.isWhole(prompts.startIndex + order))
     }
     let memory = directions.need(max(1, all.count) * config.width)
     for (number, direction) in all.enumerated() {

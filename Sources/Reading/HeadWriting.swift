@@ -71,11 +71,15 @@ public struct HeadWriting: Sendable {
     ) { range, projections in
       var batch = ReadBatch(
         quantities: 2, prompts: range.count, rows: rows.count, columns: columns.count)
-      for (number, prompt) in prompts[range].enumerated() {
-        let sites = queries.flatMap { query in
+      let sites = prompts[range].map { prompt in
+        queries.flatMap { query in
           keys.map { Site(prompt, from: query, to: $0, tokens: tokens[prompt.number].tokens) }
         }
-        try read(prompt, sites, projections, isWhole: number == 0) {
+      }
+      projections.prepare(Set(sites.flatMap { $0.compactMap { $0?.token } }))
+      for (number, prompt) in prompts[range].enumerated() {
+        let isWhole = ReadHooks.isWhole(range.lowerBound + number)
+        try read(prompt, sites[number], projections, isWhole: isWhole) {
           batch.set(quantity: $0, prompt: number, row: $1, column: $2, to: $3)
         }
       }
@@ -109,10 +113,8 @@ public struct HeadWriting: Sendable {
     _ prompt: ReadPrompt, _ sites: [Site?], _ projections: UnitProjections, isWhole: Bool,
     _ set: (Int, Int, Int, Float) -> Void
   ) throws {
-    let known = sites.compactMap { $0 }
-    let rows = known.map(\.queries).hull
+    let rows = sites.compactMap { $0?.queries }.hull
     guard !rows.isEmpty else { return }
-    projections.prepare(Set(known.map(\.token)))
     let (config, length) = (model.config, prompt.length)
     let (width, square) = (config.headWidth, saturatingProduct(length, length))
     for (place, layer) in layers.enumerated() {

@@ -61,19 +61,19 @@ struct LogitDirection {
 
 /// The sum of products in double precision. Four partial sums do not wait for each other.
 func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
-  var (s0, s1, s2, s3) = (0.0, 0.0, 0.0, 0.0)
+  func four(_ x: UnsafePointer<Float>, _ i: Int) -> SIMD4<Double> {
+    SIMD4(UnsafeRawPointer(x + i).loadUnaligned(as: SIMD4<Float>.self))
+  }
+  var sums = SIMD4<Double>.zero
   let whole = count & ~3
   var i = 0
   while i < whole {
-    s0 += Double(a[i]) * Double(b[i])
-    s1 += Double(a[i &+ 1]) * Double(b[i &+ 1])
-    s2 += Double(a[i &+ 2]) * Double(b[i &+ 2])
-    s3 += Double(a[i &+ 3]) * Double(b[i &+ 3])
+    sums += four(a, i) * four(b, i)
     i &+= 4
   }
   while i < count {
-    s0 += Double(a[i]) * Double(b[i])
+    sums[0] += Double(a[i]) * Double(b[i])
     i &+= 1
   }
-  return (s0 + s1) + (s2 + s3)
+  return (sums[0] + sums[1]) + (sums[2] + sums[3])
 }

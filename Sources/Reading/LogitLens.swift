@@ -124,6 +124,7 @@ final class LensWorker {
   func read(_ prompts: ArraySlice<ReadPrompt>) throws -> ReadBatch {
     var batch = ReadBatch(
       quantities: metrics.count, prompts: prompts.count, rows: streams, columns: lens.places.count)
+    let first = prompts.startIndex
     let prompts = Array(prompts)
     // By prompt: its positions, and of each and of each metric the values of all streams.
     let places = prompts.map { prompt in lens.places.map { prompt.positions(of: $0) } }
@@ -138,7 +139,7 @@ final class LensWorker {
     }.map(\.1)
     for (number, prompt) in prompts.enumerated() where !positions[number].isEmpty {
       let rows = try normalizedRows(
-        of: prompt, positions: positions[number], isWhole: number == 0)
+        of: prompt, positions: positions[number], isWhole: ReadHooks.isWhole(first + number))
       for metric in metrics.indices where !needsAll.contains(metric) {
         readTokens(metrics[metric], prompt.pair, rows, count: positions[number].count) {
           values[number][$0][metric][$1] = $2

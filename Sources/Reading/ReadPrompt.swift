@@ -112,6 +112,9 @@ struct ReadHooks: Sendable {
     return try unwrapped(result, hook, prompt, count: found, wanted: count)
   }
 
+  /// Whether all rows are read of the prompt that is read as that number.
+  static func isWhole(_ number: Int) -> Bool { number % 64 == 0 }
+
   private func place(of hook: HookPoint) -> Int {
     guard let place = places[hook] else { preconditionFailure("\(hook.name) was not asked for") }
     return place

@@ -64,18 +64,40 @@ extension RowStatistics {
       }
     }
     var sums = reader.widths.map { RowSums(width: $0, withSquares: directions > 0) }
+    var waiting = hooks.map { _ in [Float]() }
+    func addWaiting() {
+      let rows = waiting
+      sums.withUnsafeMutableBufferPointer { sums in
+        // Each is changed by the thread that took its number.
+        nonisolated(unsafe) let sums = sums
+        _ = parallelMap(hooks.count, threads: threads) { sums[$0].add(rows[$0]) }
+      }
+      for hook in hooks.indices { waiting[hook].removeAll(keepingCapacity: true) }
+    }
     let batch = 32
-    var done = 0
+    var (done, added) = (0, 0)
     try parallelForEach((pairs.count + batch - 1) / batch, threads: threads) { number in
       let range = number * batch..<min(pairs.count, (number + 1) * batch)
       return (range.count, try reader.read(pairs[range]))
     } then: { (count: Int, arrays: [[Float]]) in
-      for hook in hooks.indices { sums[hook].add(arrays[hook], rows: count) }
+      for hook in hooks.indices { waiting[hook] += arrays[hook] }
       done += count
+      // A product of many rows is faster than one of few.
+      if done - added >= rowsPerProduct {
+        addWaiting()
+        added = done
+      }
       progress(done)
     }
-    return try hooks.indices.map { try sums[$0].statistics(of: hooks[$0], directions: directions) }
+    addWaiting()
+    let all = sums
+    return try parallelMap(hooks.count, threads: threads) {
+      try all[$0].statistics(of: hooks[$0], directions: directions)
+    }
   }
+
+  /// Sums are taken over so many rows, so that this is part of their bits.
+  private static let rowsPerProduct = 256
 }
 
 /// Reads rows of hooks at a place.
@@ -139,7 +161,8 @@ private struct RowReader: Sendable {
         for hook in hooks.indices {
           let (width, stride, offset) = (widths[hook], strides[hook], offsets[hook])
           try arrays.read(
-            hooks[hook], of: prompt, rows: positions, width: stride, isWhole: number == 0
+            hooks[hook], of: prompt, rows: positions, width: stride,
+            isWhole: ReadHooks.isWhole(pairs.startIndex + number)
           ) { values in
             for i in 0..<width {
               let sum = (0..<positions.count).reduce(0.0) {
@@ -183,7 +206,9 @@ private struct RowSums {
   }
 
   /// - Parameter values: [rows, width].
-  mutating func add(_ values: [Float], rows: Int) {
+  mutating func add(_ values: [Float]) {
+    let rows = values.count / width
+    guard rows > 0 else { return }
     var centred = [Double](repeating: 0, count: rows * width)
     for row in 0..<rows {
       if count == 0 { origin = values[row * width..<(row + 1) * width].map(Double.init) }
