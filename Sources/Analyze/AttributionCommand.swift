@@ -24,11 +24,7 @@ struct AttributionCommand: ParsableCommand {
 
   @OptionGroup var comparison: ComparisonOption
 
-  @Option(
-    name: .long,
-    help: ArgumentHelp(
-      "The model's directory; by default the one the cache names.", valueName: "dir"))
-  var model: String?
+  @OptionGroup var own: ModelOption
 
   @Option(name: .customLong("run"), help: "Which prompts are read: clean or corrupted.")
   var which: ReadRun = .clean
@@ -63,7 +59,7 @@ struct AttributionCommand: ParsableCommand {
   }
 
   func run() throws {
-    try comparison.show(options, model: model) { try report(on: $0) }
+    try comparison.show(options, model: own.model) { try report(on: $0) }
   }
 
   /// Splits the prompts of a cache that has been opened.

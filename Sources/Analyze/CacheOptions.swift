@@ -6,14 +6,21 @@ struct CacheOptions: ParsableArguments {
   @Option(name: .long, help: "The cache that capture wrote.")
   var cache: String
 
-  @Option(
-    name: .long,
-    help: ArgumentHelp(
-      "The model's directory; by default the one the cache names.", valueName: "dir"))
-  var model: String?
+  @OptionGroup var own: ModelOption
+
+  var model: String? { own.model }
 
   /// - Throws: `CacheError`.
   func open(_ work: WorkOptions, _ io: AccessOption) throws -> OpenedCache {
     try OpenedCache(cache, model: model, work: work, io: io)
   }
+}
+
+/// The model that made a cache, where it has moved.
+struct ModelOption: ParsableArguments {
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "The model's directory; by default the one the cache names.", valueName: "dir"))
+  var model: String?
 }

@@ -20,11 +20,7 @@ struct LensCommand: ParsableCommand {
 
   @OptionGroup var comparison: ComparisonOption
 
-  @Option(
-    name: .long,
-    help: ArgumentHelp(
-      "The model's directory; by default the one the cache names.", valueName: "dir"))
-  var model: String?
+  @OptionGroup var own: ModelOption
 
   @Option(name: .customLong("run"), help: "Which prompts are read: clean or corrupted.")
   var which: ReadRun = .clean
@@ -67,10 +63,10 @@ struct LensCommand: ParsableCommand {
 
   func run() throws {
     if let prompt {
-      try LensTokens(options: options, model: model, places: pos, count: top).show(prompt)
+      try LensTokens(options: options, model: own.model, places: pos, count: top).show(prompt)
       return
     }
-    try comparison.show(options, model: model) { try report(on: $0) }
+    try comparison.show(options, model: own.model) { try report(on: $0) }
   }
 
   /// Reads the prompts of a cache that has been opened.

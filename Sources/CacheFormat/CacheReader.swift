@@ -244,7 +244,7 @@ public final class CacheReader: Sendable {
   }
 
   /// The number of values of an array.
-  private func count(hook: Int, prompt: Int, in segment: Segment) throws(CacheError) -> Int {
+  func count(hook: Int, prompt: Int, in segment: Segment) throws(CacheError) -> Int {
     guard plan.hooks.indices.contains(hook) else {
       throw .noSuchHook(directory: directory, hook: "number \(hook)")
     }
@@ -377,18 +377,6 @@ public final class CacheReader: Sendable {
     }
     context.keepSum(place, count: count)
     return values
-  }
-
-  /// Derives an array and checks it, with all that it is derived from; answers its bytes in the
-  /// cache's element type.
-  func derivedBytes(hook: Int, prompt: Int, segment: Segment, context: ReadContext)
-    throws(CacheError) -> Int
-  {
-    let count = try count(hook: hook, prompt: prompt, in: segment)
-    try context.scratch.with(count) { (values) throws(CacheError) in
-      try fill(values, hook: hook, prompt: prompt, segment: segment, context: context)
-    }
-    return count * plan.elementType.size
   }
 
   /// - Parameter rows: those that are wanted of it; nil for all.

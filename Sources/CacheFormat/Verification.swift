@@ -230,3 +230,17 @@ struct Verification {
     report.leftovers = names.filter { !parts.contains($0) }.sorted()
   }
 }
+
+extension CacheReader {
+  /// Derives an array and checks it, with all that it is derived from; answers its bytes in the
+  /// cache's element type.
+  fileprivate func derivedBytes(hook: Int, prompt: Int, segment: Segment, context: ReadContext)
+    throws(CacheError) -> Int
+  {
+    let count = try count(hook: hook, prompt: prompt, in: segment)
+    try context.scratch.with(count) { (values) throws(CacheError) in
+      try fill(values, hook: hook, prompt: prompt, segment: segment, context: context)
+    }
+    return count * plan.elementType.size
+  }
+}
