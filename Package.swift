@@ -49,8 +49,9 @@ let package = Package(
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
     .systemLibrary(
       name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
-    // Unoptimised kernels would make debug builds some fifty times slower.
-    .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
+    // Unoptimised kernels would make debug builds some fifty times slower. A product's inner loop that
+    // begins anywhere loses up to a quarter of its speed on Zen 3.
+    .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-falign-loops=64"])]),
 
     module("FileIO", []),
     module("Parallel", []),

@@ -2,48 +2,53 @@
 
 #include "lanes.h"
 
-// The product is made in tiles of twelve rows and 32 columns, which are 24 of the 32 registers of
-// AVX-512, or in quarters of that elsewhere (Goto & van de Geijn 2008, "Anatomy of High-Performance
-// Matrix Multiplication"). A panel of W stays in the second-level cache while all packed rows of x
-// pass by.
+// The product is made in tiles (Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix
+// Multiplication"): of twelve rows and 32 columns with AVX-512, which are 24 of its 32 registers, and of
+// six rows and 16 columns elsewhere, 12 of AVX2's 16. A panel of W stays in the second-level cache
+// while all packed rows of x pass by.
 enum {
-  COLUMNS = 32,
-  TILE_ROWS = 12,
-  BLOCK_ROWS = 576,   // rows of x that are packed at a time
+  WIDE = 32,
+  WIDE_ROWS = 12,
+  NARROW = PB_LANES,
+  NARROW_ROWS = 6,
+  BLOCK_ROWS = 576,   // rows of x that are packed at a time, whole tiles of either kind
   BLOCK_INNER = 768,  // inner values that are summed at a time; part of what a product is
-  AHEAD = 24,         // rows of a panel that are fetched before their turn
+  AHEAD = 768,        // values of a panel between one that is used and one that is fetched
 };
 
-size_t pb_packed_count(size_t inner, size_t columns) {
-  return inner * ((columns + COLUMNS - 1) / COLUMNS * COLUMNS);
+size_t pb_packed_count(size_t inner, size_t columns, size_t width) {
+  return inner * ((columns + width - 1) / width * width);
 }
 
-void pb_pack_matrix(const float *matrix, size_t inner, size_t columns, float *panels) {
-  for (size_t j = 0; j < columns; j += COLUMNS) {
-    size_t width = columns - j < COLUMNS ? columns - j : COLUMNS;
-    for (size_t k = 0; k < inner; k++, panels += COLUMNS) {
-      memcpy(panels, matrix + k * columns + j, width * sizeof(float));
-      memset(panels + width, 0, (COLUMNS - width) * sizeof(float));
+void pb_pack_matrix(const float *matrix, size_t inner, size_t columns, size_t width, float *panels) {
+  for (size_t j = 0; j < columns; j += width) {
+    size_t count = columns - j < width ? columns - j : width;
+    for (size_t k = 0; k < inner; k++, panels += width) {
+      memcpy(panels, matrix + k * columns + j, count * sizeof(float));
+      memset(panels + count, 0, (width - count) * sizeof(float));
     }
   }
 }
 
-void pb_pack_transposed(const float *matrix, size_t inner, size_t columns, float *panels) {
-  for (size_t j = 0; j < columns; j += COLUMNS) {
-    size_t width = columns - j < COLUMNS ? columns - j : COLUMNS;
-    for (size_t k = 0; k < inner; k++, panels += COLUMNS) {
-      for (size_t c = 0; c < width; c++) panels[c] = matrix[(j + c) * inner + k];
-      memset(panels + width, 0, (COLUMNS - width) * sizeof(float));
+void pb_pack_transposed(const float *matrix, size_t inner, size_t columns, size_t width,
+                        float *panels) {
+  for (size_t j = 0; j < columns; j += width) {
+    size_t count = columns - j < width ? columns - j : width;
+    for (size_t k = 0; k < inner; k++, panels += width) {
+      for (size_t c = 0; c < count; c++) panels[c] = matrix[(j + c) * inner + k];
+      memset(panels + count, 0, (width - count) * sizeof(float));
     }
   }
 }
 
 size_t pb_multiply_scratch(void) { return BLOCK_ROWS * BLOCK_INNER; }
 
-// y[r, c] (+)= sum over k of a[k, r] * b[k, c], for `rows` rows and `vectors` vectors of columns.
-PB_INLINE void tile(const int rows, const int vectors, const float *a, size_t a_stride,
+// y[r, c] += sum over k of a[k, r] * b[k, c], for `rows` of a tile's `tile_rows` rows and for `vectors`
+// vectors of columns.
+PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, const float *a,
                     const float *b, size_t inner, float *y, size_t y_stride) {
-  pb_lanes sum[TILE_ROWS][2], weights[2];
+  const int width = vectors * PB_LANES;
+  pb_lanes sum[WIDE_ROWS][2], weights[2];
   for (int r = 0; r < rows; r++)
     for (int v = 0; v < vectors; v++) {
       pb_fill(&sum[r][v], 0);
@@ -51,12 +56,12 @@ PB_INLINE void tile(const int rows, const int vectors, const float *a, size_t a_
     }
   for (size_t k = 0; k < inner; k++) {
     for (int v = 0; v < vectors; v++) {
-      pb_load(&weights[v], b + k * COLUMNS + v * PB_LANES);
-      __builtin_prefetch(b + (k + AHEAD) * COLUMNS + v * PB_LANES);
+      pb_load(&weights[v], b + k * width + v * PB_LANES);
+      __builtin_prefetch(b + k * width + v * PB_LANES + AHEAD);
     }
     for (int r = 0; r < rows; r++) {
       pb_lanes x;
-      pb_fill(&x, a[k * a_stride + r]);
+      pb_fill(&x, a[k * tile_rows + r]);
       for (int v = 0; v < vectors; v++)
         sum[r][v] = __builtin_elementwise_fma(x, weights[v], sum[r][v]);
     }
@@ -70,10 +75,10 @@ PB_INLINE void tile(const int rows, const int vectors, const float *a, size_t a_
     }
 }
 
-#define CASE(n) \
-  case n: tile(n, 2, a, n, b, inner, y, y_stride); break;
-
 #if defined(__x86_64__) && defined(__linux__)
+#define CASE(n) \
+  case n: tile(n, WIDE_ROWS, 2, a, b, inner, y, y_stride); break;
+
 // Named by its features: for arch=x86-64-v4 clang keeps to half registers.
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void tile_wide(
     size_t rows, const float *a, const float *b, size_t inner, float *y, size_t y_stride) {
@@ -82,51 +87,101 @@ __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void ti
     CASE(12)
   }
 }
+
+// packed[k, r] = x[r, k]
+PB_CLONES
+static void pack_wide(const float *x, size_t x_stride, size_t rows, size_t inner, float *packed) {
+  for (size_t k = 0; k < inner; k++)
+    for (size_t r = 0; r < rows; r++) packed[k * WIDE_ROWS + r] = x[r * x_stride + k];
+}
+#undef CASE
 #endif
 
-// Without AVX-512: six rows and one vector of columns at a time.
-#undef CASE
 #define CASE(n) \
-  case n: tile(n, 1, a + first, rows, b + column, inner, out, y_stride); break;
+  case n: tile(n, NARROW_ROWS, 1, a, b, inner, y, y_stride); break;
 
 #if defined(__x86_64__) && defined(__linux__)
 __attribute__((target_clones("default", "arch=x86-64-v3")))
 #endif
 static void tile_narrow(size_t rows, const float *a, const float *b, size_t inner, float *y,
                         size_t y_stride) {
-  for (size_t first = 0; first < rows; first += TILE_ROWS / 2)
-    for (size_t column = 0; column < COLUMNS; column += PB_LANES) {
-      float *out = y + first * y_stride + column;
-      switch (rows - first < TILE_ROWS / 2 ? rows - first : TILE_ROWS / 2) {
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
-      }
-    }
+  switch (rows) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
 }
 
-typedef void tile_kernel(size_t, const float *, const float *, size_t, float *, size_t);
+typedef float eight __attribute__((vector_size(32)));
+typedef double four __attribute__((vector_size(32)));  // of pairs of floats
 
-static tile_kernel *best_tile(void) {
+PB_INLINE void load_eight(eight *v, const float *p) { memcpy(v, p, sizeof *v); }
+
+// packed[k, r] = x[r, k]. Where there are fewer than six rows, the last one stands for those that lack.
 #if defined(__x86_64__) && defined(__linux__)
-  if (__builtin_cpu_supports("x86-64-v4")) return tile_wide;
+__attribute__((target_clones("default", "arch=x86-64-v3")))
 #endif
-  return tile_narrow;
+static void pack_narrow(const float *x, size_t x_stride, size_t rows, size_t inner, float *packed) {
+  const float *row[NARROW_ROWS];
+  for (size_t r = 0; r < NARROW_ROWS; r++) row[r] = x + (r < rows ? r : rows - 1) * x_stride;
+  size_t k = 0;
+  for (; k + 8 <= inner; k += 8, packed += 8 * NARROW_ROWS) {
+    // Values of two rows side by side, in pairs [k, row]: the first ones have k = 0, 1, 4, 5, the second
+    // ones k = 2, 3, 6, 7.
+    four first[3], second[3];
+    for (int i = 0; i < 3; i++) {
+      eight a, b;
+      load_eight(&a, row[2 * i] + k);
+      load_eight(&b, row[2 * i + 1] + k);
+      first[i] = (four)__builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+      second[i] = (four)__builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    // The pairs of a k one behind the other, k = 0, 1 and 4, 5 in the halves of three vectors, then
+    // k = 2, 3 and 6, 7.
+    four joined[6];
+    for (int i = 0; i < 2; i++) {
+      const four *part = i == 0 ? first : second;
+      joined[3 * i] = __builtin_shufflevector(part[0], part[1], 0, 4, 2, 6);
+      joined[3 * i + 1] = __builtin_shufflevector(part[2], part[0], 0, 5, 2, 7);
+      joined[3 * i + 2] = __builtin_shufflevector(part[1], part[2], 1, 5, 3, 7);
+    }
+    four out[6];
+    for (int i = 0; i < 3; i++) {
+      out[i] = __builtin_shufflevector(joined[2 * i], joined[2 * i + 1], 0, 1, 4, 5);
+      out[i + 3] = __builtin_shufflevector(joined[2 * i], joined[2 * i + 1], 2, 3, 6, 7);
+    }
+    memcpy(packed, out, sizeof out);
+  }
+  for (; k < inner; k++)
+    for (int r = 0; r < NARROW_ROWS; r++) *packed++ = row[r][k];
 }
 
-// packed[k, r] = x[r, k]
-PB_CLONES
-static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t inner, float *packed) {
-  for (size_t k = 0; k < inner; k++)
-    for (size_t r = 0; r < rows; r++) packed[k * rows + r] = x[r * x_stride + k];
-}
+// What multiplies panels of one width.
+typedef struct {
+  size_t width, rows;  // of a tile
+  // [rows of a tile, inner] -> [inner, rows of a tile]
+  void (*pack)(const float *x, size_t x_stride, size_t rows, size_t inner, float *packed);
+  void (*multiply)(size_t rows, const float *a, const float *b, size_t inner, float *y,
+                   size_t y_stride);
+} kernel;
+
+static const kernel narrow = {NARROW, NARROW_ROWS, pack_narrow, tile_narrow};
+
+#if defined(__x86_64__) && defined(__linux__)
+static const kernel wide = {WIDE, WIDE_ROWS, pack_wide, tile_wide};
+
+size_t pb_panel_width(void) { return __builtin_cpu_supports("x86-64-v4") ? WIDE : NARROW; }
+static const kernel *kernel_of(size_t width) { return width == WIDE ? &wide : &narrow; }
+#else
+size_t pb_panel_width(void) { return NARROW; }
+static const kernel *kernel_of(size_t width) { return &narrow; }
+#endif
 
 // Part i of `count` things in `parts` parts of nearly equal size begins here.
 PB_INLINE size_t part(size_t i, size_t parts, size_t count) { return i * count / parts; }
 
-static void multiply(tile_kernel *kernel, const float *x, size_t x_stride, size_t rows,
-                     const pb_packed_matrix *w, size_t first_inner, size_t inner,
-                     size_t first_column, size_t columns, const float *bias, float *y,
-                     size_t y_stride, float *scratch) {
-  float edge[TILE_ROWS * COLUMNS] = {0};
+void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_matrix *w,
+                 size_t first_inner, size_t inner, size_t first_column, size_t columns,
+                 const float *bias, float *y, size_t y_stride, float *scratch) {
+  const kernel *kernel = kernel_of(w->width);
+  size_t width = kernel->width;
+  float edge[WIDE_ROWS * WIDE] = {0};
   for (size_t r = 0; r < rows; r++) {
     if (bias)
       memcpy(y + r * y_stride, bias, columns * sizeof(float));
@@ -138,49 +193,33 @@ static void multiply(tile_kernel *kernel, const float *x, size_t x_stride, size_
   for (size_t block = 0; block < blocks; block++) {
     size_t block_start = part(block, blocks, rows);
     size_t block_rows = part(block + 1, blocks, rows) - block_start;
-    size_t tiles = (block_rows + TILE_ROWS - 1) / TILE_ROWS;
+    size_t tiles = (block_rows + kernel->rows - 1) / kernel->rows;
     for (size_t k = 0; k < inner; k += BLOCK_INNER) {
       size_t depth = inner - k < BLOCK_INNER ? inner - k : BLOCK_INNER;
-      float *packed = scratch;
       for (size_t t = 0; t < tiles; t++) {
         size_t start = part(t, tiles, block_rows), count = part(t + 1, tiles, block_rows) - start;
-        pack_rows(x + (block_start + start) * x_stride + k, x_stride, count, depth, packed);
-        packed += count * depth;
+        kernel->pack(x + (block_start + start) * x_stride + k, x_stride, count, depth,
+                     scratch + t * kernel->rows * depth);
       }
-      for (size_t j = first_column / COLUMNS * COLUMNS; j < end_column; j += COLUMNS) {
-        const float *panel = w->panels + j * w->inner + (first_inner + k) * COLUMNS;
+      for (size_t j = first_column / width * width; j < end_column; j += width) {
+        const float *panel = w->panels + j * w->inner + (first_inner + k) * width;
         size_t left = j < first_column ? first_column - j : 0;  // columns of the panel to leave out
-        size_t right = end_column - j < COLUMNS ? end_column - j : COLUMNS;
-        packed = scratch;
+        size_t right = end_column - j < width ? end_column - j : width;
         for (size_t t = 0; t < tiles; t++) {
           size_t start = part(t, tiles, block_rows), count = part(t + 1, tiles, block_rows) - start;
+          const float *packed = scratch + t * kernel->rows * depth;
           float *out = y + (block_start + start) * y_stride + (j + left - first_column);
-          if (right - left == COLUMNS) {
-            kernel(count, packed, panel, depth, out, y_stride);
+          if (right - left == width) {
+            kernel->multiply(count, packed, panel, depth, out, y_stride);
           } else {
             for (size_t r = 0; r < count; r++)
-              memcpy(edge + r * COLUMNS + left, out + r * y_stride, (right - left) * sizeof(float));
-            kernel(count, packed, panel, depth, edge, COLUMNS);
+              memcpy(edge + r * width + left, out + r * y_stride, (right - left) * sizeof(float));
+            kernel->multiply(count, packed, panel, depth, edge, width);
             for (size_t r = 0; r < count; r++)
-              memcpy(out + r * y_stride, edge + r * COLUMNS + left, (right - left) * sizeof(float));
+              memcpy(out + r * y_stride, edge + r * width + left, (right - left) * sizeof(float));
           }
-          packed += count * depth;
         }
       }
     }
   }
-}
-
-void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_matrix *w,
-                 size_t first_inner, size_t inner, size_t first_column, size_t columns,
-                 const float *bias, float *y, size_t y_stride, float *scratch) {
-  multiply(best_tile(), x, x_stride, rows, w, first_inner, inner, first_column, columns, bias, y,
-           y_stride, scratch);
-}
-
-void pb_multiply_narrow(const float *x, size_t x_stride, size_t rows, const pb_packed_matrix *w,
-                        size_t first_inner, size_t inner, size_t first_column, size_t columns,
-                        const float *bias, float *y, size_t y_stride, float *scratch) {
-  multiply(tile_narrow, x, x_stride, rows, w, first_inner, inner, first_column, columns, bias, y,
-           y_stride, scratch);
 }

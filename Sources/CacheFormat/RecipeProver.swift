@@ -9,6 +9,8 @@ final class RecipeProver {
   private var kept: [Int: [Int: Kept]] = [:]
   private var free: [ByteBuffer] = []
   private let covered: Range<Int>
+  /// Prompts at the beginning of a cache that are covered, whatever segments they are in.
+  private static let firstPrompts = 32
 
   private struct Kept {
     let buffer: ByteBuffer
@@ -22,9 +24,10 @@ final class RecipeProver {
     self.plan = plan
     self.graph = graph
     // Rounded sources give other values than the true ones; how far off is recorded for all.
-    let all = plan.elementType != .f32 || plan.proofs == .all || segment == 0
-    let end = all ? prompts.upperBound : prompts.lowerBound + (segment % 8 == 0 ? 1 : 0)
-    covered = prompts.lowerBound..<end
+    let all = plan.elementType != .f32 || plan.proofs == .all
+    let sample = max(
+      RecipeProver.firstPrompts, prompts.lowerBound + (segment % 8 == 0 ? 1 : 0))
+    covered = all ? prompts : prompts.clamped(to: 0..<sample)
   }
 
   /// Whether the recipes of a prompt are evaluated.

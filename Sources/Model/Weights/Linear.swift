@@ -22,16 +22,16 @@ public final class Linear: Sendable {
   public init(_ matrix: Matrix, bias: Matrix?) {
     (inner, columns) = (matrix.rows, matrix.columns)
     self.bias = bias
-    panels = Matrix(rows: 1, columns: pb_packed_count(inner, columns))
-    pb_pack_matrix(matrix.pointer, inner, columns, panels.pointer)
+    panels = Matrix(rows: 1, columns: pb_packed_count(inner, columns, Linear.panelWidth))
+    pb_pack_matrix(matrix.pointer, inner, columns, Linear.panelWidth, panels.pointer)
   }
 
   /// From the transpose [columns, inner] of a matrix.
   public init(transposed matrix: Matrix, bias: Matrix?) {
     (inner, columns) = (matrix.columns, matrix.rows)
     self.bias = bias
-    panels = Matrix(rows: 1, columns: pb_packed_count(inner, columns))
-    pb_pack_transposed(matrix.pointer, inner, columns, panels.pointer)
+    panels = Matrix(rows: 1, columns: pb_packed_count(inner, columns, Linear.panelWidth))
+    pb_pack_transposed(matrix.pointer, inner, columns, Linear.panelWidth, panels.pointer)
   }
 
   /// y = x W + b.
@@ -62,7 +62,8 @@ public final class Linear: Sendable {
   ) {
     precondition(innerRange.upperBound <= inner && columnRange.upperBound <= columns)
     scratch.operations += 2 * Double(rows) * Double(innerRange.count) * Double(columnRange.count)
-    var packed = pb_packed_matrix(panels: panels.pointer, inner: inner, columns: columns)
+    var packed = pb_packed_matrix(
+      panels: panels.pointer, inner: inner, columns: columns, width: Linear.panelWidth)
     pb_multiply(
       x, xStride, rows, &packed, innerRange.lowerBound, innerRange.count, columnRange.lowerBound,
       columnRange.count, bias.map { UnsafePointer($0.pointer + columnRange.lowerBound) }, y,
@@ -103,7 +104,7 @@ public final class Linear: Sendable {
 
 extension Linear {
   /// Values of a row of the matrix that lie side by side.
-  private static var panelWidth: Int { pb_packed_count(1, 1) }
+  private static let panelWidth = pb_panel_width()
 
   /// Where a column's first value is; the next ones are `panelWidth` apart.
   private func place(of column: Int) -> UnsafeMutablePointer<Float> {
