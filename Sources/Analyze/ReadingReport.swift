@@ -260,12 +260,6 @@ struct ReadingReport {
       let prompts: [Int]
     }
 
-    struct Timing: Encodable {
-      /// Seconds of the reading itself, without those that the model takes to load.
-      let readS: Double
-      let threads: Int
-    }
-
     let tool: String
     let command: [String]
     let analysis, run, formula: String
@@ -274,8 +268,14 @@ struct ReadingReport {
     let warnings, notes: [String]
     let prompts: [Row]
     let tables: [Entry]
-    let timing: Timing
+    let timing: ReadingTiming
   }
+}
+
+struct ReadingTiming: Encodable {
+  /// Seconds of the reading itself, without those that the model takes to load.
+  let readS: Double
+  let threads: Int
 }
 
 extension CachePlan {

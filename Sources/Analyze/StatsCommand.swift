@@ -81,13 +81,14 @@ struct StatsCommand: ParsableCommand {
     }
     try options.makeOut(for: "stats.json")
     var progress = options.progress("reading", pairs.count)
+    let clock = Stopwatch()
     let statistics = try RowStatistics.read(
       points, of: pairs, rows: rows.rows, at: pos, head: head, directions: pca, cache: reader,
       prompts: selection.prompts, threads: options.work.threads
     ) { progress.update(done: $0) }
     let report = StatsReport(
       statistics: statistics, rows: rows.rawValue, place: "\(pos)", head: head,
-      selection: selection)
+      seconds: clock.lap(), threads: options.work.threads, selection: selection)
     if let out = options.out { try report.write(to: out) }
     if options.json {
       print(try report.json())

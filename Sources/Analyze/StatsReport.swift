@@ -11,6 +11,9 @@ struct StatsReport {
   let rows: String
   let place: String
   let head: Int?
+  /// What reading the rows and computing took.
+  let seconds: Double
+  let threads: Int
   let selection: ReadingSelection
 
   func lines(style: Style) -> [String] {
@@ -85,7 +88,7 @@ struct StatsReport {
             normOfMean: finite($0.normOfMean), meanNorm: finite($0.meanNorm),
             normDeviation: finite($0.normDeviation), variance: finite($0.variance),
             directionVariances: $0.directionVariances)
-        }))
+        }, timing: .init(readS: seconds, threads: threads)))
   }
 
   private struct File: Encodable {
@@ -104,5 +107,6 @@ struct StatsReport {
     let head: Int?
     let warnings: [String]
     let hooks: [Hook]
+    let timing: ReadingTiming
   }
 }

@@ -11,8 +11,7 @@ public final class GPT2: Sendable {
   public let blocks: [Block]
   /// nil where it is folded into the unembedding.
   public let lnFinal: LayerNormWeights?
-  /// [D, V]
-  public let unembedding: Linear
+  public let unembedding: Unembedding
   public let processing: WeightProcessing
   /// SHA-256 of model.safetensors in lower-case hexadecimal digits, as the hub shows it for the
   /// file; for a checkpoint in shards, SHA-256 of their digests' digits in the order of their
@@ -37,26 +36,44 @@ public final class GPT2: Sendable {
     let config = try ModelConfig(directory: directory)
     let checkpoint = try Checkpoint(directory: directory, config: config)
     let digest = WeightsDigest(of: checkpoint)
-    let weights = try Weights(
+    let source = try WeightSource(
       checkpoint, config: config, processing: processing, threads: threads)
+    let blocks = try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
+      Block(try source.layer(index, of: config))
+    }
     self.init(
-      config: config, weights: weights, processing: processing, weightsDigest: digest.wait(),
-      threads: threads)
+      config: config, tokenEmbedding: source.tokenEmbedding,
+      positionEmbedding: source.positionEmbedding, blocks: blocks, lnFinal: source.lnFinal,
+      unembedding: source.unembedding, processing: processing, weightsDigest: digest.wait())
   }
 
   /// A model of weights from elsewhere, whose shapes fit the configuration.
-  public init(
+  public convenience init(
     config: ModelConfig, weights: Weights, processing: WeightProcessing, weightsDigest: String,
     threads: Int = GPT2.defaultThreads
   ) {
+    self.init(
+      config: config, tokenEmbedding: weights.tokenEmbedding,
+      positionEmbedding: weights.positionEmbedding,
+      blocks: parallelMap(weights.layers.count, threads: threads) { Block(weights.layers[$0]) },
+      lnFinal: weights.lnFinal,
+      unembedding: Unembedding(weights.unembedding, bias: weights.unembeddingBias),
+      processing: processing, weightsDigest: weightsDigest)
+  }
+
+  private init(
+    config: ModelConfig, tokenEmbedding: Matrix, positionEmbedding: Matrix, blocks: [Block],
+    lnFinal: LayerNormWeights?, unembedding: Unembedding, processing: WeightProcessing,
+    weightsDigest: String
+  ) {
     self.config = config
+    self.tokenEmbedding = tokenEmbedding
+    self.positionEmbedding = positionEmbedding
+    self.blocks = blocks
+    self.lnFinal = lnFinal
+    self.unembedding = unembedding
     self.processing = processing
     self.weightsDigest = weightsDigest
-    tokenEmbedding = weights.tokenEmbedding
-    positionEmbedding = weights.positionEmbedding
-    blocks = parallelMap(weights.layers.count, threads: threads) { Block(weights.layers[$0]) }
-    lnFinal = weights.lnFinal
-    unembedding = Linear(transposed: weights.unembedding, bias: weights.unembeddingBias)
   }
 
   /// The number of cores that are online.

@@ -156,7 +156,7 @@ struct MetricReader: Sendable {
     let count = rows.count / width
     let all = [Float](unsafeUninitializedCapacity: count * vocabulary) { buffer, initialized in
       if let base = buffer.baseAddress {
-        model.unembedding.apply(rows, rows: count, into: base, scratch: scratch)
+        model.unembedding.linear.apply(rows, rows: count, into: base, scratch: scratch)
       }
       initialized = count * vocabulary
     }

@@ -16,7 +16,7 @@ extension PatchEngine {
       { index, scratch in
         let row = try finalRow(of: numbers[index], prompts)
         var logits = [Float](repeating: 0, count: model.config.vocabulary)  // [V]
-        model.unembedding.apply(row, rows: 1, into: &logits, scratch: scratch)
+        model.unembedding.linear.apply(row, rows: 1, into: &logits, scratch: scratch)
         let best = logits.indices.reduce(0) { logits[$1] > logits[$0] ? $1 : $0 }
         return Int32(clamping: best)
       })

@@ -90,7 +90,7 @@ public struct CopyingScores: Sendable {
     var found = 0
     for first in stride(from: 0, to: tokens.count, by: most) {
       let rows = min(most, tokens.count - first)
-      model.unembedding.apply(
+      model.unembedding.linear.apply(
         normal.row(first), rows: rows, into: logits.pointer, scratch: scratch)
       for row in 0..<rows {
         let all = UnsafeBufferPointer(start: logits.row(row), count: vocabulary)

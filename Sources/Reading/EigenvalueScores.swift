@@ -65,7 +65,7 @@ public struct EigenvalueScores: Sendable {
     let parts = (width + rowsAtATime - 1) / rowsAtATime
     _ = parallelMap(parts, threads: threads, with: { MultiplyScratch() }) { part, scratch in
       let rows = part * rowsAtATime..<min(width, (part + 1) * rowsAtATime)
-      let unembedding = model.unembedding.values(rows: rows, columns: 0..<vocabulary)
+      let unembedding = model.unembedding.linear.values(rows: rows, columns: 0..<vocabulary)
       // Every part has rows of its own.
       embedding.apply(
         unembedding.pointer, rows: rows.count, into: copying.row(rows.lowerBound),

@@ -260,7 +260,7 @@ final class LensWorker {
     for first in stride(from: 0, to: count, by: LensWorker.rowsAtATime) {
       let some = min(LensWorker.rowsAtATime, count - first)
       let memory = logits.need(some * vocabulary)
-      lens.model.unembedding.apply(
+      lens.model.unembedding.linear.apply(
         rows + first * width, rows: some, into: memory, scratch: scratch)
       for row in 0..<some {
         body(

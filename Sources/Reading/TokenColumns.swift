@@ -5,10 +5,10 @@ import Model
 final class TokenColumns {
   private static let most = 4096
 
-  private let unembedding: Linear
+  private let unembedding: Unembedding
   private var known: [Int32: [Float]] = [:]
 
-  init(_ unembedding: Linear) {
+  init(_ unembedding: Unembedding) {
     self.unembedding = unembedding
   }
 

@@ -179,12 +179,25 @@ import Testing
       saying: ["no head 3.0"])
   }
 
+  private struct Statistics: Decodable {
+    struct Hook: Decodable { let directionVariances: [Double] }
+    struct Timing: Decodable { let readS: Double }
+
+    let hooks: [Hook]
+    let timing: Timing
+  }
+
   /// The arrays are subspaces that a patch takes.
   @Test func principalDirectionsCanBePatched() throws {
     let out = folder.path("out")
     try Program.analyze.succeed(
       "stats", "--cache", shared.path, "--hooks", "resid_pre1", "--pca", "2", "--out", out,
       "--quiet")
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    let written = try decoder.decode(
+      Statistics.self, from: Data(contentsOf: URL(fileURLWithPath: out + "/stats.json")))
+    #expect(written.timing.readS > 0 && written.hooks.map(\.directionVariances.count) == [2])
     for (file, count) in [("pca", 2), ("mean", 1)] {
       let patched = try patch(
         shared.path, "--hooks", "resid_pre1", "--by", "direction", "--subspace",

@@ -86,11 +86,12 @@ class Patchbay:
         )  # fmt: skip
         return json.loads(report)
 
-    def read(self, cache: Path, *arguments) -> dict:
+    def read(self, cache: Path, *arguments, takes_model: bool = True) -> dict:
         """The JSON of an analysis that reads a cache."""
+        model = ["--model", self.model] if takes_model else []
         report, _ = self.command(
-            "analyze", arguments[0], "--cache", cache, "--model", self.model, "--threads",
-            self.threads, "--quiet", "--json", *arguments[1:],
+            "analyze", arguments[0], "--cache", cache, *model, "--threads", self.threads,
+            "--quiet", "--json", *arguments[1:],
         )  # fmt: skip
         return json.loads(report)
 

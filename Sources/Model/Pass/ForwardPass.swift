@@ -68,7 +68,7 @@ public final class ForwardPass {
     let out = logits.need(length * config.vocabulary)
     let input = joined(
       normalized.pointer, layout.runs[sequence], unit: config.width, in: assembled)
-    model.unembedding.apply(input, rows: length, into: out, scratch: scratch)
+    model.unembedding.linear.apply(input, rows: length, into: out, scratch: scratch)
     return UnsafeBufferPointer(start: out, count: length * config.vocabulary)
   }
 
@@ -164,7 +164,7 @@ public final class ForwardPass {
       nil)
     if hooks.contains(.unembed) {
       let out = logits.need(rows * config.vocabulary)  // [R, V]
-      model.unembedding.apply(input, rows: rows, into: out, scratch: scratch)
+      model.unembedding.linear.apply(input, rows: rows, into: out, scratch: scratch)
       try visit(hooks, .unembed, nil, out)
     }
   }
@@ -376,6 +376,6 @@ extension GPT2 {
   ///
   /// - Precondition: the tokens are in the vocabulary.
   public func logits(ofNormalized row: UnsafePointer<Float>, tokens: [Int32]) -> [Float] {
-    tokens.map { unembedding.value(of: row, column: Int($0)) }
+    tokens.map { unembedding.logit(of: row, token: Int($0)) }
   }
 }

@@ -89,17 +89,6 @@ public final class Linear: Sendable {
     }
     return values
   }
-
-  /// x · W[:, column] + b[column], summed in double precision.
-  ///
-  /// - Precondition: `column` is one of the matrix.
-  public func value(of x: UnsafePointer<Float>, column: Int) -> Float {
-    precondition(column >= 0 && column < columns)
-    let (width, values) = (Linear.panelWidth, place(of: column))
-    var sum = Double(bias?.pointer[column] ?? 0)
-    for row in 0..<inner { sum += Double(x[row]) * Double(values[row * width]) }
-    return Float(sum)
-  }
 }
 
 extension Linear {
@@ -110,15 +99,6 @@ extension Linear {
   private func place(of column: Int) -> UnsafeMutablePointer<Float> {
     let width = Linear.panelWidth
     return panels.pointer + column / width * width * inner + column % width
-  }
-
-  /// W[:, column], [inner].
-  ///
-  /// - Precondition: `column` is one of the matrix.
-  public func column(_ column: Int) -> [Float] {
-    precondition(column >= 0 && column < columns)
-    let (width, values) = (Linear.panelWidth, place(of: column))
-    return (0..<inner).map { values[$0 * width] }
   }
 
   /// What takes y to y Wᵀ, without a bias.

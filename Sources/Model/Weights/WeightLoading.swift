@@ -43,6 +43,53 @@ extension LayerNormWeights {
   }
 }
 
+/// The weights of a checkpoint, processed as asked. Blocks are made one by one as they are asked for, so
+/// that what makes other matrices of them need not hold both.
+struct WeightSource: Sendable {
+  private let checkpoint: Checkpoint
+  private let processing: WeightProcessing
+  /// [V, D]
+  let tokenEmbedding: Matrix
+  /// [C, D]
+  let positionEmbedding: Matrix
+  let lnFinal: LayerNormWeights?
+  let unembedding: Unembedding
+
+  init(
+    _ checkpoint: Checkpoint, config: ModelConfig, processing: WeightProcessing, threads: Int
+  ) throws(ModelError) {
+    self.checkpoint = checkpoint
+    self.processing = processing
+    let embedding = try checkpoint.matrix("wte.weight")
+    let head = checkpoint.hasUnembedding ? try checkpoint.matrix("lm_head.weight") : embedding
+    let positions = try checkpoint.matrix("wpe.weight", rowLimit: config.contextLength)
+    let ln = try LayerNormWeights("ln_f", of: checkpoint)
+    switch processing {
+    case .raw:
+      // Views of the file where the file has float32.
+      (tokenEmbedding, positionEmbedding, lnFinal) = (embedding, positions, ln)
+      unembedding = Unembedding(head, bias: nil)
+    case .transformerlens, .refactored:
+      tokenEmbedding = embedding.withCentredRows(threads: threads)
+      positionEmbedding = positions.withCentredRows(threads: threads)
+      lnFinal = nil
+      unembedding = Unembedding(head, folding: ln, threads: threads)
+    }
+  }
+
+  /// A block's weights.
+  func layer(_ index: Int, of config: ModelConfig) throws(ModelError) -> LayerWeights {
+    let layer = try CheckpointLayer(index, of: checkpoint)
+    switch processing {
+    case .raw: return LayerWeights(unprocessed: layer)
+    case .transformerlens: return LayerWeights(folding: layer)
+    case .refactored:
+      openblas_set_num_threads(1)  // each layer has a thread of its own
+      return try LayerWeights(folding: layer).refactored(heads: config.heads, layer: index)
+    }
+  }
+}
+
 extension Weights {
   /// The weights in a model's directory, processed as asked.
   ///
@@ -52,43 +99,16 @@ extension Weights {
     threads: Int = GPT2.defaultThreads
   ) throws(ModelError) {
     let config = try ModelConfig(directory: directory)
-    try self.init(
-      try Checkpoint(directory: directory, config: config), config: config, processing: processing,
-      threads: threads)
-  }
-
-  /// The weights of a checkpoint, processed as asked.
-  init(
-    _ checkpoint: Checkpoint, config: ModelConfig, processing: WeightProcessing, threads: Int
-  ) throws(ModelError) {
-    switch processing {
-    case .raw:
-      try self.init(unprocessed: checkpoint, config: config, threads: threads)
-    case .transformerlens:
-      try self.init(folding: checkpoint, config: config, threads: threads)
-    case .refactored:
-      try self.init(folding: checkpoint, config: config, threads: threads)
-      openblas_set_num_threads(1)  // each layer has a thread of its own
-      let folded = layers
-      layers = try parallelMap(folded.count, threads: threads) { index throws(ModelError) in
-        try folded[index].refactored(heads: config.heads, layer: index)
-      }
-    }
-  }
-
-  /// The checkpoint as it is: views of its file where the file has float32.
-  private init(
-    unprocessed checkpoint: Checkpoint, config: ModelConfig, threads: Int
-  ) throws(ModelError) {
-    tokenEmbedding = try checkpoint.matrix("wte.weight")
-    positionEmbedding = try checkpoint.matrix("wpe.weight", rowLimit: config.contextLength)
-    lnFinal = try LayerNormWeights("ln_f", of: checkpoint)
-    unembedding =
-      checkpoint.hasUnembedding ? try checkpoint.matrix("lm_head.weight") : tokenEmbedding
-    unembeddingBias = nil
-    layers = try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
-      LayerWeights(unprocessed: try CheckpointLayer(index, of: checkpoint))
-    }
+    let source = try WeightSource(
+      try Checkpoint(directory: directory, config: config), config: config,
+      processing: processing, threads: threads)
+    self.init(
+      tokenEmbedding: source.tokenEmbedding, positionEmbedding: source.positionEmbedding,
+      layers: try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
+        try source.layer(index, of: config)
+      },
+      lnFinal: source.lnFinal, unembedding: source.unembedding.matrix(threads: threads),
+      unembeddingBias: source.unembedding.bias)
   }
 }
 

@@ -15,26 +15,8 @@ import Parallel
 ///    and its bias are centred over the vocabulary.
 /// 4. fold_value_biases: attention weights sum to 1, so the value bias comes out of attention as
 ///    it went in, and its product with W_O moves into the output bias.
-extension Weights {
-  init(folding checkpoint: Checkpoint, config: ModelConfig, threads: Int) throws(ModelError) {
-    lnFinal = nil
-    positionEmbedding = try checkpoint.matrix("wpe.weight", rowLimit: config.contextLength)
-      .withCentredRows(threads: threads)
-    do {
-      let embedding = try checkpoint.matrix("wte.weight")
-      let head = checkpoint.hasUnembedding ? try checkpoint.matrix("lm_head.weight") : embedding
-      let lnFinal = try LayerNormWeights("ln_f", of: checkpoint)
-      tokenEmbedding = embedding.withCentredRows(threads: threads)
-      (unembedding, unembeddingBias) = foldedUnembedding(head, lnFinal, threads: threads)
-    }
-    layers = try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
-      LayerWeights(folding: try CheckpointLayer(index, of: checkpoint))
-    }
-  }
-}
-
 extension LayerWeights {
-  fileprivate init(folding layer: CheckpointLayer) {
+  init(folding layer: CheckpointLayer) {
     let width = layer.attention.rows
     ln1 = nil
     (query, queryBias) = folded(layer.ln1, layer.attention, layer.attentionBias, 0..<width)
@@ -109,44 +91,30 @@ private func foldTile(
   }
 }
 
-/// The unembedding with ln_final folded into it and its bias, centred over the width and over the
-/// vocabulary.
-///
-/// - Parameter head: [V, D]
-/// - Returns: [V, D] and [1, V].
-private func foldedUnembedding(
-  _ head: Matrix, _ ln: LayerNormWeights, threads: Int
-) -> (Matrix, Matrix) {
-  let result = Matrix(rows: head.rows, columns: head.columns)
-  let bias = Matrix(rows: 1, columns: head.rows)
-  let w = ln.weight.values.map(Double.init)
-  let b = ln.bias.values.map(Double.init)
-  // Centring the rows first would take the same mean off every column's mean.
-  var columnMean = head.columnSums(threads: threads)
-  for i in columnMean.indices { columnMean[i] *= w[i] / Double(head.rows) }
-  let grandMean = columnMean.reduce(0, +) / Double(columnMean.count)
-  let shift = columnMean.map { $0 - grandMean }
-
-  forRows(of: head, threads: threads) { v in
-    let (row, out) = (head.row(v), result.row(v))
-    let rowMean = dot(row, w) / Double(head.columns)
-    bias.pointer[v] = Float(dot(row, b))
-    w.withUnsafeBufferPointer { w in
-      shift.withUnsafeBufferPointer { shift in
-        for i in 0..<head.columns {
-          out[i] = Float(w[i] * Double(row[i]) - rowMean - shift[i])
-        }
-      }
-    }
+extension Unembedding {
+  /// With ln_final folded into it and its bias, centred over the width and over the vocabulary.
+  ///
+  /// - Parameter head: [V, D]
+  convenience init(_ head: Matrix, folding ln: LayerNormWeights, threads: Int) {
+    let bias = Matrix(rows: 1, columns: head.rows)
+    let w = ln.weight.values.map(Double.init)
+    let b = ln.bias.values.map(Double.init)
+    // Centring the rows first would take the same mean off every column's mean.
+    var columnMean = head.columnSums(threads: threads)
+    for i in columnMean.indices { columnMean[i] *= w[i] / Double(head.rows) }
+    let grandMean = columnMean.reduce(0, +) / Double(columnMean.count)
+    head.forRows(threads: threads) { bias.pointer[$0] = Float(dot(head.row($0), b)) }
+    self.init(
+      head, folding: Folding(weight: w, shift: columnMean.map { $0 - grandMean }),
+      bias: bias.withCentredRows(threads: 1))
   }
-  return (result, bias.withCentredRows(threads: 1))
 }
 
 extension Matrix {
   /// The same rows, the mean of each taken off it.
-  fileprivate func withCentredRows(threads: Int) -> Matrix {
+  func withCentredRows(threads: Int) -> Matrix {
     let result = Matrix(rows: rows, columns: columns)
-    forRows(of: self, threads: threads) { index in
+    forRows(threads: threads) { index in
       let (row, out) = (self.row(index), result.row(index))
       let mean = sum(row, columns) / Double(columns)
       for i in 0..<columns { out[i] = Float(Double(row[i]) - mean) }
@@ -192,10 +160,13 @@ extension Matrix {
   }
 }
 
-private func forRows(of matrix: Matrix, threads: Int, _ body: @Sendable (Int) -> Void) {
-  let tasks = (matrix.rows + rowsPerTask - 1) / rowsPerTask
-  _ = parallelMap(tasks, threads: threads) { task in
-    for row in task * rowsPerTask..<min((task + 1) * rowsPerTask, matrix.rows) { body(row) }
+extension Matrix {
+  /// Calls `body` with the number of every row.
+  func forRows(threads: Int, _ body: @Sendable (Int) -> Void) {
+    let tasks = (rows + rowsPerTask - 1) / rowsPerTask
+    _ = parallelMap(tasks, threads: threads) { task in
+      for row in task * rowsPerTask..<min((task + 1) * rowsPerTask, rows) { body(row) }
+    }
   }
 }
 
@@ -225,7 +196,8 @@ private func sum(_ values: UnsafePointer<Float>, _ count: Int) -> Double {
   return (s0 + s1) + (s2 + s3)
 }
 
-private func dot(_ values: UnsafePointer<Float>, _ factors: [Double]) -> Double {
+/// A product in double precision.
+func dot(_ values: UnsafePointer<Float>, _ factors: [Double]) -> Double {
   factors.withUnsafeBufferPointer { factors in
     var (s0, s1, s2, s3) = (0.0, 0.0, 0.0, 0.0)
     let whole = factors.count & ~3
