@@ -32,7 +32,7 @@ public struct ModelIdentity: Codable, Sendable, Equatable {
 
 /// Which arrays that are to be derived a writer computes and compares with the true ones.
 public enum Proofs: String, Codable, Sendable, CaseIterable {
-  /// Those of the first 32 prompts, and of the first prompt of every eighth segment.
+  /// Those of the first segment's first 32 prompts, and of the first prompt of every eighth segment after it.
   case sample
   case all
 }

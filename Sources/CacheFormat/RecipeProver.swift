@@ -9,7 +9,7 @@ final class RecipeProver {
   private var kept: [Int: [Int: Kept]] = [:]
   private var free: [ByteBuffer] = []
   private let covered: Range<Int>
-  /// Prompts at the beginning of a cache that are covered, whatever segments they are in.
+  /// So many prompts of the first segment are covered.
   private static let firstPrompts = 32
 
   private struct Kept {
@@ -25,9 +25,8 @@ final class RecipeProver {
     self.graph = graph
     // Rounded sources give other values than the true ones; how far off is recorded for all.
     let all = plan.elementType != .f32 || plan.proofs == .all
-    let sample = max(
-      RecipeProver.firstPrompts, prompts.lowerBound + (segment % 8 == 0 ? 1 : 0))
-    covered = all ? prompts : prompts.clamped(to: 0..<sample)
+    let sample = segment == 0 ? RecipeProver.firstPrompts : segment % 8 == 0 ? 1 : 0
+    covered = all ? prompts : prompts.lowerBound..<prompts.lowerBound + min(sample, prompts.count)
   }
 
   /// Whether the recipes of a prompt are evaluated.
