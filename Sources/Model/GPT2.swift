@@ -39,7 +39,7 @@ public final class GPT2: Sendable {
     let source = try WeightSource(
       checkpoint, config: config, processing: processing, threads: threads)
     let blocks = try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
-      Block(try source.layer(index, of: config))
+      Block(try source.layer(index))
     }
     self.init(
       config: config, tokenEmbedding: source.tokenEmbedding,
@@ -57,7 +57,8 @@ public final class GPT2: Sendable {
       positionEmbedding: weights.positionEmbedding,
       blocks: parallelMap(weights.layers.count, threads: threads) { Block(weights.layers[$0]) },
       lnFinal: weights.lnFinal,
-      unembedding: Unembedding(weights.unembedding, bias: weights.unembeddingBias),
+      unembedding: Unembedding(
+        weights.unembedding, bias: weights.unembeddingBias, threads: threads),
       processing: processing, weightsDigest: weightsDigest)
   }
 

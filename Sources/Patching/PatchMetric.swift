@@ -127,13 +127,9 @@ struct MetricReader: Sendable {
     var values = [[Float]](repeating: Array(repeating: 0, count: metrics.count), count: count)
     for (number, metric) in metrics.enumerated() {
       guard let tokens = tokens[number] else { continue }
-      let cleanLogits = model.logits(ofNormalized: clean, tokens: tokens)
+      let logits = model.unembedding.logits(of: clean + rows, count: 1 + count, tokens: tokens)
       for row in 0..<count {
-        let logits = rows.withUnsafeBufferPointer {
-          // `row` is one of the rows, so that there is a base address.
-          model.logits(ofNormalized: $0.baseAddress! + row * width, tokens: tokens)
-        }
-        values[row][number] = metric.value(of: pair, logits: logits, clean: cleanLogits)
+        values[row][number] = metric.value(of: pair, logits: logits[1 + row], clean: logits[0])
       }
     }
     guard tokens.contains(where: { $0 == nil }) else { return values }

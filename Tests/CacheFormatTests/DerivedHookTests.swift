@@ -84,6 +84,24 @@ import Testing
     #expect(try capture.agrees(with: proved, prompts: 4) && proved.verify().isHealthy)
   }
 
+  /// Of a large first segment, the first 32 prompts are proved.
+  @Test func theFirstPromptsAreProved() throws {
+    for (wrong, isProved) in [(31, true), (32, false)] {
+      let directory = try TemporaryDirectory()
+      var capture = Capture.derived(
+        lengths: Array(repeating: 2, count: 34), segmentBytes: 1 << 30)
+      let hook = try #require(capture.plan.hooks.firstIndex { $0.name == "mlp.post" })
+      capture.arrays[hook][wrong][1] += 1
+      let reader = try cache(capture, in: directory)
+      #expect(encodings(reader, "mlp.post")["derived"] == (isProved ? wrong : 34))
+      if isProved {
+        #expect(try reader.read(hook: hook, prompt: wrong) == capture.arrays[hook][wrong])
+      } else {
+        #expect(throws: CacheError.self) { try reader.read(hook: hook, prompt: wrong) }
+      }
+    }
+  }
+
   /// What cannot be a number comes back with its very bits, derived or stored.
   @Test func infinitiesAndNaNsComeBack() throws {
     let directory = try TemporaryDirectory()

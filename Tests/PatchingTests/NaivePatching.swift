@@ -59,7 +59,8 @@ struct NaivePatching {
     let answers = try [
       #require(task.pairs[pair].answer), #require(task.pairs[pair].wrongAnswer),
     ]
-    let logits = runs.model.logits(ofNormalized: pass.lastRow(sequence: 0), tokens: answers)
+    let logits = runs.model.unembedding.logits(
+      of: pass.lastRow(sequence: 0), count: 1, tokens: answers)[0]
     return logits[0] - logits[1]
   }
 

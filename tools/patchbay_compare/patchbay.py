@@ -86,9 +86,9 @@ class Patchbay:
         )  # fmt: skip
         return json.loads(report)
 
-    def read(self, cache: Path, *arguments, takes_model: bool = True) -> dict:
+    def read(self, cache: Path, *arguments) -> dict:
         """The JSON of an analysis that reads a cache."""
-        model = ["--model", self.model] if takes_model else []
+        model = [] if arguments[0] == "stats" else ["--model", self.model]
         report, _ = self.command(
             "analyze", arguments[0], "--cache", cache, *model, "--threads", self.threads,
             "--quiet", "--json", *arguments[1:],

@@ -157,7 +157,7 @@ def compare_readings(bench: Bench, weights: str, count: int, length: int, batch:
             expected = theirs.table(name).numpy()
             rates["theirs"].append(count / (time.perf_counter() - start))
             theirs.forget_results()
-            report = bench.patchbay.read(cache, *arguments, takes_model=name != "stats")
+            report = bench.patchbay.read(cache, *arguments)
             rates["ours"].append(count / report["timing"]["read_s"])
             rates["store"].append(bench.patchbay.store_rate(cache, hooks))
         numbers = stats_numbers(report) if name == "stats" else report["tables"][0]["mean"]

@@ -370,12 +370,3 @@ extension ModelConfig {
     return scalesAttentionByInverseLayer ? root * Float(layer + 1) : root
   }
 }
-
-extension GPT2 {
-  /// The logits of some tokens for one row [D] of ln_final.hook_normalized.
-  ///
-  /// - Precondition: the tokens are in the vocabulary.
-  public func logits(ofNormalized row: UnsafePointer<Float>, tokens: [Int32]) -> [Float] {
-    tokens.map { unembedding.logit(of: row, token: Int($0)) }
-  }
-}

@@ -19,19 +19,22 @@ public final class Unembedding: Sendable {
   private let folding: Folding?
   /// [1, V]; nil stands for zeros.
   public let bias: Matrix?
+  private let threads: Int
   private let packed = Mutex<Linear?>(nil)
 
-  init(_ head: Matrix, folding: Folding? = nil, bias: Matrix?) {
+  /// - Parameter threads: how many fold the matrix of all.
+  init(_ head: Matrix, folding: Folding? = nil, bias: Matrix?, threads: Int) {
     self.head = head
     self.folding = folding
     self.bias = bias
+    self.threads = threads
   }
 
   /// [D, V] for whole products.
   public var linear: Linear {
     packed.withLock { packed in
       if let packed { return packed }
-      let made = Linear(transposed: matrix(threads: GPT2.defaultThreads), bias: bias)
+      let made = Linear(transposed: matrix(), bias: bias)
       packed = made
       return made
     }
@@ -47,19 +50,26 @@ public final class Unembedding: Sendable {
     }
   }
 
-  /// The logit of a token, summed in double precision.
+  /// The logits of some tokens, summed in double precision, by row.
   ///
-  /// - Parameter x: a row [D] of ln_final.hook_normalized.
-  /// - Precondition: the token is in the vocabulary.
-  public func logit(of x: UnsafePointer<Float>, token: Int) -> Float {
-    let column = column(token)
-    var sum = Double(bias?.pointer[token] ?? 0)
-    for row in 0..<column.count { sum += Double(x[row]) * Double(column[row]) }
-    return Float(sum)
+  /// - Parameter rows: `count` rows [D] of ln_final.hook_normalized.
+  /// - Precondition: the tokens are in the vocabulary.
+  public func logits(
+    of rows: UnsafePointer<Float>, count: Int, tokens: [Int32]
+  ) -> [[Float]] {
+    let columns = tokens.map { column(Int($0)) }
+    return (0..<count).map { number in
+      let x = rows + number * head.columns
+      return zip(tokens, columns).map { token, column in
+        var sum = Double(bias?.pointer[Int(token)] ?? 0)
+        for d in column.indices { sum += Double(x[d]) * Double(column[d]) }
+        return Float(sum)
+      }
+    }
   }
 
   /// The transpose of W_U, [V, D]; the checkpoint's own where nothing is folded.
-  func matrix(threads: Int) -> Matrix {
+  func matrix() -> Matrix {
     guard folding != nil else { return head }
     let result = Matrix(rows: head.rows, columns: head.columns)
     head.forRows(threads: threads) { copyColumn($0, to: result.row($0)) }

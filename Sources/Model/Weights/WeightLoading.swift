@@ -47,6 +47,7 @@ extension LayerNormWeights {
 /// that what makes other matrices of them need not hold both.
 struct WeightSource: Sendable {
   private let checkpoint: Checkpoint
+  private let config: ModelConfig
   private let processing: WeightProcessing
   /// [V, D]
   let tokenEmbedding: Matrix
@@ -59,6 +60,7 @@ struct WeightSource: Sendable {
     _ checkpoint: Checkpoint, config: ModelConfig, processing: WeightProcessing, threads: Int
   ) throws(ModelError) {
     self.checkpoint = checkpoint
+    self.config = config
     self.processing = processing
     let embedding = try checkpoint.matrix("wte.weight")
     let head = checkpoint.hasUnembedding ? try checkpoint.matrix("lm_head.weight") : embedding
@@ -68,7 +70,7 @@ struct WeightSource: Sendable {
     case .raw:
       // Views of the file where the file has float32.
       (tokenEmbedding, positionEmbedding, lnFinal) = (embedding, positions, ln)
-      unembedding = Unembedding(head, bias: nil)
+      unembedding = Unembedding(head, bias: nil, threads: threads)
     case .transformerlens, .refactored:
       tokenEmbedding = embedding.withCentredRows(threads: threads)
       positionEmbedding = positions.withCentredRows(threads: threads)
@@ -78,7 +80,7 @@ struct WeightSource: Sendable {
   }
 
   /// A block's weights.
-  func layer(_ index: Int, of config: ModelConfig) throws(ModelError) -> LayerWeights {
+  func layer(_ index: Int) throws(ModelError) -> LayerWeights {
     let layer = try CheckpointLayer(index, of: checkpoint)
     switch processing {
     case .raw: return LayerWeights(unprocessed: layer)
@@ -105,9 +107,9 @@ extension Weights {
     self.init(
       tokenEmbedding: source.tokenEmbedding, positionEmbedding: source.positionEmbedding,
       layers: try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
-        try source.layer(index, of: config)
+        try source.layer(index)
       },
-      lnFinal: source.lnFinal, unembedding: source.unembedding.matrix(threads: threads),
+      lnFinal: source.lnFinal, unembedding: source.unembedding.matrix(),
       unembeddingBias: source.unembedding.bias)
   }
 }

@@ -106,7 +106,7 @@ extension Unembedding {
     head.forRows(threads: threads) { bias.pointer[$0] = Float(dot(head.row($0), b)) }
     self.init(
       head, folding: Folding(weight: w, shift: columnMean.map { $0 - grandMean }),
-      bias: bias.withCentredRows(threads: 1))
+      bias: bias.withCentredRows(threads: 1), threads: threads)
   }
 }
 
