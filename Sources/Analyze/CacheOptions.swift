@@ -12,7 +12,7 @@ struct CacheOptions: ParsableArguments {
 
   /// - Throws: `CacheError`.
   func open(_ work: WorkOptions, _ io: AccessOption) throws -> OpenedCache {
-    try OpenedCache(cache, model: model, work: work, io: io)
+    try OpenedCache(cache, model: model, work: work, io: io, keepsPages: false)
   }
 }
 

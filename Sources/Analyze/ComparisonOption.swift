@@ -32,7 +32,8 @@ struct ComparisonOption: ParsableArguments {
     let opened = try options.open(model: model)
     let report = try read(opened)
     guard let minus else { return try options.show(report) }
-    let other = try OpenedCache(minus, model: model, work: options.work, io: options.io)
+    let other = try OpenedCache(
+      minus, model: model, work: options.work, io: options.io, keepsPages: true)
     other.shareModel(of: opened)
     try options.show(try report.less(try read(other)))
   }

@@ -13,10 +13,18 @@ final class OpenedCache {
   private let work: WorkOptions
   private var loaded: GPT2?
 
-  /// - Parameter model: as for `loadModel`.
+  /// - Parameters:
+  ///   - model: as for `loadModel`.
+  ///   - keepsPages: whether as much of the cache may stay mapped as the reader likes; else 64 MiB, so
+  ///     that the memory of a sweep is that of its batches.
   /// - Throws: `CacheError`.
-  init(_ directory: String, model: String?, work: WorkOptions, io: AccessOption) throws {
-    reader = try CacheReader(directory: directory, access: io.access)
+  init(
+    _ directory: String, model: String?, work: WorkOptions, io: AccessOption, keepsPages: Bool
+  ) throws {
+    reader =
+      keepsPages
+      ? try CacheReader(directory: directory, access: io.access)
+      : try CacheReader(directory: directory, access: io.access, mappedBytes: 64 << 20)
     prompts = try reader.prompts()
     rows = try reader.pairs()
     modelName = model

@@ -24,7 +24,7 @@ struct ReadingOptions: ParsableArguments {
 
   /// - Parameter model: as for `loadModel`, where the analysis takes one.
   func open(model: String? = nil) throws -> OpenedCache {
-    try OpenedCache(cache, model: model, work: work, io: io)
+    try OpenedCache(cache, model: model, work: work, io: io, keepsPages: true)
   }
 }
 

@@ -8,6 +8,9 @@ import Synchronization
 /// it is asked for. A cache whose capture was interrupted opens too: `committedPrompts` says how
 /// far it got, and asking for more is an error.
 public final class CacheReader: Sendable {
+  /// Bytes of segments that stay mapped, about, where nothing else is asked for.
+  public static let mostMapped = 512 << 20
+
   public let directory: String
   public let plan: CachePlan
   /// SHA-256 of `plan.json`.
@@ -33,8 +36,11 @@ public final class CacheReader: Sendable {
   ///   - checksums: whether every array is checked each time it is read: the stored bytes of stored
   ///     ones, the values of derived ones.
   ///   - access: how segments are read; by default they are mapped where that is wise.
+  ///   - mappedBytes: how much of the segments stays mapped, about. Pages that are mapped again and again
+  ///     cost a scan a third of its speed, and those that stay count to the memory of the process.
   public convenience init(
-    directory: String, checksums: Bool = true, access: FileAccess = .automatic
+    directory: String, checksums: Bool = true, access: FileAccess = .automatic,
+    mappedBytes: Int = CacheReader.mostMapped
   ) throws(CacheError) {
     let directory = withoutTrailingSlash(directory)
     let manifest = try Manifest.read(directory: directory)
@@ -48,13 +54,13 @@ public final class CacheReader: Sendable {
     }
     try self.init(
       directory: directory, manifest: manifest, plan: plan, graph: graph, checksums: checksums,
-      access: access)
+      access: access, mappedBytes: mappedBytes)
   }
 
   /// - Parameter manifest: one that fits the plan, whether it is on disk or not.
   init(
     directory: String, manifest: Manifest, plan: CachePlan, graph: HookGraph, checksums: Bool,
-    access: FileAccess
+    access: FileAccess, mappedBytes: Int = CacheReader.mostMapped
   ) throws(CacheError) {
     guard let key = PlanKey(manifest.plan) else {
       throw .badManifest(
@@ -67,7 +73,7 @@ public final class CacheReader: Sendable {
     self.key = key
     self.checksums = checksums
     self.access = access
-    pages = PageBudget(limit: 64 << 20)
+    pages = PageBudget(limit: mappedBytes)
     planDigest = manifest.plan
     committedPrompts = manifest.prompts
     committedTokens = manifest.tokens
