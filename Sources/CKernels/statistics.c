@@ -10,6 +10,21 @@ typedef int32_t pb_ints __attribute__((vector_size(64)));
 
 PB_REDUCTION(pb_sum_doubles, pb_doubles, double, a + b)
 
+PB_CLONES
+double pb_dot(const float *a, const float *b, size_t count) {
+  pb_doubles sum = {0};
+  pb_lanes x, y;
+  size_t i = 0;
+  for (; i + PB_LANES <= count; i += PB_LANES) {
+    pb_load(&x, a + i);
+    pb_load(&y, b + i);
+    sum += __builtin_convertvector(x, pb_doubles) * __builtin_convertvector(y, pb_doubles);
+  }
+  double rest = 0;
+  for (; i < count; i++) rest += (double)a[i] * (double)b[i];
+  return pb_sum_doubles(&sum) + rest;
+}
+
 // Lanes of a comparison are -1 where it holds.
 PB_INLINE size_t pb_count(const pb_ints *held) {
   int64_t sum = 0;

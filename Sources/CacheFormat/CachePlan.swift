@@ -114,16 +114,7 @@ public struct CachePlan: Codable, Sendable, Equatable {
   /// Bytes of the array of one hook for a prompt of `T` positions, before encoding; nil when there
   /// are more than `Limits.arrayBytes`.
   public func byteCount(hook: Int, positions T: Int) -> Int? {
-    guard let count = hooks[hook].count(positions: T), count <= Limits.arrayBytes / 4 else {
-      return nil
-    }
-    return count * elementType.size
-  }
-
-  /// How an array's packed bytes are cut.
-  func chunking(hook: Int, positions T: Int) -> Chunking {
-    let rows = hooks[hook].isRows && T > 0 ? byteCount(hook: hook, positions: T) : nil
-    return Chunking(format: formatVersion, row: rows.map { $0 / T })
+    HookSize(hooks[hook]).byteCount(positions: T, of: elementType)
   }
 
   /// Bytes of all arrays of a prompt of `T` positions, before encoding; `Int.max` on overflow.

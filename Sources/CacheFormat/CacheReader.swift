@@ -23,8 +23,7 @@ public final class CacheReader: Sendable {
   let manifest: Manifest
   let graph: HookGraph
   private let checksums: Bool
-  private let access: FileAccess
-  private let pages: PageBudget
+  private let files: SegmentFiles
   private let key: PlanKey
   private let hookIndices: [String: Int]
   /// The first prompt of each segment.
@@ -72,8 +71,7 @@ public final class CacheReader: Sendable {
     self.graph = graph
     self.key = key
     self.checksums = checksums
-    self.access = access
-    pages = PageBudget(limit: mappedBytes)
+    files = SegmentFiles(directory: directory, access: access, mappedBytes: mappedBytes)
     planDigest = manifest.plan
     committedPrompts = manifest.prompts
     committedTokens = manifest.tokens
@@ -203,7 +201,7 @@ public final class CacheReader: Sendable {
     let segment = try segment(holding: prompt)
     let count = try count(hook: hook, prompt: prompt, in: segment)
     let T = segment.positions(prompt: prompt)
-    guard plan.hooks[hook].isRows, T > 0, rows.lowerBound >= 0, rows.upperBound <= T else {
+    guard graph.sizes[hook].isRows, T > 0, rows.lowerBound >= 0, rows.upperBound <= T else {
       throw .noSuchRows(hook: plan.hooks[hook].name, prompt: prompt, rows: rows, positions: T)
     }
     guard rows.count < T else { return try withValues(hook: hook, prompt: prompt, body) }
@@ -218,6 +216,31 @@ public final class CacheReader: Sendable {
           values, rows: rows, hook: hook, prompt: prompt, segment: segment, context: context)
         return body(UnsafeBufferPointer(values))
       }
+    }
+  }
+
+  /// The hooks that are stored and that some hooks are derived from, those themselves among them.
+  public func storedSources(of hooks: [Int]) -> [Int] {
+    var sources = Set<Int>()
+    var left = hooks
+    while let hook = left.popLast() {
+      if let step = graph.steps[hook] {
+        left += step.sources
+      } else {
+        sources.insert(hook)
+      }
+    }
+    return sources.sorted()
+  }
+
+  /// Begins to bring what describes the arrays of some hooks of a prompt into the core's cache, which
+  /// otherwise waits for the memory at each of them when they are read one after the other.
+  ///
+  /// - Throws: `CacheError`.
+  public func prefetch(_ hooks: [Int], prompt: Int) throws(CacheError) {
+    let segment = try segment(holding: prompt)
+    for hook in hooks where plan.hooks.indices.contains(hook) {
+      segment.prefetch(hook: hook, prompt: prompt)
     }
   }
 
@@ -255,7 +278,7 @@ public final class CacheReader: Sendable {
       throw .noSuchHook(directory: directory, hook: "number \(hook)")
     }
     let T = segment.positions(prompt: prompt)
-    guard let count = plan.hooks[hook].count(positions: T), count <= Limits.arrayBytes / 4 else {
+    guard let count = graph.sizes[hook].count(positions: T), count <= Limits.arrayBytes / 4 else {
       throw .arrayTooLarge(hook: plan.hooks[hook].name, positions: T)
     }
     return count
@@ -426,22 +449,22 @@ public final class CacheReader: Sendable {
     try segments[number].value { () throws(CacheError) in
       try Segment(
         directory: directory, number: number, firstPrompt: firstPrompts[number],
-        listed: manifest.segments[number], plan: plan, graph: graph, key: key, access: access,
-        pages: pages)
+        listed: manifest.segments[number], plan: plan, graph: graph, key: key, files: files)
     }
   }
 }
 
 /// A segment that is opened when it is first needed.
 private final class LazySegment: Sendable {
-  private let segment = Mutex<Segment?>(nil)
+  private let segment = AtomicLazyReference<Segment>()
+  private let opening = Mutex<Void>(())
 
   func value(_ open: () throws(CacheError) -> Segment) throws(CacheError) -> Segment {
-    try segment.withLock { (segment) throws(CacheError) in
-      if let segment { return segment }
-      let opened = try open()
-      segment = opened
-      return opened
+    if let segment = segment.load() { return segment }
+    return try opening.withLock { (_) throws(CacheError) in
+      // Another thread may have been here first.
+      if let segment = segment.load() { return segment }
+      return segment.storeIfNil(try open())
     }
   }
 }

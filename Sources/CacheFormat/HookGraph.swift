@@ -1,10 +1,15 @@
 /// The hook table with its recipes resolved to places in it: which hook is derived from which.
 struct HookGraph: Sendable {
   /// A recipe as the evaluation wants it.
-  struct Step: Sendable {
+  final class Step: Sendable {
     let recipe: Recipe
     /// Places of the sources in the table, all below the hook's own.
     let sources: [Int]
+
+    init(recipe: Recipe, sources: [Int]) {
+      self.recipe = recipe
+      self.sources = sources
+    }
   }
 
   /// The most operations and reads of stored arrays that one array may take, by plain recursion.
@@ -12,6 +17,7 @@ struct HookGraph: Sendable {
 
   /// For each hook its recipe, nil for hooks that are stored.
   let steps: [Step?]
+  let sizes: [HookSize]
   /// For each hook the last hook that is derived from it directly, nil where there is none.
   let lastUse: [Int?]
 
@@ -48,6 +54,7 @@ struct HookGraph: Sendable {
       costs.append(cost)
     }
     self.steps = steps
+    sizes = hooks.map(HookSize.init)
     self.lastUse = lastUse
   }
 }

@@ -57,15 +57,56 @@ public struct HookSpec: Codable, Hashable, Sendable {
   }
 
   /// The number of values for a prompt of `T` positions; nil on overflow or a negative size.
-  public func count(positions T: Int) -> Int? {
-    var product = 1
-    for size in dimensions(positions: T) {
-      let (next, overflow) = product.multipliedReportingOverflow(by: size)
-      guard size >= 0, !overflow else { return nil }
-      product = next
+  public func count(positions T: Int) -> Int? { HookSize(self).count(positions: T) }
+}
+
+/// What the sizes of a hook's arrays follow from, in numbers alone: readers ask for them at every array.
+struct HookSize: Sendable {
+  /// Whether an array is a row of square matrices, and whether it has a row for each position (`HookSpec`).
+  let isSquare, isRows: Bool
+  /// The product of the sizes that the model fixes; nil on overflow or where one is negative.
+  private let fixed: Int?
+  /// The number of axes that are positions.
+  private let axes: Int
+
+  init(_ hook: HookSpec) {
+    isSquare = hook.isSquare
+    isRows = hook.isRows
+    var (fixed, axes): (Int?, Int) = (1, 0)
+    for dimension in hook.shape {
+      switch dimension {
+      case .positions: axes += 1
+      case .fixed(let size): fixed = size < 0 ? nil : fixed.flatMap { product($0, size) }
+      }
     }
-    return product
+    (self.fixed, self.axes) = (fixed, axes)
   }
+
+  /// As `HookSpec.count(positions:)`.
+  func count(positions T: Int) -> Int? {
+    guard T >= 0 else { return nil }
+    var count = fixed
+    for _ in 0..<axes { count = count.flatMap { product($0, T) } }
+    return count
+  }
+
+  /// Bytes of an array before encoding; nil when there are more than `Limits.arrayBytes`.
+  func byteCount(positions T: Int, of type: ElementType) -> Int? {
+    guard let count = count(positions: T), count <= Limits.arrayBytes / 4 else { return nil }
+    return count * type.size
+  }
+
+  /// How an array's packed bytes are cut.
+  func chunking(positions T: Int, of type: ElementType, format: Int) -> Chunking {
+    let rows = isRows && T > 0 ? byteCount(positions: T, of: type) : nil
+    return Chunking(format: format, row: rows.map { $0 / T })
+  }
+}
+
+/// nil on overflow.
+private func product(_ a: Int, _ b: Int) -> Int? {
+  let (product, overflow) = a.multipliedReportingOverflow(by: b)
+  return overflow ? nil : product
 }
 
 /// How a cache stores a value. Readers always see float32.

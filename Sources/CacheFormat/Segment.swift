@@ -76,21 +76,22 @@ final class Segment: Sendable {
   private let index: SegmentIndex
   private let key: PlanKey
   private let plan: CachePlan
+  private let sizes: [HookSize]
 
   /// Opens the segment and checks its size, header, trailer and index.
   ///
   /// - Parameter listed: what the manifest says of it.
   init(
     directory: String, number: Int, firstPrompt: Int, listed: Manifest.Segment, plan: CachePlan,
-    graph: HookGraph, key: PlanKey, access: FileAccess, pages: PageBudget
+    graph: HookGraph, key: PlanKey, files: SegmentFiles
   ) throws(CacheError) {
     path = directory + "/" + SegmentLayout.fileName(number)
     self.number = number
     self.plan = plan
+    sizes = graph.sizes
     self.key = key
     prompts = firstPrompt..<firstPrompt + listed.prompts
-    source = try Segment.open(
-      path, access: access, pages: pages, keepsFile: number < Segment.mostFiles)
+    source = try Segment.open(path, files, keepsFile: number < Segment.mostFiles)
     guard source.count == listed.size, source.count >= 2 * Record.size else {
       throw .wrongSize(file: path, expected: listed.size, found: source.count)
     }
@@ -107,10 +108,10 @@ final class Segment: Sendable {
   }
 
   private static func open(
-    _ path: String, access: FileAccess, pages: PageBudget, keepsFile: Bool
+    _ path: String, _ files: SegmentFiles, keepsFile: Bool
   ) throws(CacheError) -> SegmentSource {
     do throws(FileError) {
-      return try SegmentSource(path: path, access: access, pages: pages, keepsFile: keepsFile)
+      return try SegmentSource(path: path, files, keepsFile: keepsFile)
     } catch {
       if error.operation == .open, error.errno == ENOENT { throw .missingSegment(file: path) }
       // What O_NOFOLLOW answers for a symbolic link.
@@ -225,12 +226,16 @@ final class Segment: Sendable {
     hook: Int, prompt: Int, at entry: IndexEntry, rows: Range<Int>, room: ByteBuffer
   ) throws(CacheError) -> Block {
     guard let file = source.parts else {
-      return try block(hook: hook, prompt: prompt, at: entry, room: room)
+      var block = try block(hook: hook, prompt: prompt, at: entry, room: room)
+      if let part = block.part(rows), block.chunks(holding: part) != nil {
+        block.padding = .init(start: nil, count: 0)
+      }
+      return block
     }
     let count = Record.size + (Alignment.rounded(Int(entry.storedLength)) ?? 0)
     let T = positions(prompt: prompt)
-    let table = plan.chunking(hook: hook, positions: T).tableBytes(
-      of: plan.byteCount(hook: hook, positions: T) ?? 0)
+    let table = chunking(hook: hook, positions: T).tableBytes(
+      of: sizes[hook].byteCount(positions: T, of: plan.elementType) ?? 0)
     let head = min(count, Record.size + table)
     room.reserve(count)
     func read(_ range: Range<Int>) throws(CacheError) {
@@ -260,6 +265,13 @@ final class Segment: Sendable {
     return block
   }
 
+  /// Begins to bring the header of a stored array into the core's cache.
+  func prefetch(hook: Int, prompt: Int) {
+    if case .stored(let entry) = place(hook: hook, prompt: prompt) {
+      source.prefetch(at: Int(entry.offset))
+    }
+  }
+
   func badBlock(hook: Int, prompt: Int, _ problem: BlockProblem) -> CacheError {
     .badBlock(file: path, prompt: prompt, hook: plan.hooks[hook].name, problem: problem)
   }
@@ -281,8 +293,12 @@ final class Segment: Sendable {
     return Block(
       header: header, packedLength: packedLength,
       stored: .init(rebasing: bytes[Record.size..<end]),
-      chunking: plan.chunking(hook: hook, positions: positions(prompt: prompt)),
+      chunking: chunking(hook: hook, positions: Int(header.positions)),
       padding: .init(rebasing: bytes[end...]))
+  }
+
+  private func chunking(hook: Int, positions T: Int) -> Chunking {
+    sizes[hook].chunking(positions: T, of: plan.elementType, format: plan.formatVersion)
   }
 
   private func checkIdentity(_ header: BlockHeader, hook: Int, prompt: Int) throws(BlockProblem) {
@@ -307,7 +323,7 @@ final class Segment: Sendable {
     guard header.elementType == plan.elementType else {
       throw .impossible("\(header.elementType) elements, the plan \(plan.elementType)")
     }
-    let raw = plan.byteCount(hook: hook, positions: T)
+    let raw = sizes[hook].byteCount(positions: T, of: plan.elementType)
     guard let raw, header.rawLength == UInt32(exactly: raw) else {
       throw .impossible("\(header.rawLength) bytes where the shape has \(raw ?? -1)")
     }
@@ -333,11 +349,11 @@ final class Segment: Sendable {
     switch header.encoding.packing {
     case .none: return
     case .triangle:
-      guard plan.hooks[hook].isSquare, T >= 2 else {
+      guard sizes[hook].isSquare, T >= 2 else {
         throw .impossible("a triangle where the shape has none")
       }
     case .sharedRows(let base, let count):
-      guard plan.hooks[hook].isRows, header.rawLength > 0 else {
+      guard sizes[hook].isRows, header.rawLength > 0 else {
         throw .impossible("shared rows where the shape has none")
       }
       guard (prompts.lowerBound..<prompt).contains(Int(base)) else {

@@ -1,24 +1,42 @@
+import CKernels
 import FileIO
+
+/// How the segments of a cache are read.
+struct SegmentFiles: Sendable {
+  let areMapped: Bool
+  /// Whether they are on a RAM disk.
+  let areInMemory: Bool
+  /// What counts the pages of those that are mapped.
+  let pages: PageBudget
+
+  /// - Parameters:
+  ///   - directory: of the segments, which are no links.
+  ///   - mappedBytes: how much stays mapped, about.
+  init(directory: String, access: FileAccess, mappedBytes: Int) {
+    let fileSystem = FileAccess.fileSystem(of: directory)
+    areMapped = access.resolved(on: fileSystem) == .mapped
+    areInMemory = FileAccess.isRAMDisk(fileSystem)
+    pages = PageBudget(limit: mappedBytes)
+  }
+}
 
 /// A sealed segment's bytes: mapped, or read piece by piece where a mapping is unwise.
 ///
-/// Of mapped segments a part of an array is read from the file as well: to map pages that hold much else
-/// takes longer than to copy the part (docs/benchmarks.md).
+/// Of segments that are mapped from a RAM disk a part of an array is read from the file as well: to map
+/// small pages that hold much else takes longer than to copy the part (docs/benchmarks.md).
 enum SegmentSource: Sendable {
   case mapped(MappedFile, PageBudget, parts: RandomAccessFile?)
   case pieces(RandomAccessFile)
 
-  /// - Parameters:
-  ///   - pages: what counts the pages of mapped segments.
-  ///   - keepsFile: whether a mapped segment may keep its file open.
-  init(path: String, access: FileAccess, pages: PageBudget, keepsFile: Bool) throws(FileError) {
-    switch access.resolved(for: path) {
-    case .pread: self = .pieces(try RandomAccessFile(path: path, followLinks: false))
-    default:
-      let file = try RandomAccessFile(path: path, followLinks: false)
+  /// - Parameter keepsFile: whether a mapped segment may keep its file open.
+  init(path: String, _ files: SegmentFiles, keepsFile: Bool) throws(FileError) {
+    let file = try RandomAccessFile(path: path, followLinks: false)
+    if files.areMapped {
       let mapping = try file.mapped()
-      pages.add(mapping)
-      self = .mapped(mapping, pages, parts: keepsFile ? file : nil)
+      files.pages.add(mapping)
+      self = .mapped(mapping, files.pages, parts: keepsFile && files.areInMemory ? file : nil)
+    } else {
+      self = .pieces(file)
     }
   }
 
@@ -30,12 +48,20 @@ enum SegmentSource: Sendable {
     }
   }
 
-  /// What parts of arrays are read from; nil if it is the mapping.
+  /// What parts of arrays are read from; nil where that is the mapping.
   var parts: RandomAccessFile? {
     switch self {
     case .mapped(_, _, let file): file
     case .pieces(let file): file
     }
+  }
+
+  /// Begins to bring a few bytes of a mapped segment into the core's cache.
+  ///
+  /// - Parameter offset: within the file.
+  func prefetch(at offset: Int) {
+    guard case .mapped(let file, _, nil) = self, let base = file.bytes.baseAddress else { return }
+    prefetch_lines(base + offset, 2)
   }
 
   /// `count` bytes from `offset` on, which must lie within the file: in the mapping, or read into

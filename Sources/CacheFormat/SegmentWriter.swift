@@ -16,11 +16,13 @@ public struct SealedSegment: Sendable {
 ///
 /// Arrays come hook after hook, within a hook prompt after prompt, derived hooks too: of those only
 /// the checksum is kept, and some are compared with what their recipe gives. The others are encoded
-/// as they come, by the calling thread, and written a megabyte at a time, while the core's cache
-/// still has it; besides that buffer, what the proofs need and the rows that later prompts may share
-/// only the index is in memory. After an error the segment is lost; what it had written is removed.
+/// as they come, by the calling thread, and written a huge page at a time; besides that buffer, what the
+/// proofs need and the rows that later prompts may share only the index is in memory. After an error the
+/// segment is lost; what it had written is removed.
 public final class SegmentWriter {
-  private static let bufferBytes = 1 << 20
+  /// Bytes that are written at a time, from a multiple of as many on. Linux then keeps a file in pages of
+  /// that size where the file system can, which take one fault each to map, not one in 64 KiB.
+  private static let pieceBytes = 2 << 20
 
   public let number: Int
   public let prompts: Range<Int>
@@ -32,7 +34,7 @@ public final class SegmentWriter {
   private let shared: SharedRows
   private let encoder: BlockEncoder
   private let prover: RecipeProver
-  private let buffer = ByteBuffer(capacity: SegmentWriter.bufferBytes)
+  private let buffer = ByteBuffer(capacity: 2 * SegmentWriter.pieceBytes)
   private var index: [UInt8] = []
   private var hooks: [Manifest.HookTotals]
   /// The encoding of the hook that is being written, once its first stored array has been seen.
@@ -107,7 +109,8 @@ public final class SegmentWriter {
     if let step = context.graph.steps[hook], isDerived(step, prompt, T, values, whole) {
       hooks[hook].blocks[Manifest.HookTotals.derived, default: 0] += 1
     } else {
-      let chunking = context.plan.chunking(hook: hook, positions: T)
+      let chunking = context.graph.sizes[hook].chunking(
+        positions: T, of: context.plan.elementType, format: context.plan.formatVersion)
       try makeRoom(
         2 * Record.size + BlockEncoder.bound(rawLength: rawLength, chunking: chunking))
       appendBlock(hook: hook, prompt: prompt, positions: T, chunking: chunking, values: values)
@@ -237,7 +240,7 @@ public final class SegmentWriter {
       indexOffset: UInt64(indexOffset), indexLength: UInt64(index.count), fileSize: UInt64(size),
       plan: context.key.prefix, segment: UInt32(number), indexChecksum: indexChecksum)
     buffer.append(trailer.encoded())
-    try flush()
+    try flush(buffer.count)
     do throws(FileError) {
       try file.publish(as: path)
     } catch {
@@ -250,17 +253,18 @@ public final class SegmentWriter {
   }
 
   private func makeRoom(_ count: Int) throws(CacheError) {
-    guard buffer.room < count else { return }
-    try flush()
+    let whole = buffer.count / SegmentWriter.pieceBytes * SegmentWriter.pieceBytes
+    if whole > 0 { try flush(whole) }
     buffer.reserve(count)
   }
 
-  private func flush() throws(CacheError) {
+  /// Writes the first bytes of the buffer.
+  private func flush(_ count: Int) throws(CacheError) {
     do throws(FileError) {
-      try file.write(buffer.bytes)
+      try file.write(.init(rebasing: buffer.bytes[..<count]))
     } catch {
       throw context.failure(error)
     }
-    buffer.removeAll()
+    buffer.removeFirst(count)
   }
 }

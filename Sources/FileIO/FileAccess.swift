@@ -8,17 +8,23 @@ public enum FileAccess: String, Sendable, CaseIterable {
   case pread
 
   /// `mapped` or `pread`.
-  public func resolved(for path: String) -> FileAccess {
+  ///
+  /// - Parameter fileSystem: the type of the files' file system, if it is known.
+  public func resolved(on fileSystem: String?) -> FileAccess {
     guard self == .automatic else { return self }
+    return FileAccess.isRemote(fileSystem ?? "") ? .pread : .mapped
+  }
+
+  /// The type of the file system that a file is on, such as "ext4"; nil where the system does not say.
+  public static func fileSystem(of path: String) -> String? {
     var status = stat()
     guard stat(path, &status) == 0, let mounts = try? readProcFile("/proc/self/mountinfo") else {
-      return .mapped
+      return nil
     }
     // dev_t of Linux: twelve bits of major number in the middle, the minor number around them.
     let major = status.st_dev >> 8 & 0xFFF
     let minor = status.st_dev & 0xFF | status.st_dev >> 12 & ~0xFF
-    let kind = FileAccess.fileSystem(ofDevice: "\(major):\(minor)", mounts: mounts)
-    return FileAccess.isRemote(kind ?? "") ? .pread : .mapped
+    return fileSystem(ofDevice: "\(major):\(minor)", mounts: mounts)
   }
 
   /// The type of the file system on a device, such as "ext4".
@@ -35,6 +41,9 @@ public enum FileAccess: String, Sendable, CaseIterable {
     }
     return nil
   }
+
+  /// Whether files of a file system of this type are memory alone, in small pages as a rule.
+  public static func isRAMDisk(_ kind: String?) -> Bool { kind == "tmpfs" || kind == "ramfs" }
 
   /// Whether files can change or fail under a mapping on a file system of this type.
   static func isRemote(_ kind: String) -> Bool {

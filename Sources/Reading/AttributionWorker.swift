@@ -1,3 +1,4 @@
+import CKernels
 import CacheFormat
 import Model
 import Patching
@@ -96,6 +97,7 @@ final class AttributionWorker {
   ) throws {
     let rows = item.rows
     guard !rows.isEmpty else { return }
+    try attribution.hooks.prefetchStreams(of: item.prompt)
     let width = config.width
     let direction = directions.pointer + item.direction * width
     let last = ResidualStreams.last(layers: config.layers)
@@ -107,7 +109,7 @@ final class AttributionWorker {
         hook, of: item.prompt, rows: rows, width: width, isWhole: item.isWhole
       ) { values in
         item.places.map { place in
-          (place ?? 0..<0).map { dot(values + ($0 - rows.lowerBound) * width, direction, width) }
+          (place ?? 0..<0).map { pb_dot(values + ($0 - rows.lowerBound) * width, direction, width) }
         }.flatMap { $0 }
       }
     }
@@ -133,7 +135,7 @@ final class AttributionWorker {
     guard attribution.split == .full || attribution.split == .fullMLP else { return }
     let bias = attribution.model.blocks.reduce(0.0) { sum, block in
       let biases = [block.output.bias, attribution.split == .full ? block.mlpOut.bias : nil]
-      return biases.reduce(sum) { $0 + ($1.map { dot($0.pointer, direction, width) } ?? 0) }
+      return biases.reduce(sum) { $0 + ($1.map { pb_dot($0.pointer, direction, width) } ?? 0) }
     }
     set(parts - 1, item.places.flatMap { ($0 ?? 0..<0).map { _ in bias } })
   }
@@ -188,7 +190,7 @@ final class AttributionWorker {
                 }
               } else {
                 for row in 0..<rows.count {
-                  let product = dot(activations + row * width, projection + row * width, width)
+                  let product = pb_dot(activations + row * width, projection + row * width, width)
                   cells[row * columns + column] += Float(product) * factor
                 }
               }

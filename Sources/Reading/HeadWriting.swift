@@ -1,3 +1,4 @@
+import CKernels
 import CacheFormat
 import Model
 import Patching
@@ -146,7 +147,7 @@ public struct HeadWriting: Sendable {
             let first = heads[number].head * width
             let sum = site.queries.reduce(0.0) { sum, query in
               let row = z + (query - rows.lowerBound) * config.heads * width
-              return sum + dot(row + first, projection + first, width)
+              return sum + pb_dot(row + first, projection + first, width)
             }
             set(1, number, column, Float(sum / Double(site.queries.count)))
           }

@@ -58,22 +58,3 @@ struct LogitDirection {
     self.constant = constant
   }
 }
-
-/// The sum of products in double precision. Four partial sums do not wait for each other.
-func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Double {
-  func four(_ x: UnsafePointer<Float>, _ i: Int) -> SIMD4<Double> {
-    SIMD4(UnsafeRawPointer(x + i).loadUnaligned(as: SIMD4<Float>.self))
-  }
-  var sums = SIMD4<Double>.zero
-  let whole = count & ~3
-  var i = 0
-  while i < whole {
-    sums += four(a, i) * four(b, i)
-    i &+= 4
-  }
-  while i < count {
-    sums[0] += Double(a[i]) * Double(b[i])
-    i &+= 1
-  }
-  return (sums[0] + sums[1]) + (sums[2] + sums[3])
-}

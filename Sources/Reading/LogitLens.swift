@@ -13,6 +13,8 @@ import Patching
 public struct LogitLens: Sendable {
   let model: GPT2
   let hooks: ReadHooks
+  /// The hooks of `labels`.
+  let streams: [HookPoint]
   /// Columns.
   public let places: [Place]
 
@@ -20,7 +22,8 @@ public struct LogitLens: Sendable {
   public init(_ cache: CacheReader, model: GPT2, places: [Place]) throws(ReadingError) {
     self.model = model
     self.places = places
-    hooks = try ReadHooks(ResidualStreams.hooks(layers: model.config.layers), in: cache)
+    streams = ResidualStreams.hooks(layers: model.config.layers)
+    hooks = try ReadHooks(streams, in: cache)
   }
 
   /// 0_pre, 0_mid, 1_pre, … final_post.
@@ -119,7 +122,7 @@ final class LensWorker {
   }
 
   private var config: ModelConfig { lens.model.config }
-  private var streams: Int { 2 * config.layers + 1 }
+  private var streams: Int { lens.streams.count }
 
   func read(_ prompts: ArraySlice<ReadPrompt>) throws -> ReadBatch {
     var batch = ReadBatch(
@@ -181,7 +184,8 @@ final class LensWorker {
     let width = config.width
     let rows = rows.need(max(1, positions.count * streams) * width)
     let first = positions[0]
-    for (stream, hook) in ResidualStreams.hooks(layers: config.layers).enumerated() {
+    try lens.hooks.prefetchStreams(of: prompt)
+    for (stream, hook) in lens.streams.enumerated() {
       try lens.hooks.read(
         hook, of: prompt, rows: first..<positions[positions.count - 1] + 1, width: width,
         isWhole: isWhole
@@ -213,7 +217,7 @@ final class LensWorker {
     for place in 0..<count {
       func logits(_ stream: Int) -> [Float] {
         let row = rows + (place * streams + stream) * config.width
-        return zip(columns, biases).map { Float($1 + dot(row, $0, config.width)) }
+        return zip(columns, biases).map { Float($1 + pb_dot(row, $0, config.width)) }
       }
       let clean = logits(streams - 1)
       for stream in 0..<streams {

@@ -38,6 +38,9 @@ public struct ReadPrompt: Sendable {
 struct ReadHooks: Sendable {
   let cache: CacheReader
   private let places: [HookPoint: Int]
+  /// The hooks whose arrays are stored of those that are rows of the residual stream, or derived from
+  /// them alone.
+  private let stored: [Int]
 
   /// - Throws: `ReadingError.hooksNotCached`.
   init(_ hooks: [HookPoint], in cache: CacheReader) throws(ReadingError) {
@@ -55,6 +58,13 @@ struct ReadHooks: Sendable {
     }
     self.cache = cache
     self.places = places
+    stored = cache.storedSources(
+      of: places.filter { ResidualStreams.kinds.contains($0.key.kind) }.map(\.value))
+  }
+
+  /// Says that rows of the residual stream of a prompt are about to be read, hook after hook.
+  func prefetchStreams(of prompt: ReadPrompt) throws(CacheError) {
+    try cache.prefetch(stored, prompt: prompt.number)
   }
 
   /// Calls `body` with the array of a hook of a prompt.

@@ -90,10 +90,15 @@ import Testing
 
   @Test func aChoiceOfTheUserStands() throws {
     let directory = try Directory()
-    #expect(FileAccess.mapped.resolved(for: directory.path) == .mapped)
-    #expect(FileAccess.pread.resolved(for: directory.path) == .pread)
-    #expect(FileAccess.automatic.resolved(for: directory.path) != .automatic)
-    #expect(FileAccess.automatic.resolved(for: directory.path("absent")) == .mapped)
+    #expect(FileAccess.mapped.resolved(on: "nfs") == .mapped)
+    #expect(FileAccess.pread.resolved(on: "ext4") == .pread)
+    #expect(FileAccess.automatic.resolved(on: "ext4") == .mapped)
+    #expect(FileAccess.automatic.resolved(on: "nfs") == .pread)
+    #expect(FileAccess.automatic.resolved(on: nil) == .mapped)
+    #expect(FileAccess.fileSystem(of: directory.path) != nil)
+    #expect(FileAccess.fileSystem(of: directory.path("absent")) == nil)
+    #expect(FileAccess.fileSystem(of: "/proc/self/status") == "proc")
+    #expect(FileAccess.isRAMDisk("tmpfs") && !FileAccess.isRAMDisk("ext4"))
   }
 
   @Test func freeSpaceIsThatOfTheNearestDirectory() throws {

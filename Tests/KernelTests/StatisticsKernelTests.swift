@@ -42,6 +42,16 @@ import Testing
     }
   }
 
+  @Test func dotProductsEqualPlainOnes() {
+    for count in StatisticsKernelTests.lengths {
+      var generator = SeededGenerator(seed: UInt64(count) + 3)
+      let (a, b) = (generator.floats(count), generator.floats(count))
+      let terms = zip(a, b).map { Double($0) * Double($1) }
+      let scale = terms.reduce(0) { $0 + abs($1) }
+      #expect(abs(pb_dot(a, b, count) - terms.reduce(0, +)) <= 1e-15 * scale, "\(count) values")
+    }
+  }
+
   @Test func logSumExpEqualsThePlainOne() {
     for count in StatisticsKernelTests.lengths where count > 0 {
       var generator = SeededGenerator(seed: UInt64(count) + 7)

@@ -2,6 +2,9 @@
 #define PATCHBAY_STATISTICS_H
 #include <stddef.h>
 
+/// The sum of a[i] * b[i] in double precision, in a fixed order: the same bits on every CPU.
+double pb_dot(const float *a, const float *b, size_t count);
+
 /// What a run of values adds up to.
 typedef struct {
   /// Of the finite values: how many, their sum and the sum of their squares, smallest and largest
