@@ -56,6 +56,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--differ-at", type=int, help="where all pairs differ, BOS counted")
     parser.add_argument("--direction", choices=["denoise", "noise"], action="append")
     parser.add_argument("--sweep", action="append", help="such as resid_pre (default all)")
+    parser.add_argument(
+        "--reading", action="append", help="lens, layer, head, neuron, detect or stats (default all)"
+    )
     parser.add_argument("--facts", type=int, default=1, help="facts that are traced (default 1)")
     parser.add_argument("--fact-tokens", type=int, default=12)
     parser.add_argument("--time-prompts", type=int, default=64)
@@ -89,7 +92,7 @@ def main() -> int:
     from patchbay_compare.ablations import compare_ablations
     from patchbay_compare.bench import Bench
     from patchbay_compare.patchbay import Patchbay
-    from patchbay_compare.readings import compare_readings
+    from patchbay_compare.readings import ANALYSES, compare_readings
     from patchbay_compare.sweeps import SWEEPS, compare_sweeps
     from patchbay_compare.traces import compare_paths, compare_traces
 
@@ -133,7 +136,7 @@ def main() -> int:
                 elif part == "readings":
                     compare_readings(
                         bench, weights, args.time_prompts, args.time_tokens, args.batch,
-                        args.repeats,
+                        args.repeats, args.reading or ANALYSES,
                     )  # fmt: skip
                 else:
                     parts.compare_times(

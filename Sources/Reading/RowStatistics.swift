@@ -164,17 +164,33 @@ private struct RowReader: Sendable {
             hooks[hook], of: prompt, rows: positions, width: stride,
             isWhole: ReadHooks.isWhole(pairs.startIndex + number)
           ) { values in
-            for i in 0..<width {
-              let sum = (0..<positions.count).reduce(0.0) {
-                $0 + Double(values[$1 * stride + offset + i])
-              }
-              result[hook][number * width + i] += Float(sign * sum / Double(positions.count))
+            result[hook].withUnsafeMutableBufferPointer {
+              guard let target = $0.baseAddress else { return }
+              add(
+                values + offset, rows: positions.count, stride: stride, sign: sign,
+                to: target + number * width, width: width)
             }
           }
         }
       }
     }
     return result
+  }
+}
+
+/// Adds the mean of some rows, or takes it away.
+private func add(
+  _ values: UnsafePointer<Float>, rows: Int, stride: Int, sign: Double,
+  to target: UnsafeMutablePointer<Float>, width: Int
+) {
+  withUnsafeTemporaryAllocation(of: Double.self, capacity: width) { memory in
+    memory.initialize(repeating: 0)
+    guard let sums = memory.baseAddress else { return }
+    for row in 0..<rows {
+      for i in 0..<width { sums[i] += Double(values[row * stride + i]) }
+    }
+    let factor = sign / Double(rows)
+    for i in 0..<width { target[i] += Float(factor * sums[i]) }
   }
 }
 

@@ -1,6 +1,6 @@
 """Analyses that need no forward pass, beside TransformerLens doing them on activations in memory."""
 
-import logging
+import contextlib
 import statistics
 import time
 from typing import NamedTuple
@@ -72,7 +72,8 @@ class Readings:
         return batch.cache.logit_attrs(stack, batch.right, batch.wrong, pos_slice=-1)
 
     def head(self, batch: Batch):
-        stack = batch.cache.stack_head_results(pos_slice=-1, incl_remainder=True)
+        with contextlib.redirect_stdout(None):  # it says each time what it computes
+            stack = batch.cache.stack_head_results(pos_slice=-1, incl_remainder=True)
         return batch.cache.logit_attrs(stack, batch.right, batch.wrong, pos_slice=-1)
 
     def neuron(self, batch: Batch):
@@ -128,7 +129,9 @@ def stats_numbers(report: dict) -> list[float]:
 
 
 @torch.no_grad()
-def compare_readings(bench: Bench, weights: str, count: int, length: int, batch: int, repeats: int):
+def compare_readings(
+    bench: Bench, weights: str, count: int, length: int, batch: int, repeats: int, names
+):
     """Prompts a second of the reading itself: ours from a cache in the scratch folder, checked, beside
     theirs from tensors, and beside our store reading the same hooks and doing nothing with them."""
     pairs = bench.prompts.pairs(count, length, length // 2)
@@ -138,7 +141,6 @@ def compare_readings(bench: Bench, weights: str, count: int, length: int, batch:
     write_pairs(file, bench.prompts, pairs)
     bench.patchbay.capture(file, cache, weights)
     hooked = lens.hooked(bench.model, weights)
-    logging.getLogger().setLevel(logging.ERROR)  # stack_head_results says each time what it computes
     theirs = Readings(
         hooked,
         torch.tensor([pair.tokens[0] for pair in pairs]),
@@ -150,7 +152,8 @@ def compare_readings(bench: Bench, weights: str, count: int, length: int, batch:
           f"position, medians of {repeats}; prompts a second")  # fmt: skip
     print(f"  {'':10}{'TransformerLens':>16}{'ours':>10}{'ratio':>8}{'store alone':>14}"
           f"{'share':>8}{'|difference|':>14}")  # fmt: skip
-    for name, (arguments, hooks) in ANALYSES.items():
+    for name in names:
+        arguments, hooks = ANALYSES[name]
         rates: dict[str, list[float]] = {"theirs": [], "ours": [], "store": []}
         for _ in range(repeats):
             start = time.perf_counter()
