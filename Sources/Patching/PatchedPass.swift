@@ -133,15 +133,17 @@ final class PatchedPass {
         layer, slots[index], rows: after[index].rows, heads: work[index].heads,
         into: mixed + after[index].offset * inner)
     }
-    let target = nextStream.need(count * config.width)
-    for (slot, next) in zip(slots, after) {
-      let first = slot.offset + (next.rows.lowerBound - slot.rows.lowerBound)
-      (target + next.offset * config.width).update(
-        from: stream.pointer + first * config.width, count: next.rows.count * config.width)
+    if isLast {
+      let target = nextStream.need(count * config.width)
+      for (slot, next) in zip(slots, after) {
+        let first = slot.offset + (next.rows.lowerBound - slot.rows.lowerBound)
+        (target + next.offset * config.width).update(
+          from: stream.pointer + first * config.width, count: next.rows.count * config.width)
+      }
+      swap(&stream, &nextStream)
     }
     slots = after.filter { !$0.rows.isEmpty }
     indexSlots()
-    swap(&stream, &nextStream)
 
     apply(.z, layer, to: mixed)
     let output = branch.need(count * config.width)
