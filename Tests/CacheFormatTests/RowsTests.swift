@@ -6,13 +6,16 @@ import Testing
 /// Rows that are read without the rest of their array.
 @Suite struct RowsTests {
   /// Any rows of any array, in any order, are those of the whole array bit for bit, with shared rows and
-  /// without, over one chunk and several.
-  @Test(arguments: ElementType.allCases, [FileAccess.mapped, .pread])
-  func areThoseOfTheWholeArray(elementType: ElementType, access: FileAccess) throws {
+  /// without, over one chunk and several; from a disk and from memory, which are read in other ways.
+  @Test(
+    arguments: ElementType.allCases,
+    [(FileAccess.mapped, "/tmp"), (.mapped, "/dev/shm"), (.pread, "/tmp")])
+  func areThoseOfTheWholeArray(elementType: ElementType, from: (FileAccess, String)) throws {
+    let (access, place) = from
     let seed = UInt64.random(in: 0...UInt64.max)
     print("areThoseOfTheWholeArray: seed \(seed)")
     var generator = SeededGenerator(seed: seed)
-    let directory = try TemporaryDirectory()
+    let directory = try TemporaryDirectory(in: place)
     for (name, capture) in [
       ("derived", Capture.derived(elementType: elementType, seed: seed)),
       ("stored", RowsTests.long(elementType, seed: seed)),
@@ -54,9 +57,9 @@ import Testing
     return capture
   }
 
-  /// Where a cache has more segments than files are kept open, rows come from the mapping.
+  /// Where a cache in memory has more segments than files are kept open, rows come from the mapping.
   @Test func rowsOfMoreSegmentsThanFiles() throws {
-    let directory = try TemporaryDirectory()
+    let directory = try TemporaryDirectory(in: "/dev/shm")
     let capture = Capture(
       lengths: Array(repeating: 5, count: 514),
       hooks: [HookSpec(name: "z", shape: [.positions, .fixed(300)])], segmentBytes: 1)
@@ -67,6 +70,23 @@ import Testing
       let found = try reader.withRows(3..<5, hook: 0, prompt: prompt) { bits(Array($0)) }
       #expect(found == bits(Array(capture.arrays[0][prompt][900...])))
     }
+  }
+
+  @Test func whatIsFetchedAheadIsWhatIsStored() throws {
+    let directory = try TemporaryDirectory()
+    let capture = Capture.derived()
+    try capture.write(to: directory.path("cache"))
+    let reader = try CacheReader(directory: directory.path("cache"))
+    for (place, hook) in capture.plan.hooks.enumerated() {
+      let stored = reader.storedSources(of: [place])
+      #expect(stored.allSatisfy { !reader.isDerived(hook: $0) })
+      if hook.recipe == nil { #expect(stored == [place]) } else { #expect(!stored.isEmpty) }
+    }
+    let all = reader.storedSources(of: Array(capture.plan.hooks.indices))
+    #expect(all == capture.plan.hooks.indices.filter { !reader.isDerived(hook: $0) })
+    for prompt in capture.prompts.indices { try reader.prefetch(all + [-1, 999], prompt: prompt) }
+    #expect(try capture.agrees(with: reader, prompts: capture.prompts.count))
+    #expect(throws: CacheError.self) { try reader.prefetch(all, prompt: capture.prompts.count) }
   }
 
   @Test func whatHasNoSuchRowsIsAnError() throws {

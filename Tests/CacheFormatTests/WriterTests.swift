@@ -42,6 +42,30 @@ import Testing
     #expect(error.description.contains("prompts 0 to 1 of 3 are there"))
   }
 
+  /// Pieces of 2 MiB, which the system can keep in huge pages, whatever arrays they are made of: small
+  /// ones, and some larger than a piece.
+  @Test(arguments: [100, 90_000]) func segmentsAreWrittenInWholePieces(width: Int) throws {
+    let directory = try TemporaryDirectory()
+    let capture = Capture(
+      lengths: Array(repeating: 7, count: width == 100 ? 2500 : 4),
+      hooks: [HookSpec(name: "noise", shape: [.positions, .fixed(width)])], segmentBytes: 64 << 20)
+    let fileSystem = JournalingFileSystem()
+    try capture.write(to: directory.path("cache"), fileSystem: fileSystem)
+    var segment: Int?
+    var sizes: [Int] = []
+    for operation in fileSystem.journal {
+      switch operation {
+      case .create(let file, let name) where name.hasPrefix("segment"): segment = file
+      case .write(let file, let bytes) where file == segment: sizes.append(bytes.count)
+      default: break
+      }
+    }
+    #expect(sizes.count > 2 && sizes.reduce(0, +) > 5 << 20)
+    #expect(sizes.dropLast().allSatisfy { $0 > 0 && $0 % (2 << 20) == 0 }, "\(sizes)")
+    let reader = try CacheReader(directory: directory.path("cache"))
+    #expect(try capture.agrees(with: reader, prompts: capture.prompts.count))
+  }
+
   @Test func arraysComeInOrder() throws {
     let directory = try TemporaryDirectory()
     let writer = try writer(directory)

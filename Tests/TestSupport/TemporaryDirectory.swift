@@ -4,8 +4,9 @@ import Foundation
 public final class TemporaryDirectory: Sendable {
   public let path: String
 
-  public init() throws {
-    let url = FileManager.default.temporaryDirectory
+  /// - Parameter parent: where it is made; by default where the system has temporary files.
+  public init(in parent: String? = nil) throws {
+    let url = (parent.map { URL(filePath: $0) } ?? FileManager.default.temporaryDirectory)
       .appendingPathComponent("patchbay-test-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
     path = url.path
