@@ -16,20 +16,14 @@ final class ByteBuffer {
   var end: UnsafeMutableRawPointer { base + count }
   var room: Int { capacity - count }
 
-  /// Moves what stands behind the first `removed` bytes to the front.
-  func removeFirst(_ removed: Int) {
-    count -= removed
-    base.copyMemory(from: base + removed, byteCount: count)
-  }
+  func removeAll() { count = 0 }
 
-  /// Makes room for `more` bytes.
+  /// Makes room for `more` bytes in an empty buffer.
   func reserve(_ more: Int) {
-    guard room < more else { return }
-    let (old, size) = (base, count + more)
-    base = .allocate(byteCount: size, alignment: Alignment.bytes)
-    base.copyMemory(from: old, byteCount: count)
-    old.deallocate()
-    capacity = size
+    guard count == 0, capacity < more else { return }
+    base.deallocate()
+    base = .allocate(byteCount: more, alignment: Alignment.bytes)
+    capacity = more
   }
 
   /// Counts `written` bytes at `end` as filled. There must have been room for them.

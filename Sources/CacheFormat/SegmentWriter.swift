@@ -16,13 +16,11 @@ public struct SealedSegment: Sendable {
 ///
 /// Arrays come hook after hook, within a hook prompt after prompt, derived hooks too: of those only
 /// the checksum is kept, and some are compared with what their recipe gives. The others are encoded
-/// as they come, by the calling thread, and written a huge page at a time; besides that buffer, what the
-/// proofs need and the rows that later prompts may share only the index is in memory. After an error the
-/// segment is lost; what it had written is removed.
+/// as they come, by the calling thread, and written a megabyte at a time, while the core's cache
+/// still has it; besides that buffer, what the proofs need and the rows that later prompts may share
+/// only the index is in memory. After an error the segment is lost; what it had written is removed.
 public final class SegmentWriter {
-  /// Bytes that are written at a time, from a multiple of as many on. Linux then keeps a file in pages of
-  /// that size where the file system can, which take one fault each to map, not one in 64 KiB.
-  private static let pieceBytes = 2 << 20
+  private static let bufferBytes = 1 << 20
 
   public let number: Int
   public let prompts: Range<Int>
@@ -34,7 +32,7 @@ public final class SegmentWriter {
   private let shared: SharedRows
   private let encoder: BlockEncoder
   private let prover: RecipeProver
-  private let buffer = ByteBuffer(capacity: 2 * SegmentWriter.pieceBytes)
+  private let buffer = ByteBuffer(capacity: SegmentWriter.bufferBytes)
   private var index: [UInt8] = []
   private var hooks: [Manifest.HookTotals]
   /// The encoding of the hook that is being written, once its first stored array has been seen.
@@ -240,7 +238,7 @@ public final class SegmentWriter {
       indexOffset: UInt64(indexOffset), indexLength: UInt64(index.count), fileSize: UInt64(size),
       plan: context.key.prefix, segment: UInt32(number), indexChecksum: indexChecksum)
     buffer.append(trailer.encoded())
-    try flush(buffer.count)
+    try flush()
     do throws(FileError) {
       try file.publish(as: path)
     } catch {
@@ -253,18 +251,17 @@ public final class SegmentWriter {
   }
 
   private func makeRoom(_ count: Int) throws(CacheError) {
-    let whole = buffer.count / SegmentWriter.pieceBytes * SegmentWriter.pieceBytes
-    if whole > 0 { try flush(whole) }
+    guard buffer.room < count else { return }
+    try flush()
     buffer.reserve(count)
   }
 
-  /// Writes the first bytes of the buffer.
-  private func flush(_ count: Int) throws(CacheError) {
+  private func flush() throws(CacheError) {
     do throws(FileError) {
-      try file.write(.init(rebasing: buffer.bytes[..<count]))
+      try file.write(buffer.bytes)
     } catch {
       throw context.failure(error)
     }
-    buffer.removeFirst(count)
+    buffer.removeAll()
   }
 }

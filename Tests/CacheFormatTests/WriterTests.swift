@@ -1,37 +1,7 @@
 import CacheFormat
 import FileIO
-import Synchronization
 import TestSupport
 import Testing
-
-/// Remembers how much is written at a time to the first segment.
-private final class MeasuringFileSystem: FileSystem {
-  private let real = UnsyncedFileSystem()
-  private let state = Mutex((segment: Int32?.none, sizes: [Int]()))
-
-  var sizes: [Int] { state.withLock { $0.sizes } }
-
-  func create(_ path: String) throws(SystemError) -> Int32 {
-    let descriptor = try real.create(path)
-    if path.contains("segment-000000") { state.withLock { $0.segment = descriptor } }
-    return descriptor
-  }
-  func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) throws(SystemError) -> Int {
-    state.withLock { if descriptor == $0.segment { $0.sizes.append(bytes.count) } }
-    return try real.write(descriptor, bytes)
-  }
-  func close(_ descriptor: Int32) throws(SystemError) {
-    state.withLock { if descriptor == $0.segment { $0.segment = nil } }
-    try real.close(descriptor)
-  }
-  func synchronize(_ descriptor: Int32) { real.synchronize(descriptor) }
-  func rename(_ old: String, _ new: String) throws(SystemError) { try real.rename(old, new) }
-  func remove(_ path: String) throws(SystemError) { try real.remove(path) }
-  func makeDirectory(_ path: String) throws(SystemError) { try real.makeDirectory(path) }
-  func openDirectory(_ path: String) throws(SystemError) -> Int32 { try real.openDirectory(path) }
-  func synchronizeDirectory(_ descriptor: Int32) { real.synchronizeDirectory(descriptor) }
-  func list(_ path: String) throws(SystemError) -> [String] { try real.list(path) }
-}
 
 /// The writer accepts a capture in the format's order and nothing else.
 @Suite struct WriterTests {
@@ -70,22 +40,6 @@ private final class MeasuringFileSystem: FileSystem {
     #expect(try capture.agrees(with: reader, prompts: 2))
     let error = try #require(throws: CacheError.self) { try reader.read(hook: 0, prompt: 2) }
     #expect(error.description.contains("prompts 0 to 1 of 3 are there"))
-  }
-
-  /// Pieces of 2 MiB, which the system can keep in huge pages, whatever arrays they are made of: small
-  /// ones, and some larger than a piece.
-  @Test(arguments: [100, 90_000]) func segmentsAreWrittenInWholePieces(width: Int) throws {
-    let directory = try TemporaryDirectory()
-    let capture = Capture(
-      lengths: Array(repeating: 7, count: width == 100 ? 2500 : 4),
-      hooks: [HookSpec(name: "noise", shape: [.positions, .fixed(width)])], segmentBytes: 64 << 20)
-    let fileSystem = MeasuringFileSystem()
-    try capture.write(to: directory.path("cache"), fileSystem: fileSystem)
-    let sizes = fileSystem.sizes
-    #expect(sizes.count > 2 && sizes.reduce(0, +) > 5 << 20)
-    #expect(sizes.dropLast().allSatisfy { $0 > 0 && $0 % (2 << 20) == 0 }, "\(sizes)")
-    let reader = try CacheReader(directory: directory.path("cache"))
-    #expect(try capture.agrees(with: reader, prompts: capture.prompts.count))
   }
 
   @Test func arraysComeInOrder() throws {
