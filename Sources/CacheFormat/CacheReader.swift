@@ -219,31 +219,6 @@ public final class CacheReader: Sendable {
     }
   }
 
-  /// The hooks that are stored and that some hooks are derived from, those themselves among them.
-  public func storedSources(of hooks: [Int]) -> [Int] {
-    var sources = Set<Int>()
-    var left = hooks
-    while let hook = left.popLast() {
-      if let step = graph.steps[hook] {
-        left += step.sources
-      } else {
-        sources.insert(hook)
-      }
-    }
-    return sources.sorted()
-  }
-
-  /// Begins to bring what describes the arrays of some hooks of a prompt into the core's cache, which
-  /// otherwise waits for the memory at each of them when they are read one after the other.
-  ///
-  /// - Throws: `CacheError`.
-  public func prefetch(_ hooks: [Int], prompt: Int) throws(CacheError) {
-    let segment = try segment(holding: prompt)
-    for hook in hooks where plan.hooks.indices.contains(hook) {
-      segment.prefetch(hook: hook, prompt: prompt)
-    }
-  }
-
   /// How an array is stored, nil if it is derived.
   func encoding(hook: Int, prompt: Int) throws(CacheError) -> Encoding? {
     let segment = try segment(holding: prompt)
@@ -429,7 +404,7 @@ public final class CacheReader: Sendable {
     return block
   }
 
-  private func segment(holding prompt: Int) throws(CacheError) -> Segment {
+  func segment(holding prompt: Int) throws(CacheError) -> Segment {
     guard prompt >= 0, prompt < committedPrompts else {
       throw .noSuchPrompt(
         directory: directory, prompt: prompt, committed: committedPrompts,
@@ -450,21 +425,6 @@ public final class CacheReader: Sendable {
       try Segment(
         directory: directory, number: number, firstPrompt: firstPrompts[number],
         listed: manifest.segments[number], plan: plan, graph: graph, key: key, files: files)
-    }
-  }
-}
-
-/// A segment that is opened when it is first needed.
-private final class LazySegment: Sendable {
-  private let segment = AtomicLazyReference<Segment>()
-  private let opening = Mutex<Void>(())
-
-  func value(_ open: () throws(CacheError) -> Segment) throws(CacheError) -> Segment {
-    if let segment = segment.load() { return segment }
-    return try opening.withLock { (_) throws(CacheError) in
-      // Another thread may have been here first.
-      if let segment = segment.load() { return segment }
-      return segment.storeIfNil(try open())
     }
   }
 }

@@ -83,6 +83,7 @@ import Testing
       if hook.recipe == nil { #expect(stored == [place]) } else { #expect(!stored.isEmpty) }
     }
     let all = reader.storedSources(of: Array(capture.plan.hooks.indices))
+    #expect(reader.storedSources(of: [-1, 999]).isEmpty)
     #expect(all == capture.plan.hooks.indices.filter { !reader.isDerived(hook: $0) })
     for prompt in capture.prompts.indices { try reader.prefetch(all + [-1, 999], prompt: prompt) }
     #expect(try capture.agrees(with: reader, prompts: capture.prompts.count))
