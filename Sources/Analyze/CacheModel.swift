@@ -6,15 +6,20 @@ import Terminal
 
 /// The model that made a cache, with the weights processed as they were then.
 ///
-/// - Parameter name: a directory or name as for `capture`; the one that the cache names if nil.
+/// - Parameters:
+///   - name: a directory or name as for `capture`; the one that the cache names if nil.
+///   - preparing: as for `GPT2`.
 /// - Throws: `CacheMismatch` if the weights are others, and what loading throws.
-func loadModel(for reader: CacheReader, name: String?, work: WorkOptions) throws -> GPT2 {
+func loadModel(
+  for reader: CacheReader, name: String?, preparing: GPT2.Preparation = .whole, work: WorkOptions
+) throws -> GPT2 {
   let plan = reader.plan
   guard let processing = WeightProcessing(rawValue: plan.weights) else {
     throw CacheMismatch.unknownProcessing(cache: reader.directory, plan.weights)
   }
   let directory = try locateModel(name ?? plan.model.name, quiet: work.quiet)
-  let gpt2 = try GPT2(directory: directory, processing: processing, threads: work.threads)
+  let gpt2 = try GPT2(
+    directory: directory, processing: processing, preparing: preparing, threads: work.threads)
   guard gpt2.weightsDigest == plan.model.weightsDigest else {
     throw CacheMismatch.otherWeights(
       cache: reader.directory, captured: plan.model.weightsDigest, model: directory,

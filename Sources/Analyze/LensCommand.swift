@@ -80,7 +80,7 @@ struct LensCommand: ParsableCommand {
       opened, run: which, answer: metrics.contains(where: \.readsAnswer),
       wrongAnswer: metrics.contains(where: \.readsWrongAnswer))
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
-    let gpt2 = try opened.model()
+    let gpt2 = try opened.model(preparing: .unembedding)
     try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
     let lens = try LogitLens(selection.reader, model: gpt2, places: places)
     try options.makeOut(for: "lens.json")

@@ -17,7 +17,8 @@ struct LensTokens {
     let reader = try CacheReader(directory: options.cache, access: options.io.access)
     let found = try reader.prompt(number)
     let (read, positions) = try self.positions(of: number, found, reader)
-    let gpt2 = try loadModel(for: reader, name: model, work: options.work)
+    let gpt2 = try loadModel(
+      for: reader, name: model, preparing: .unembedding, work: options.work)
     let tokenizer = try loadTokenizer(
       for: reader, name: model, quiet: options.work.quiet)
     let lens = try LogitLens(reader, model: gpt2, places: [])

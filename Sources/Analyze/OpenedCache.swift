@@ -41,10 +41,11 @@ final class OpenedCache {
 
   /// The model, loaded when it is first asked for.
   ///
+  /// - Parameter preparing: what of it is made ready then.
   /// - Throws: what `loadModel` throws.
-  func model() throws -> GPT2 {
+  func model(preparing: GPT2.Preparation = .whole) throws -> GPT2 {
     if let loaded { return loaded }
-    let model = try loadModel(for: reader, name: modelName, work: work)
+    let model = try loadModel(for: reader, name: modelName, preparing: preparing, work: work)
     loaded = model
     return model
   }

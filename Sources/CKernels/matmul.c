@@ -43,10 +43,16 @@ void pb_pack_transposed(const float *matrix, size_t inner, size_t columns, size_
 
 size_t pb_multiply_scratch(void) { return BLOCK_ROWS * BLOCK_INNER; }
 
-// y[r, c] += sum over k of a[k, r] * b[k, c], for `rows` of a tile's `tile_rows` rows and for `vectors`
-// vectors of columns.
+// What sums are added to: rows of a tile's width, `stride` apart, or one for all where that is 0.
+typedef struct {
+  const float *first;
+  size_t stride;
+} addends;
+
+// y[r, c] = start[r, c] + sum over k of a[k, r] * b[k, c], for `rows` of a tile's `tile_rows` rows and for
+// `vectors` vectors of columns.
 PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, const float *a,
-                    const float *b, size_t inner, float *y, size_t y_stride) {
+                    const float *b, size_t inner, addends start, float *y, size_t y_stride) {
   const int width = vectors * PB_LANES;
   pb_lanes sum[WIDE_ROWS][2], weights[2];
   for (int r = 0; r < rows; r++)
@@ -68,20 +74,21 @@ PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, cons
   }
   for (int r = 0; r < rows; r++)
     for (int v = 0; v < vectors; v++) {
-      pb_lanes before;
-      pb_load(&before, y + r * y_stride + v * PB_LANES);
-      before = before + sum[r][v];
-      pb_store(y + r * y_stride + v * PB_LANES, &before);
+      pb_lanes all;
+      pb_load(&all, start.first + r * start.stride + v * PB_LANES);
+      all = all + sum[r][v];
+      pb_store(y + r * y_stride + v * PB_LANES, &all);
     }
 }
 
 #if defined(__x86_64__) && defined(__linux__)
 #define CASE(n) \
-  case n: tile(n, WIDE_ROWS, 2, a, b, inner, y, y_stride); break;
+  case n: tile(n, WIDE_ROWS, 2, a, b, inner, start, y, y_stride); break;
 
 // Named by its features: for arch=x86-64-v4 clang keeps to half registers.
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void tile_wide(
-    size_t rows, const float *a, const float *b, size_t inner, float *y, size_t y_stride) {
+    size_t rows, const float *a, const float *b, size_t inner, addends start, float *y,
+    size_t y_stride) {
   switch (rows) {
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
     CASE(12)
@@ -98,13 +105,13 @@ static void pack_wide(const float *x, size_t x_stride, size_t rows, size_t inner
 #endif
 
 #define CASE(n) \
-  case n: tile(n, NARROW_ROWS, 1, a, b, inner, y, y_stride); break;
+  case n: tile(n, NARROW_ROWS, 1, a, b, inner, start, y, y_stride); break;
 
 #if defined(__x86_64__) && defined(__linux__)
 __attribute__((target_clones("default", "arch=x86-64-v3")))
 #endif
-static void tile_narrow(size_t rows, const float *a, const float *b, size_t inner, float *y,
-                        size_t y_stride) {
+static void tile_narrow(size_t rows, const float *a, const float *b, size_t inner, addends start,
+                        float *y, size_t y_stride) {
   switch (rows) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
 }
 
@@ -157,8 +164,8 @@ typedef struct {
   size_t width, rows;  // of a tile
   // [rows of a tile, inner] -> [inner, rows of a tile]
   void (*pack)(const float *x, size_t x_stride, size_t rows, size_t inner, float *packed);
-  void (*multiply)(size_t rows, const float *a, const float *b, size_t inner, float *y,
-                   size_t y_stride);
+  void (*multiply)(size_t rows, const float *a, const float *b, size_t inner, addends start,
+                   float *y, size_t y_stride);
 } kernel;
 
 static const kernel narrow = {NARROW, NARROW_ROWS, pack_narrow, tile_narrow};
@@ -181,20 +188,16 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
                  const float *bias, float *y, size_t y_stride, float *scratch) {
   const kernel *kernel = kernel_of(w->width);
   size_t width = kernel->width;
+  static const float zeros[WIDE];
   float edge[WIDE_ROWS * WIDE] = {0};
-  for (size_t r = 0; r < rows; r++) {
-    if (bias)
-      memcpy(y + r * y_stride, bias, columns * sizeof(float));
-    else
-      memset(y + r * y_stride, 0, columns * sizeof(float));
-  }
   size_t end_column = first_column + columns;
   size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
   for (size_t block = 0; block < blocks; block++) {
     size_t block_start = part(block, blocks, rows);
     size_t block_rows = part(block + 1, blocks, rows) - block_start;
     size_t tiles = (block_rows + kernel->rows - 1) / kernel->rows;
-    for (size_t k = 0; k < inner; k += BLOCK_INNER) {
+    size_t k = 0;
+    do {  // once where there is nothing to sum: the bias remains
       size_t depth = inner - k < BLOCK_INNER ? inner - k : BLOCK_INNER;
       for (size_t t = 0; t < tiles; t++) {
         size_t start = part(t, tiles, block_rows), count = part(t + 1, tiles, block_rows) - start;
@@ -205,21 +208,27 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
         const float *panel = w->panels + j * w->inner + (first_inner + k) * width;
         size_t left = j < first_column ? first_column - j : 0;  // columns of the panel to leave out
         size_t right = end_column - j < width ? end_column - j : width;
+        size_t column = j + left - first_column;
         for (size_t t = 0; t < tiles; t++) {
           size_t start = part(t, tiles, block_rows), count = part(t + 1, tiles, block_rows) - start;
           const float *packed = scratch + t * kernel->rows * depth;
-          float *out = y + (block_start + start) * y_stride + (j + left - first_column);
+          float *out = y + (block_start + start) * y_stride + column;
+          addends before = k > 0  ? (addends){out, y_stride}
+                           : bias ? (addends){bias + column, 0}
+                                  : (addends){zeros, 0};
           if (right - left == width) {
-            kernel->multiply(count, packed, panel, depth, out, y_stride);
+            kernel->multiply(count, packed, panel, depth, before, out, y_stride);
           } else {
             for (size_t r = 0; r < count; r++)
-              memcpy(edge + r * width + left, out + r * y_stride, (right - left) * sizeof(float));
-            kernel->multiply(count, packed, panel, depth, edge, width);
+              memcpy(edge + r * width + left, before.first + r * before.stride,
+                     (right - left) * sizeof(float));
+            kernel->multiply(count, packed, panel, depth, (addends){edge, width}, edge, width);
             for (size_t r = 0; r < count; r++)
               memcpy(out + r * y_stride, edge + r * width + left, (right - left) * sizeof(float));
           }
         }
       }
-    }
+      k += BLOCK_INNER;
+    } while (k < inner);
   }
 }

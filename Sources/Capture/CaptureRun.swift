@@ -17,7 +17,7 @@ struct CaptureRun {
   /// the end: more than one are a multiple of four, as far as can be foreseen. The number of threads
   /// plays no part, so that the cache does not depend on it.
   static func segmentBytes(of size: CaptureSize) -> Int {
-    let wanted = min(768 << 20, max(32 << 20, size.bytes / 8))
+    let wanted = min(1536 << 20, max(32 << 20, size.bytes / 8))
     let parts = Int((Double(size.bytes) / Double(wanted)).rounded())
     let count = parts <= 1 ? 1 : (parts + 3) / 4 * 4
     // Segments end with a whole prompt.

@@ -92,8 +92,9 @@ extension GPT2 {
   /// - Precondition: the tokens are of the vocabulary.
   public func embeddingDeviation(of tokens: [Int32]) -> Double {
     var (count, mean, squares) = (0.0, 0.0, 0.0)  // Welford 1962
+    let embedding = tokenEmbedding
     for token in tokens {
-      let row = tokenEmbedding.row(Int(token))
+      let row = embedding.row(Int(token))
       for d in 0..<config.width {
         let value = Double(row[d])
         count += 1

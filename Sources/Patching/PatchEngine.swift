@@ -18,7 +18,7 @@ public struct PatchEngine: Sendable {
   public let threads: Int
   /// Rows that run as one pass, at most, if one cell has no more. Each takes about 4·(9·D + M) bytes a
   /// thread.
-  private let rowsPerPass: Int
+  let rowsPerPass: Int
 
   public init(cache: CacheReader, model: GPT2, threads: Int, rowsPerPass: Int = 512) {
     self.cache = cache
@@ -174,13 +174,7 @@ public struct PatchEngine: Sendable {
     return counts.reduce(0, +)
   }
 
-  /// Some cells of a pair, which run in the same pass.
-  private struct PairCells: Sendable {
-    let pair: Int
-    var cells: [Int]
-  }
-
-  /// The same with what they need.
+  /// Cells of a pair that run in the same pass, with what they need.
   struct CellsOfPair {
     let runs: PairRuns
     let alignment: Alignment
@@ -369,56 +363,6 @@ public struct PatchEngine: Sendable {
           prompts: numbers.sorted().map { (number: $0, length: prompts[$0].tokens.count) },
           scale: scale, seed: seed, threads: threads))
     }
-  }
-
-  /// Cells of neighbouring pairs in batches of about `rowsPerPass` rows, and at least two batches a
-  /// thread. Of the last batches the longest come first, so that no thread is idle for long at the end.
-  private func batches(
-    of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
-    prompts: [Prompt], isKnown: (Int, Int) -> Bool
-  ) -> [[PairCells]] {
-    // Many pairs have the same alignment, and then the same rows by cell: nil where there is no such
-    // cell.
-    let alignments = pairs.map { alignment(of: $0, source == .otherRun, prompts) }
-    var rows: [Alignment: [(rows: Int, blocks: Int)?]] = [:]
-    for alignment in alignments where rows[alignment] == nil {
-      rows[alignment] = cells.map { cell in
-        sites(sweep, cell, alignment).map { sites in
-          guard let first = sites.first, let start = sites.map(\.positions.lowerBound).min() else {
-            return (0, 0)
-          }
-          let entry = Entry(first.hook).firstAttention(of: model.config.layers)
-          return (alignment.length - start, model.config.layers - entry)
-        }
-      }
-    }
-    let total = alignments.reduce(0) { total, alignment in
-      (rows[alignment] ?? []).reduce(total) { $0 + ($1?.rows ?? 0) }
-    }
-    let limit = min(rowsPerPass, max(1, total / (2 * threads)))
-    var batches: [[PairCells]] = [[]]
-    var work = [0]  // by batch, rows times blocks
-    var size = 0
-    for pair in pairs.indices {
-      var part = PairCells(pair: pair, cells: [])
-      for (number, cell) in (rows[alignments[pair]] ?? []).enumerated() {
-        guard let cell, !isKnown(number, pair) else { continue }
-        if size > 0, size + cell.rows > limit {
-          batches[batches.count - 1].append(part)
-          batches.append([])
-          work.append(0)
-          part.cells = []
-          size = 0
-        }
-        part.cells.append(number)
-        size += cell.rows
-        work[work.count - 1] += cell.rows * cell.blocks
-      }
-      batches[batches.count - 1].append(part)
-    }
-    let last = max(0, batches.count - 4 * threads)..<batches.count
-    let order = Array(0..<last.lowerBound) + last.sorted { (work[$0], $1) > (work[$1], $0) }
-    return order.map { batches[$0] }
   }
 }
 

@@ -52,8 +52,9 @@ public struct CopyingScores: Sendable {
   private static func embeddings(_ model: GPT2, _ tokens: [Int32]) -> Matrix {
     let (width, count) = (model.config.width, tokens.count)
     let (values, scratch) = (Matrix(rows: count, columns: width), MultiplyScratch())
+    let embedding = model.tokenEmbedding
     for (row, token) in tokens.enumerated() {
-      values.row(row).update(from: model.tokenEmbedding.row(Int(token)), count: width)
+      values.row(row).update(from: embedding.row(Int(token)), count: width)
     }
     let block = model.blocks[0]
     let normal = layerNorm(values, block.ln2, model.config)

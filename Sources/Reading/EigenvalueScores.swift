@@ -57,7 +57,8 @@ public struct EigenvalueScores: Sendable {
     _ model: GPT2, threads: Int
   ) -> (copying: Matrix, matching: Matrix) {
     let (width, vocabulary) = (model.config.width, model.config.vocabulary)
-    let embedding = Linear(model.tokenEmbedding, bias: nil)  // [V, D]
+    let tokens = model.tokenEmbedding
+    let embedding = Linear(tokens, bias: nil)  // [V, D]
     let (copying, matching) = (
       Matrix(rows: width, columns: width), Matrix(rows: width, columns: width)
     )
@@ -72,7 +73,7 @@ public struct EigenvalueScores: Sendable {
         scratch: scratch)
       let columns = Matrix(rows: rows.count, columns: vocabulary)
       for token in 0..<vocabulary {
-        let row = model.tokenEmbedding.row(token)
+        let row = tokens.row(token)
         for (index, d) in rows.enumerated() { columns.pointer[index * vocabulary + token] = row[d] }
       }
       embedding.apply(

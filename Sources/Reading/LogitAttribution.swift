@@ -34,6 +34,8 @@ public struct LogitAttribution: Sendable {
     /// Whether the parts are so many that they are read at one place only.
     public var hasNeurons: Bool { self == .neuron || self == .full }
     var hasHeads: Bool { [.head, .full, .fullMLP].contains(self) }
+    /// Whether the weights of blocks are needed, not those of the unembedding alone.
+    public var needsBlocks: Bool { hasHeads || hasNeurons }
     var hasRemainder: Bool { self == .head || self == .neuron }
   }
 

@@ -88,11 +88,12 @@ public final class ForwardPass {
     let width = config.width
     let stream = residual.need(rows * width)  // token embeddings [R, D], then the stream
     let positions = branch.need(rows * width)  // [R, D]
+    let (tokenEmbedding, positionEmbedding) = (model.tokenEmbedding, model.positionEmbedding)
     for row in 0..<rows {
       (stream + row * width).update(
-        from: model.tokenEmbedding.row(Int(layout.tokens[row])), count: width)
+        from: tokenEmbedding.row(Int(layout.tokens[row])), count: width)
       (positions + row * width).update(
-        from: model.positionEmbedding.row(layout.positions[row]), count: width)
+        from: positionEmbedding.row(layout.positions[row]), count: width)
     }
     try visit(hooks, .embed, nil, stream)
     try visit(hooks, .posEmbed, nil, positions)

@@ -43,16 +43,15 @@ extension LayerNormWeights {
   }
 }
 
-/// The weights of a checkpoint, processed as asked. Blocks are made one by one as they are asked for, so
-/// that what makes other matrices of them need not hold both.
+/// The weights of a checkpoint, processed as asked. What ln_final and the unembedding need is there; the
+/// embeddings are made when they are asked for, and blocks one by one, so that what makes other matrices of
+/// them need not hold both.
 struct WeightSource: Sendable {
   private let checkpoint: Checkpoint
   private let config: ModelConfig
   private let processing: WeightProcessing
-  /// [V, D]
-  let tokenEmbedding: Matrix
-  /// [C, D]
-  let positionEmbedding: Matrix
+  /// As the checkpoint has them: [V, D], [C, D].
+  private let tokens, positions: Matrix
   let lnFinal: LayerNormWeights?
   let unembedding: Unembedding
 
@@ -62,24 +61,35 @@ struct WeightSource: Sendable {
     self.checkpoint = checkpoint
     self.config = config
     self.processing = processing
-    let embedding = try checkpoint.matrix("wte.weight")
-    let head = checkpoint.hasUnembedding ? try checkpoint.matrix("lm_head.weight") : embedding
-    let positions = try checkpoint.matrix("wpe.weight", rowLimit: config.contextLength)
+    tokens = try checkpoint.matrix("wte.weight")
+    positions = try checkpoint.matrix("wpe.weight", rowLimit: config.contextLength)
+    let head = checkpoint.hasUnembedding ? try checkpoint.matrix("lm_head.weight") : tokens
     let ln = try LayerNormWeights("ln_f", of: checkpoint)
     switch processing {
     case .raw:
-      // Views of the file where the file has float32.
-      (tokenEmbedding, positionEmbedding, lnFinal) = (embedding, positions, ln)
+      lnFinal = ln
       unembedding = Unembedding(head, bias: nil, threads: threads)
     case .transformerlens, .refactored:
-      tokenEmbedding = embedding.withCentredRows(threads: threads)
-      positionEmbedding = positions.withCentredRows(threads: threads)
       lnFinal = nil
       unembedding = Unembedding(head, folding: ln, threads: threads)
     }
   }
 
+  /// The token embedding [V, D] and the position embedding [C, D].
+  func embeddings(threads: Int) -> (tokens: Matrix, positions: Matrix) {
+    switch processing {
+    case .raw:
+      // Views of the file where the file has float32.
+      (tokens, positions)
+    case .transformerlens, .refactored:
+      (tokens.withCentredRows(threads: threads), positions.withCentredRows(threads: threads))
+    }
+  }
+
   /// A block's weights.
+  ///
+  /// - Throws: `ModelError.notDecomposable` of refactored weights, and nothing of others: the checkpoint
+  ///   has been checked.
   func layer(_ index: Int) throws(ModelError) -> LayerWeights {
     let layer = try CheckpointLayer(index, of: checkpoint)
     switch processing {
@@ -89,6 +99,18 @@ struct WeightSource: Sendable {
       openblas_set_num_threads(1)  // each layer has a thread of its own
       return try LayerWeights(folding: layer).refactored(heads: config.heads, layer: index)
     }
+  }
+
+  /// Everything in front of ln_final.
+  ///
+  /// - Throws: as `layer`.
+  func body(threads: Int) throws(ModelError) -> ModelBody {
+    let embeddings = embeddings(threads: threads)
+    return ModelBody(
+      tokenEmbedding: embeddings.tokens, positionEmbedding: embeddings.positions,
+      blocks: try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
+        Block(try layer(index))
+      })
   }
 }
 
@@ -104,8 +126,9 @@ extension Weights {
     let source = try WeightSource(
       try Checkpoint(directory: directory, config: config), config: config,
       processing: processing, threads: threads)
+    let embeddings = source.embeddings(threads: threads)
     self.init(
-      tokenEmbedding: source.tokenEmbedding, positionEmbedding: source.positionEmbedding,
+      tokenEmbedding: embeddings.tokens, positionEmbedding: embeddings.positions,
       layers: try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
         try source.layer(index)
       },

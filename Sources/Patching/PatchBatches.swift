@@ -1,0 +1,121 @@
+import CacheFormat
+import Model
+
+/// Which cells of which pairs run as one pass.
+extension PatchEngine {
+  /// Batches that each thread has at least, where there are enough rows, so that all are busy.
+  private static let batchesPerThread = 2
+  /// The most bytes of cached arrays that a thread keeps of several pairs.
+  private static let groupBytes = 128 << 20
+
+  /// Some cells of a pair, which run in the same pass.
+  struct PairCells: Sendable {
+    let pair: Int
+    let cells: [Int]
+  }
+
+  /// Cells in batches of about `rowsPerPass` rows, and at least some batches a thread.
+  ///
+  /// Of a group of neighbouring pairs, cells that enter at the same block run together, whosever they
+  /// are: so products are large from the first block of a batch on. Such batches become shorter from the
+  /// first to the last, so that no thread is idle for long at the end.
+  func batches(
+    of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
+    prompts: [Prompt], isKnown: (Int, Int) -> Bool
+  ) -> [[PairCells]] {
+    // Many pairs have the same alignment, and then the same shape by cell: nil where there is no such
+    // cell.
+    let alignments = pairs.map { alignment(of: $0, source == .otherRun, prompts) }
+    var shapes: [Alignment: [CellShape?]] = [:]
+    for alignment in alignments where shapes[alignment] == nil {
+      shapes[alignment] = cells.map { shape(of: $0, sweep, alignment) }
+    }
+    let rows = alignments.map { (shapes[$0] ?? []).reduce(0) { $0 + ($1?.rows ?? 0) } }
+    let limit = min(
+      rowsPerPass, max(1, rows.reduce(0, +) / (PatchEngine.batchesPerThread * threads)))
+    return groups(rows: rows, limit: limit, lengths: alignments.map(\.length)).flatMap { group in
+      var members: [Member] = []
+      for pair in group {
+        for (number, shape) in (shapes[alignments[pair]] ?? []).enumerated() {
+          guard let shape, !isKnown(number, pair) else { continue }
+          members.append(Member(pair: pair, cell: number, shape: shape))
+        }
+      }
+      return PatchEngine.cut(members.sorted(), rows: limit)
+    }
+  }
+
+  /// Neighbouring cells together, as many as have so many rows, or one.
+  private static func cut(_ members: [Member], rows limit: Int) -> [[PairCells]] {
+    var batches: [[PairCells]] = []
+    var cells: [Int: [Int]] = [:]  // by pair
+    var size = 0
+    func close() {
+      if !cells.isEmpty {
+        batches.append(cells.sorted { $0.key < $1.key }.map { PairCells(pair: $0, cells: $1) })
+      }
+      (cells, size) = ([:], 0)
+    }
+    for member in members {
+      if size > 0, size + member.shape.rows > limit { close() }
+      cells[member.pair, default: []].append(member.cell)
+      size += member.shape.rows
+    }
+    close()
+    return batches
+  }
+
+  private struct Member: Comparable {
+    let pair, cell: Int
+    let shape: CellShape
+
+    static func < (a: Member, b: Member) -> Bool {
+      (a.shape.block, a.pair, a.cell) < (b.shape.block, b.pair, b.cell)
+    }
+  }
+
+  /// What a cell of a pair asks of a pass.
+  private struct CellShape: Equatable {
+    let rows: Int
+    /// The one that it enters at. Cells of paths, which have their senders in common, are not told apart.
+    let block: Int
+  }
+
+  private func shape(of cell: Cell, _ sweep: Sweep, _ alignment: Alignment) -> CellShape? {
+    guard let sites = sites(sweep, cell, alignment) else { return nil }
+    guard let first = sites.first, let start = sites.map(\.positions.lowerBound).min() else {
+      return CellShape(rows: 0, block: 0)
+    }
+    return CellShape(
+      rows: alignment.length - start,
+      block: sweep.path == nil ? Entry(first.hook).firstAttention(of: model.config.layers) : 0)
+  }
+
+  /// Neighbouring pairs whose cells are put into order together. A pair whose cells take a good part of a
+  /// pass is joined by as many as fill a pass at every block, if their arrays fit into `groupBytes`; smaller
+  /// ones make one pass, so that no array is read twice.
+  ///
+  /// - Parameters:
+  ///   - rows: of all cells of a pair.
+  ///   - limit: rows of a pass.
+  private func groups(rows: [Int], limit: Int, lengths: [Int]) -> [Range<Int>] {
+    // Keys, values and streams of both runs.
+    let bytesPerPosition = 6 * 4 * model.config.width * model.config.layers
+    var groups: [Range<Int>] = []
+    var (size, bytes) = (0, 0)
+    for pair in rows.indices {
+      let passes = rows[pair] > limit / 2 ? model.config.layers : 1
+      let own = lengths[pair] * bytesPerPosition
+      if pair == 0 || size + rows[pair] > passes * limit
+        || bytes + own > PatchEngine.groupBytes
+      {
+        groups.append(pair..<pair)
+        (size, bytes) = (0, 0)
+      }
+      groups[groups.count - 1] = groups[groups.count - 1].lowerBound..<pair + 1
+      size += rows[pair]
+      bytes += own
+    }
+    return groups
+  }
+}

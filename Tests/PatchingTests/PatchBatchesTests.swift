@@ -1,0 +1,63 @@
+import Model
+import TestSupport
+import Testing
+
+@testable import Patching
+
+/// Which cells run together.
+@Suite struct PatchBatchesTests {
+  private static let sweeps: [Sweep] = {
+    do {
+      return [
+        try Sweep(.residPre, layers: [0, 1, 2]), try Sweep(.z, layers: [0, 1, 2]),
+        try Sweep(.mlpOut, layers: [0, 1, 2], window: 2), try Sweep(.finalNormalized, layers: []),
+      ]
+    } catch {
+      preconditionFailure("\(error)")
+    }
+  }()
+
+  @Test(arguments: sweeps, [1, 7, 50, 512])
+  func everyCellIsInOneBatch(sweep: Sweep, rowsPerPass: Int) throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens)
+    let engine = runs.engine(rowsPerPass: rowsPerPass)
+    let pairs = reference.task.pairs
+    let longest = pairs.map { runs.prompts[$0.clean].tokens.count }.max() ?? 0
+    let cells = sweep.cells(positions: longest, config: model.config)
+    // One in five is known already.
+    func isKnown(_ cell: Int, _ pair: Int) -> Bool { (cell + 2 * pair) % 5 == 0 }
+    let batches = engine.batches(
+      of: cells, sweep, pairs, .otherRun, prompts: runs.prompts, isKnown: isKnown)
+
+    var found: [[Int]] = []
+    var lastBlock: [Int: Int] = [:]  // by pair, of the batches so far
+    for batch in batches {
+      #expect(Set(batch.map(\.pair)).count == batch.count, "a pair is there twice")
+      var rows: [Int] = []
+      for part in batch {
+        let alignment = engine.alignment(of: pairs[part.pair], true, runs.prompts)
+        for number in part.cells {
+          found.append([part.pair, number])
+          let sites = try #require(engine.sites(sweep, cells[number], alignment))
+          rows.append(sites.first.map { alignment.length - $0.positions.lowerBound } ?? 0)
+          guard let site = sites.first else { continue }
+          let block = Entry(site.hook).firstAttention(of: model.config.layers)
+          #expect(block >= lastBlock[part.pair] ?? 0, "a pair's cells go from block to block")
+          lastBlock[part.pair] = block
+        }
+      }
+      #expect(
+        rows.reduce(0, +) <= rowsPerPass || rows.filter { $0 > 0 }.count == 1,
+        "\(rows) are too many")
+    }
+    let expected = pairs.indices.flatMap { pair in
+      let alignment = engine.alignment(of: pairs[pair], true, runs.prompts)
+      return cells.indices.filter {
+        !isKnown($0, pair) && engine.sites(sweep, cells[$0], alignment) != nil
+      }.map { [pair, $0] }
+    }
+    #expect(found.sorted { $0.lexicographicallyPrecedes($1) } == expected)
+  }
+}
