@@ -1,3 +1,4 @@
+import CacheFormat
 import Model
 import TestSupport
 import Testing
