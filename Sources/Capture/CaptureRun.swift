@@ -12,9 +12,9 @@ import Terminal
 /// state a thread, whatever the number of prompts. Segments are sealed on a thread of their own and
 /// committed in order.
 struct CaptureRun {
-  /// The most bytes of raw activations in a segment, and so in a batch: some 1,100 tokens of GPT-2 small,
-  /// enough for matrix products at full speed, and fewer where that would leave cores without work at
-  /// the end: more than one are a multiple of four, as far as can be foreseen. The number of threads
+  /// The most bytes of raw activations in a segment, and so in a batch: some 2,100 tokens of GPT-2 small,
+  /// of which those that begin alike are computed once, and fewer where that would leave cores without
+  /// work at the end: more than one are a multiple of four, as far as can be foreseen. The number of threads
   /// plays no part, so that the cache does not depend on it.
   static func segmentBytes(of size: CaptureSize) -> Int {
     let wanted = min(1536 << 20, max(32 << 20, size.bytes / 8))
