@@ -183,7 +183,8 @@ final class Segment: Sendable {
     }
     do throws(SegmentIndexProblem) {
       return try SegmentIndex(
-        Array(index[..<length]), offset: offset, prompts: listed.prompts, tokens: listed.tokens,
+        Array(UnsafeRawBufferPointer(rebasing: index[..<length])), offset: offset,
+        prompts: listed.prompts, tokens: listed.tokens,
         steps: graph.steps)
     } catch {
       throw .badIndex(file: path, what: error.what)
