@@ -97,7 +97,9 @@ let package = Package(
     tests(
       "CacheFormatTests", ["CacheFormat", "FileIO", "TestSupport"],
       resources: [.copy("Golden")]),
-    tests("ModelTests", ["Model", "FileIO", "Parallel", "TestSupport"], resources: [.copy("Fixtures")]),
+    tests(
+      "ModelTests", ["Model", "FileIO", "Parallel", "TestSupport"],
+      resources: [.copy("Fixtures")]),
     tests(
       "PatchingTests", ["Patching", "Model", "CacheFormat", "TestSupport"],
       resources: [.copy("Fixtures")]),
