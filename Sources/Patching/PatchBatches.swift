@@ -41,7 +41,8 @@ extension PatchEngine {
           members.append(Member(pair: pair, cell: number, shape: shape))
         }
       }
-      return PatchEngine.cut(members.sorted(), rows: limit)
+      members.sort { ($0.shape.block, $0.pair, $0.cell) < ($1.shape.block, $1.pair, $1.cell) }
+      return PatchEngine.cut(members, rows: limit)
     }
   }
 
@@ -65,17 +66,13 @@ extension PatchEngine {
     return batches
   }
 
-  private struct Member: Comparable {
+  private struct Member {
     let pair, cell: Int
     let shape: CellShape
-
-    static func < (a: Member, b: Member) -> Bool {
-      (a.shape.block, a.pair, a.cell) < (b.shape.block, b.pair, b.cell)
-    }
   }
 
   /// What a cell of a pair asks of a pass.
-  private struct CellShape: Equatable {
+  private struct CellShape {
     let rows: Int
     /// The one that it enters at. Cells of paths, which have their senders in common, are not told apart.
     let block: Int

@@ -383,15 +383,16 @@ final class PatchedPass {
   private func replaceResults(
     _ layer: Int, z: UnsafePointer<Float>, output: UnsafeMutablePointer<Float>
   ) {
+    guard let edits = edits[HookPoint(.result, layer: layer)] else { return }
     let (width, headWidth) = (config.width, config.headWidth)
-    let own = row.need(width)
-    for (item, edit) in edits[HookPoint(.result, layer: layer)] ?? [] {
+    let (own, weight) = (row.need(width), model.blocks[layer].output)
+    for (item, edit) in edits {
       guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
       for position in edit.positions.clamped(to: slot.rows) {
         let place = slot.offset + position - slot.rows.lowerBound
         for head in edit.site.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
           let range = head * headWidth..<(head + 1) * headWidth
-          model.blocks[layer].output.multiply(
+          weight.multiply(
             z + place * config.heads * headWidth + range.lowerBound, rows: 1, stride: headWidth,
             inner: range, columns: 0..<width, bias: nil, into: own, stride: width, scratch: scratch)
           let other = edit.values.pointer + (position * config.heads + head) * width
