@@ -4,7 +4,7 @@ import Model
 /// Which cells of which pairs run as one pass.
 extension PatchEngine {
   /// Batches that each thread has at least, where there are enough rows, so that all are busy.
-  private static let batchesPerThread = 2
+  private static let batchesPerThread = 4
   /// The most bytes of cached arrays that a thread keeps of several pairs.
   private static let groupBytes = 128 << 20
 

@@ -223,30 +223,34 @@ final class PatchedPass {
     ]
     for (kind, weight, buffer) in targets {
       let target = buffer.need(total * inner)
-      let output = projected.need(count * inner)
       // In the last block, nothing asks for queries of other positions than the last.
       let lastOnly = isLast && kind == .q
-      if lastOnly {
-        for (index, slot) in slots.enumerated() {
-          let last = items[slot.item].runs.length - 1
-          guard work[index].changed.contains(last) else { continue }
-          let place = offsets[index] + last - work[index].changed.lowerBound
-          weight.apply(
-            normal + place * width, rows: 1, into: output + place * inner, scratch: scratch)
-        }
-      } else {
-        weight.apply(normal, rows: count, into: output, scratch: scratch)
+      let asked = zip(slots, work).map { slot, work in
+        let length = items[slot.item].runs.length
+        return lastOnly ? work.changed.clamped(to: length - 1..<length) : work.changed
       }
+      var rows = (values: normal, count: count)
+      if lastOnly {
+        rows = (input, 0)  // which is normalised by now
+        for (index, asked) in asked.enumerated() where !asked.isEmpty {
+          let place = offsets[index] + asked.lowerBound - work[index].changed.lowerBound
+          (rows.values + rows.count * width).update(from: normal + place * width, count: width)
+          rows.count += 1
+        }
+      }
+      var output = projected.need(rows.count * inner)
+      weight.apply(rows.values, rows: rows.count, into: output, scratch: scratch)
       for (index, slot) in slots.enumerated() {
         let rows = target + slot.offset * inner
-        let changed = work[index].changed
-        if changed != slot.rows {
+        if work[index].changed != slot.rows {
           let cached = try items[slot.item].runs.array(.receiving, HookPoint(kind, layer: layer))
           rows.update(
             from: cached.pointer + slot.rows.lowerBound * inner, count: slot.rows.count * inner)
         }
-        (rows + (changed.lowerBound - slot.rows.lowerBound) * inner).update(
-          from: output + offsets[index] * inner, count: changed.count * inner)
+        let count = asked[index].count * inner
+        (rows + (asked[index].lowerBound - slot.rows.lowerBound) * inner).update(
+          from: output, count: count)
+        output += count
       }
       replaceInputs(kind, weight, layer, block.ln1, into: target)
       apply(kind, layer, to: target)
