@@ -3,7 +3,8 @@ import Model
 
 /// Which cells of which pairs run as one pass.
 extension PatchEngine {
-  /// Batches that each thread has at least, where there are enough rows, so that all are busy.
+  /// Batches that each of several threads has at least, where there are enough rows, so that all are busy
+  /// to the end, even where one core is slower than another.
   private static let batchesPerThread = 4
   /// The most bytes of cached arrays that a thread keeps of several pairs.
   private static let groupBytes = 128 << 20
@@ -31,8 +32,8 @@ extension PatchEngine {
       shapes[alignment] = cells.map { shape(of: $0, sweep, alignment) }
     }
     let rows = alignments.map { (shapes[$0] ?? []).reduce(0) { $0 + ($1?.rows ?? 0) } }
-    let limit = min(
-      rowsPerPass, max(1, rows.reduce(0, +) / (PatchEngine.batchesPerThread * threads)))
+    let parts = threads > 1 ? PatchEngine.batchesPerThread * threads : 1
+    let limit = min(rowsPerPass, max(1, rows.reduce(0, +) / parts))
     return groups(rows: rows, limit: limit, lengths: alignments.map(\.length)).flatMap { group in
       var members: [Member] = []
       for pair in group {
