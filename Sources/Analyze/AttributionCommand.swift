@@ -71,7 +71,7 @@ struct AttributionCommand: ParsableCommand {
     let selection = try ReadingSelection(
       opened, run: which, answer: true, wrongAnswer: metric == .logitDiff)
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
-    let gpt2 = try opened.model(preparing: by.needsBlocks ? .whole : .unembedding)
+    let gpt2 = try opened.model(preparing: by.needsBlocks ? .blocks : .unembedding)
     try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
     let attribution = try LogitAttribution(
       selection.reader, model: gpt2, split: by, target: metric, places: places)

@@ -11,7 +11,7 @@ import Terminal
 ///   - preparing: as for `GPT2`.
 /// - Throws: `CacheMismatch` if the weights are others, and what loading throws.
 func loadModel(
-  for reader: CacheReader, name: String?, preparing: GPT2.Preparation = .whole, work: WorkOptions
+  for reader: CacheReader, name: String?, preparing: GPT2.Preparation = .blocks, work: WorkOptions
 ) throws -> GPT2 {
   let plan = reader.plan
   guard let processing = WeightProcessing(rawValue: plan.weights) else {

@@ -43,7 +43,7 @@ final class OpenedCache {
   ///
   /// - Parameter preparing: what of it is made ready then.
   /// - Throws: what `loadModel` throws.
-  func model(preparing: GPT2.Preparation = .whole) throws -> GPT2 {
+  func model(preparing: GPT2.Preparation = .blocks) throws -> GPT2 {
     if let loaded { return loaded }
     let model = try loadModel(for: reader, name: modelName, preparing: preparing, work: work)
     loaded = model

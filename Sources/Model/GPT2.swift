@@ -12,19 +12,23 @@ public final class GPT2: Sendable {
   /// file; for a checkpoint in shards, SHA-256 of their digests' digits in the order of their
   /// names.
   public let weightsDigest: String
-  private let body: LazyBody
+  // Made when they are first needed: making them takes most of the time and the memory of loading a
+  // model. What reads logits from a cache does without either, patched passes do without embeddings.
+  private let embeddings: Lazy<Embeddings>
+  private let madeBlocks: Lazy<[Block]>
 
   /// [V, D]
-  public var tokenEmbedding: Matrix { body.value.tokenEmbedding }
+  public var tokenEmbedding: Matrix { embeddings.value.tokens }
   /// [C, D], C the context length
-  public var positionEmbedding: Matrix { body.value.positionEmbedding }
-  public var blocks: [Block] { body.value.blocks }
+  public var positionEmbedding: Matrix { embeddings.value.positions }
+  public var blocks: [Block] { madeBlocks.value }
 
-  /// Which weights are made ready when a model is loaded.
+  /// Which weights are made ready when a model is loaded; the embeddings are made when they are first
+  /// asked for.
   public enum Preparation: Sendable {
-    /// All that a forward pass needs.
-    case whole
-    /// ln_final and the unembedding. The embeddings and the blocks are made when they are first asked for.
+    /// ln_final, the unembedding and the blocks.
+    case blocks
+    /// ln_final and the unembedding; the blocks too are made when they are first asked for.
     case unembedding
   }
 
@@ -36,25 +40,26 @@ public final class GPT2: Sendable {
   ///
   /// - Parameters:
   ///   - processing: what is done to the weights.
-  ///   - preparing: what is made ready now; of refactored weights, which can fail, it is the whole.
+  ///   - preparing: what is made ready now; of refactored weights, which can fail, the blocks always are.
   ///   - threads: how many process the weights. The digest is computed on one more. The result
   ///     does not depend on it.
   /// - Throws: `ModelError`.
   public convenience init(
     directory: String, processing: WeightProcessing = .transformerlens,
-    preparing: Preparation = .whole, threads: Int = GPT2.defaultThreads
+    preparing: Preparation = .blocks, threads: Int = GPT2.defaultThreads
   ) throws(ModelError) {
     let config = try ModelConfig(directory: directory)
     let checkpoint = try Checkpoint(directory: directory, config: config)
     let digest = WeightsDigest(of: checkpoint)
     let source = try WeightSource(
       checkpoint, config: config, processing: processing, threads: threads)
-    let body =
-      preparing == .whole || processing == .refactored
-      ? LazyBody(try source.body(threads: threads)) : LazyBody(from: source, threads: threads)
+    let blocks =
+      preparing == .blocks || processing == .refactored
+      ? Lazy(try source.blocks(threads: threads)) : Lazy { source.checkedBlocks(threads: threads) }
     self.init(
-      config: config, body: body, lnFinal: source.lnFinal, unembedding: source.unembedding,
-      processing: processing, weightsDigest: digest.wait())
+      config: config, embeddings: Lazy { source.embeddings(threads: threads) }, blocks: blocks,
+      lnFinal: source.lnFinal, unembedding: source.unembedding, processing: processing,
+      weightsDigest: digest.wait())
   }
 
   /// A model of weights from elsewhere, whose shapes fit the configuration.
@@ -62,22 +67,25 @@ public final class GPT2: Sendable {
     config: ModelConfig, weights: Weights, processing: WeightProcessing, weightsDigest: String,
     threads: Int = GPT2.defaultThreads
   ) {
-    let body = ModelBody(
-      tokenEmbedding: weights.tokenEmbedding, positionEmbedding: weights.positionEmbedding,
-      blocks: parallelMap(weights.layers.count, threads: threads) { Block(weights.layers[$0]) })
+    let blocks = parallelMap(weights.layers.count, threads: threads) { Block(weights.layers[$0]) }
     self.init(
-      config: config, body: LazyBody(body), lnFinal: weights.lnFinal,
+      config: config,
+      embeddings: Lazy(
+        Embeddings(tokens: weights.tokenEmbedding, positions: weights.positionEmbedding)),
+      blocks: Lazy(blocks), lnFinal: weights.lnFinal,
       unembedding: Unembedding(
         weights.unembedding, bias: weights.unembeddingBias, threads: threads),
       processing: processing, weightsDigest: weightsDigest)
   }
 
   private init(
-    config: ModelConfig, body: LazyBody, lnFinal: LayerNormWeights?, unembedding: Unembedding,
-    processing: WeightProcessing, weightsDigest: String
+    config: ModelConfig, embeddings: Lazy<Embeddings>, blocks: Lazy<[Block]>,
+    lnFinal: LayerNormWeights?, unembedding: Unembedding, processing: WeightProcessing,
+    weightsDigest: String
   ) {
     self.config = config
-    self.body = body
+    self.embeddings = embeddings
+    madeBlocks = blocks
     self.lnFinal = lnFinal
     self.unembedding = unembedding
     self.processing = processing

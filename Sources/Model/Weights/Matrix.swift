@@ -22,7 +22,7 @@ public final class Matrix: @unchecked Sendable {
   }
 
   /// Matrices from this size on are given pages of their own, huge ones where the system has them.
-  private static let pageThreshold = 4 << 20
+  private static let pageThreshold = 2 << 20
 
   /// A matrix of zeros.
   ///

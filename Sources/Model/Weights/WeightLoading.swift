@@ -43,6 +43,13 @@ extension LayerNormWeights {
   }
 }
 
+struct Embeddings: Sendable {
+  /// [V, D]
+  let tokens: Matrix
+  /// [C, D], C the context length
+  let positions: Matrix
+}
+
 /// The weights of a checkpoint, processed as asked. What ln_final and the unembedding need is there; the
 /// embeddings are made when they are asked for, and blocks one by one, so that what makes other matrices of
 /// them need not hold both.
@@ -75,14 +82,15 @@ struct WeightSource: Sendable {
     }
   }
 
-  /// The token embedding [V, D] and the position embedding [C, D].
-  func embeddings(threads: Int) -> (tokens: Matrix, positions: Matrix) {
+  func embeddings(threads: Int) -> Embeddings {
     switch processing {
     case .raw:
       // Views of the file where the file has float32.
-      (tokens, positions)
+      Embeddings(tokens: tokens, positions: positions)
     case .transformerlens, .refactored:
-      (tokens.withCentredRows(threads: threads), positions.withCentredRows(threads: threads))
+      Embeddings(
+        tokens: tokens.withCentredRows(threads: threads),
+        positions: positions.withCentredRows(threads: threads))
     }
   }
 
@@ -101,16 +109,20 @@ struct WeightSource: Sendable {
     }
   }
 
-  /// Everything in front of ln_final.
-  ///
   /// - Throws: as `layer`.
-  func body(threads: Int) throws(ModelError) -> ModelBody {
-    let embeddings = embeddings(threads: threads)
-    return ModelBody(
-      tokenEmbedding: embeddings.tokens, positionEmbedding: embeddings.positions,
-      blocks: try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
-        Block(try layer(index))
-      })
+  func blocks(threads: Int) throws(ModelError) -> [Block] {
+    try parallelMap(config.layers, threads: threads) { index throws(ModelError) in
+      Block(try layer(index))
+    }
+  }
+
+  /// - Precondition: the weights are not refactored.
+  func checkedBlocks(threads: Int) -> [Block] {
+    do throws(ModelError) {
+      return try blocks(threads: threads)
+    } catch {
+      preconditionFailure("a checkpoint that was checked lacks something: \(error)")
+    }
   }
 }
 

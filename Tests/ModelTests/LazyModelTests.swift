@@ -4,19 +4,19 @@ import Testing
 
 @testable import Model
 
-/// Models whose blocks are made when they are first needed.
-@Suite struct ModelBodyTests {
+/// Models whose embeddings and blocks are made when they are first needed.
+@Suite struct LazyModelTests {
   private static let tokens: [Int32] = [3, 1, 4, 1, 5]
 
   private func lastRow(_ model: GPT2) throws -> [Float] {
     let pass = ForwardPass(model)
-    try pass.run(tokens: [ModelBodyTests.tokens])
+    try pass.run(tokens: [LazyModelTests.tokens])
     let row = pass.lastRow(sequence: 0)
     return Array(UnsafeBufferPointer(start: row, count: model.config.width))
   }
 
   @Test(arguments: ["tiny", "odd"], WeightProcessing.allCases)
-  func aBodyMadeLaterIsTheSame(folder: String, processing: WeightProcessing) throws {
+  func whatIsMadeLaterIsTheSame(folder: String, processing: WeightProcessing) throws {
     let directory = ReferenceArrays.path(folder)
     let whole = try GPT2(directory: directory, processing: processing)
     let late = try GPT2(directory: directory, processing: processing, preparing: .unembedding)
