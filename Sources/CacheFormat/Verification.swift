@@ -190,8 +190,8 @@ struct Verification {
 
   private mutating func checkDerived(_ hook: Int, _ prompt: Int, in segment: Segment) {
     do throws(CacheError) {
-      let bytes = try reader.derivedBytes(
-        hook: hook, prompt: prompt, segment: segment, context: context)
+      let bytes = try PromptArrays(prompt, of: reader, in: segment, context)
+        .derivedBytes(hook: hook)
       count(hook, bytes: bytes, encoding: Manifest.HookTotals.derived)
       report.checkedArrays += 1
       report.checkedBytes += bytes
@@ -228,19 +228,5 @@ struct Verification {
         + reader.manifest.segments.map(\.name))
     let names = (try? SystemCalls().list(reader.directory)) ?? []
     report.leftovers = names.filter { !parts.contains($0) }.sorted()
-  }
-}
-
-extension CacheReader {
-  /// Derives an array and checks it, with all that it is derived from; answers its bytes in the
-  /// cache's element type.
-  fileprivate func derivedBytes(hook: Int, prompt: Int, segment: Segment, context: ReadContext)
-    throws(CacheError) -> Int
-  {
-    let count = try count(hook: hook, prompt: prompt, in: segment)
-    try context.scratch.with(count) { (values) throws(CacheError) in
-      try fill(values, hook: hook, prompt: prompt, segment: segment, context: context)
-    }
-    return count * plan.elementType.size
   }
 }

@@ -116,9 +116,11 @@ public struct AttentionReading: Sendable {
   /// - Throws: `CacheError`.
   public func pattern(layer: Int, head: Int, of prompt: ReadPrompt) throws -> [Float] {
     let square = saturatingProduct(prompt.length, prompt.length)
-    return try hooks.read(
-      HookPoint(.pattern, layer: layer), of: prompt, count: saturatingProduct(heads, square)
-    ) { Array(UnsafeBufferPointer(start: $0 + head * square, count: square)) }
+    return try hooks.withArrays(of: prompt) { (arrays) throws(CacheError) in
+      try arrays.read(
+        HookPoint(.pattern, layer: layer), count: saturatingProduct(heads, square)
+      ) { Array(UnsafeBufferPointer(start: $0 + head * square, count: square)) }
+    }
   }
 
   /// - Throws: `ReadingError.noSuchHead`.
@@ -144,15 +146,17 @@ public struct AttentionReading: Sendable {
       for (number, prompt) in prompts[range].enumerated() {
         let read = reader(prompt)
         let square = saturatingProduct(prompt.length, prompt.length)
-        for layer in 0..<layers {
-          let scores = try hooks.read(
-            HookPoint(.pattern, layer: layer), of: prompt, count: saturatingProduct(heads, square)
-          ) { values in (0..<heads).map { read(values + $0 * square) } }
-          for (head, scores) in scores.enumerated() {
-            for (column, score) in scores.enumerated() {
-              guard let score else { continue }
-              batch.set(
-                prompt: number, row: layer * heads + head, column: column, to: score)
+        try hooks.withArrays(of: prompt) { (arrays) throws(CacheError) in
+          for layer in 0..<layers {
+            let scores = try arrays.read(
+              HookPoint(.pattern, layer: layer), count: saturatingProduct(heads, square)
+            ) { values in (0..<heads).map { read(values + $0 * square) } }
+            for (head, scores) in scores.enumerated() {
+              for (column, score) in scores.enumerated() {
+                guard let score else { continue }
+                batch.set(
+                  prompt: number, row: layer * heads + head, column: column, to: score)
+              }
             }
           }
         }

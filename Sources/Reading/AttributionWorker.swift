@@ -97,27 +97,33 @@ final class AttributionWorker {
   ) throws {
     let rows = item.rows
     guard !rows.isEmpty else { return }
-    try attribution.hooks.prefetchStreams(of: item.prompt)
     let width = config.width
     let direction = directions.pointer + item.direction * width
     let last = ResidualStreams.last(layers: config.layers)
     // Streams are read in the order in which they are added up: each then takes one more term.
     let streams = attribution.split.streams(layers: config.layers)
-    var products: [[Double]] = []
-    func project(_ hook: HookPoint) throws -> [Double] {
-      try attribution.hooks.read(
-        hook, of: item.prompt, rows: rows, width: width, isWhole: item.isWhole
-      ) { values in
-        item.places.map { place in
-          (place ?? 0..<0).map { pb_dot(values + ($0 - rows.lowerBound) * width, direction, width) }
-        }.flatMap { $0 }
+    let places = item.places
+    let (products, final, scale) = try attribution.hooks.withArrays(of: item.prompt) {
+      (arrays) throws(CacheError) in
+      arrays.prefetchStreams()
+      func project(_ hook: HookPoint) throws(CacheError) -> [Double] {
+        try arrays.read(hook, rows: rows, width: width, isWhole: item.isWhole) { values in
+          places.map { place in
+            (place ?? 0..<0).map {
+              pb_dot(values + ($0 - rows.lowerBound) * width, direction, width)
+            }
+          }.flatMap { $0 }
+        }
       }
+      var products: [[Double]] = []
+      for stream in streams { products.append(try project(stream.hook)) }
+      let final = try streams.last?.hook == last ? products[streams.count - 1] : project(last)
+      let scale = try arrays.read(
+        HookPoint(.finalScale), rows: rows, width: 1, isWhole: item.isWhole
+      ) { Array(UnsafeBufferPointer(start: $0, count: rows.count)) }
+      return (products, final, scale)
     }
-    for stream in streams { products.append(try project(stream.hook)) }
-    let final = try streams.last?.hook == last ? products[streams.count - 1] : project(last)
-    item.scale = try attribution.hooks.read(
-      HookPoint(.finalScale), of: item.prompt, rows: rows, width: 1, isWhole: item.isWhole
-    ) { Array(UnsafeBufferPointer(start: $0, count: rows.count)) }
+    item.scale = scale
 
     func set(_ row: Int, _ products: [Double]) {
       var first = 0
@@ -171,27 +177,27 @@ final class AttributionWorker {
       let projection = projections.values(layer: layer, item.tokens)
       let start = (number * batch.rows + rows.lowerBound) * columns
       let first = item.rows.lowerBound
-      try attribution.hooks.read(
-        hook, of: item.prompt, rows: item.rows, width: unit, isWhole: item.isWhole
-      ) { values in
-        batch.values[0].withUnsafeMutableBufferPointer { cells in
-          guard let cells = cells.baseAddress.map({ $0 + start }) else { return }
-          for (column, place) in item.places.enumerated() {
-            guard let place else { continue }
-            for row in 0..<rows.count { cells[row * columns + column] = 0 }
-            for position in place {
-              let scale = Double(item.scale[position - first])
-              let factor = Float(1 / (scale * Double(place.count)))
-              let activations = values + (position - first) * unit
-              if width == 1, columns == 1 {
-                // The same as below, in a form that the compiler makes vectors of.
-                for row in 0..<rows.count {
-                  cells[row] += activations[row] * projection[row] * factor
-                }
-              } else {
-                for row in 0..<rows.count {
-                  let product = pb_dot(activations + row * width, projection + row * width, width)
-                  cells[row * columns + column] += Float(product) * factor
+      try attribution.hooks.withArrays(of: item.prompt) { (arrays) throws(CacheError) in
+        try arrays.read(hook, rows: item.rows, width: unit, isWhole: item.isWhole) { values in
+          batch.values[0].withUnsafeMutableBufferPointer { cells in
+            guard let cells = cells.baseAddress.map({ $0 + start }) else { return }
+            for (column, place) in item.places.enumerated() {
+              guard let place else { continue }
+              for row in 0..<rows.count { cells[row * columns + column] = 0 }
+              for position in place {
+                let scale = Double(item.scale[position - first])
+                let factor = Float(1 / (scale * Double(place.count)))
+                let activations = values + (position - first) * unit
+                if width == 1, columns == 1 {
+                  // The same as below, in a form that the compiler makes vectors of.
+                  for row in 0..<rows.count {
+                    cells[row] += activations[row] * projection[row] * factor
+                  }
+                } else {
+                  for row in 0..<rows.count {
+                    let product = pb_dot(activations + row * width, projection + row * width, width)
+                    cells[row * columns + column] += Float(product) * factor
+                  }
                 }
               }
             }

@@ -118,38 +118,39 @@ public struct HeadWriting: Sendable {
     guard !rows.isEmpty else { return }
     let (config, length) = (model.config, prompt.length)
     let (width, square) = (config.headWidth, saturatingProduct(length, length))
-    for (place, layer) in layers.enumerated() {
-      let own = heads.indices.filter { heads[$0].layer == layer }
-      try hooks.read(
-        HookPoint(.pattern, layer: layer), of: prompt,
-        count: saturatingProduct(config.heads, square)
-      ) { pattern in
-        for number in own {
-          let attention = pattern + heads[number].head * square
-          for (column, site) in sites.enumerated() {
-            guard let site else { continue }
-            let sum = site.queries.reduce(0.0) { sum, query in
-              site.keys.reduce(sum) { $0 + Double(attention[query * length + $1]) }
+    try hooks.withArrays(of: prompt) { (arrays) throws(CacheError) in
+      for (place, layer) in layers.enumerated() {
+        let own = heads.indices.filter { heads[$0].layer == layer }
+        try arrays.read(
+          HookPoint(.pattern, layer: layer), count: saturatingProduct(config.heads, square)
+        ) { pattern in
+          for number in own {
+            let attention = pattern + heads[number].head * square
+            for (column, site) in sites.enumerated() {
+              guard let site else { continue }
+              let sum = site.queries.reduce(0.0) { sum, query in
+                site.keys.reduce(sum) { $0 + Double(attention[query * length + $1]) }
+              }
+              set(0, number, column, Float(sum / Double(site.queries.count)))
             }
-            set(0, number, column, Float(sum / Double(site.queries.count)))
           }
         }
-      }
-      try hooks.read(
-        HookPoint(.z, layer: layer), of: prompt, rows: rows, width: config.heads * width,
-        isWhole: isWhole
-      ) { z in
-        for (column, site) in sites.enumerated() {
-          guard let site else { continue }
-          let projection = projections.values(
-            layer: place, LogitTokens(answer: site.token, wrong: nil))
-          for number in own {
-            let first = heads[number].head * width
-            let sum = site.queries.reduce(0.0) { sum, query in
-              let row = z + (query - rows.lowerBound) * config.heads * width
-              return sum + pb_dot(row + first, projection + first, width)
+        try arrays.read(
+          HookPoint(.z, layer: layer), rows: rows, width: config.heads * width,
+          isWhole: isWhole
+        ) { z in
+          for (column, site) in sites.enumerated() {
+            guard let site else { continue }
+            let projection = projections.values(
+              layer: place, LogitTokens(answer: site.token, wrong: nil))
+            for number in own {
+              let first = heads[number].head * width
+              let sum = site.queries.reduce(0.0) { sum, query in
+                let row = z + (query - rows.lowerBound) * config.heads * width
+                return sum + pb_dot(row + first, projection + first, width)
+              }
+              set(1, number, column, Float(sum / Double(site.queries.count)))
             }
-            set(1, number, column, Float(sum / Double(site.queries.count)))
           }
         }
       }

@@ -184,15 +184,16 @@ final class LensWorker {
     let width = config.width
     let rows = rows.need(max(1, positions.count * streams) * width)
     let first = positions[0]
-    try lens.hooks.prefetchStreams(of: prompt)
-    for (stream, hook) in lens.streams.enumerated() {
-      try lens.hooks.read(
-        hook, of: prompt, rows: first..<positions[positions.count - 1] + 1, width: width,
-        isWhole: isWhole
-      ) { values in
-        for (place, position) in positions.enumerated() {
-          (rows + (place * streams + stream) * width).update(
-            from: values + (position - first) * width, count: width)
+    try lens.hooks.withArrays(of: prompt) { (arrays) throws(CacheError) in
+      arrays.prefetchStreams()
+      for (stream, hook) in lens.streams.enumerated() {
+        try arrays.read(
+          hook, rows: first..<positions[positions.count - 1] + 1, width: width, isWhole: isWhole
+        ) { values in
+          for (place, position) in positions.enumerated() {
+            (rows + (place * streams + stream) * width).update(
+              from: values + (position - first) * width, count: width)
+          }
         }
       }
     }

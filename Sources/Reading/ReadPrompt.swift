@@ -40,7 +40,7 @@ struct ReadHooks: Sendable {
   private let places: [HookPoint: Int]
   /// The hooks whose arrays are stored of those that are rows of the residual stream, or derived from
   /// them alone.
-  private let stored: [Int]
+  fileprivate let stored: [Int]
 
   /// - Throws: `ReadingError.hooksNotCached`.
   init(_ hooks: [HookPoint], in cache: CacheReader) throws(ReadingError) {
@@ -62,31 +62,55 @@ struct ReadHooks: Sendable {
       of: places.filter { ResidualStreams.kinds.contains($0.key.kind) }.map(\.value))
   }
 
-  /// Says that rows of the residual stream of a prompt are about to be read, hook after hook.
-  func prefetchStreams(of prompt: ReadPrompt) throws(CacheError) {
-    try cache.prefetch(stored, prompt: prompt.number)
+  /// Calls `body` with the arrays of a prompt.
+  ///
+  /// - Throws: `CacheError`.
+  func withArrays<Result>(
+    of prompt: ReadPrompt, _ body: (ReadArrays) throws(CacheError) -> Result
+  ) throws(CacheError) -> Result {
+    try cache.withPrompt(prompt.number) { (arrays) throws(CacheError) in
+      try body(ReadArrays(prompt: prompt, hooks: self, arrays: arrays))
+    }
   }
 
-  /// Calls `body` with the array of a hook of a prompt.
+  /// Whether all rows are read of the prompt that is read as that number.
+  static func isWhole(_ number: Int) -> Bool { number % 64 == 0 }
+
+  fileprivate func place(of hook: HookPoint) -> Int {
+    guard let place = places[hook] else { preconditionFailure("\(hook.name) was not asked for") }
+    return place
+  }
+
+}
+
+/// The arrays of some hooks of a prompt.
+struct ReadArrays {
+  let prompt: ReadPrompt
+  fileprivate let hooks: ReadHooks
+  fileprivate let arrays: PromptArrays
+
+  /// Says that rows of the residual stream are about to be read, hook after hook.
+  func prefetchStreams() { arrays.prefetch(hooks.stored) }
+
+  /// Calls `body` with the array of a hook.
   ///
   /// - Parameter count: how many values the array must have, at least one.
   /// - Throws: `CacheError`; `.wrongCount` if it has another number of values.
   /// - Precondition: the hook is one of those that it was made for.
   func read<Result>(
-    _ hook: HookPoint, of prompt: ReadPrompt, count: Int,
+    _ hook: HookPoint, count: Int,
     _ body: (UnsafePointer<Float>) -> Result
   ) throws(CacheError) -> Result {
     var found = 0
-    let result: Result? = try cache.withValues(hook: place(of: hook), prompt: prompt.number) {
-      values in
+    let result: Result? = try arrays.withValues(hook: hooks.place(of: hook)) { values in
       found = values.count
       guard let base = values.baseAddress, found == count else { return nil }
       return body(base)
     }
-    return try unwrapped(result, hook, prompt, count: found, wanted: count)
+    return try unwrapped(result, hook, count: found, wanted: count)
   }
 
-  /// Calls `body` with some rows of the array of a hook of a prompt.
+  /// Calls `body` with some rows of the array of a hook.
   ///
   /// - Parameters:
   ///   - rows: positions.
@@ -96,42 +120,32 @@ struct ReadHooks: Sendable {
   /// - Throws: `CacheError`; `.wrongCount` if it has another number of values.
   /// - Precondition: the hook is one of those that it was made for.
   func read<Result>(
-    _ hook: HookPoint, of prompt: ReadPrompt, rows: Range<Int>, width: Int, isWhole: Bool,
+    _ hook: HookPoint, rows: Range<Int>, width: Int, isWhole: Bool,
     _ body: (UnsafePointer<Float>) -> Result
   ) throws(CacheError) -> Result {
     if isWhole {
-      return try read(hook, of: prompt, count: saturatingProduct(prompt.length, width)) {
+      return try read(hook, count: saturatingProduct(prompt.length, width)) {
         body($0 + rows.lowerBound * width)
       }
     }
-    let positions = try cache.positions(prompt: prompt.number)
-    guard positions == prompt.length else {
+    guard arrays.positions == prompt.length else {
       throw .wrongCount(
-        hook: hook.name, prompt: prompt.number, expected: saturatingProduct(positions, width),
+        hook: hook.name, prompt: prompt.number,
+        expected: saturatingProduct(arrays.positions, width),
         given: saturatingProduct(prompt.length, width))
     }
     let count = saturatingProduct(rows.count, width)
     var found = 0
-    let result: Result? = try cache.withRows(
-      rows, hook: place(of: hook), prompt: prompt.number
-    ) { values in
+    let result: Result? = try arrays.withRows(rows, hook: hooks.place(of: hook)) { values in
       found = values.count
       guard let base = values.baseAddress, found == count else { return nil }
       return body(base)
     }
-    return try unwrapped(result, hook, prompt, count: found, wanted: count)
-  }
-
-  /// Whether all rows are read of the prompt that is read as that number.
-  static func isWhole(_ number: Int) -> Bool { number % 64 == 0 }
-
-  private func place(of hook: HookPoint) -> Int {
-    guard let place = places[hook] else { preconditionFailure("\(hook.name) was not asked for") }
-    return place
+    return try unwrapped(result, hook, count: found, wanted: count)
   }
 
   private func unwrapped<Result>(
-    _ result: Result?, _ hook: HookPoint, _ prompt: ReadPrompt, count: Int, wanted: Int
+    _ result: Result?, _ hook: HookPoint, count: Int, wanted: Int
   ) throws(CacheError) -> Result {
     guard let result else {
       throw .wrongCount(hook: hook.name, prompt: prompt.number, expected: count, given: wanted)

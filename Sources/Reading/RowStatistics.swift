@@ -158,17 +158,19 @@ private struct RowReader: Sendable {
       for (run, sign) in runs {
         let prompt = ReadPrompt(pair, run: run, prompts: prompts)
         guard let positions = prompt.positions(of: place) else { continue }
-        for hook in hooks.indices {
-          let (width, stride, offset) = (widths[hook], strides[hook], offsets[hook])
-          try arrays.read(
-            hooks[hook], of: prompt, rows: positions, width: stride,
-            isWhole: ReadHooks.isWhole(pairs.startIndex + number)
-          ) { values in
-            result[hook].withUnsafeMutableBufferPointer {
-              guard let target = $0.baseAddress else { return }
-              add(
-                values + offset, rows: positions.count, stride: stride, sign: sign,
-                to: target + number * width, width: width)
+        try arrays.withArrays(of: prompt) { (arrays) throws(CacheError) in
+          for hook in hooks.indices {
+            let (width, stride, offset) = (widths[hook], strides[hook], offsets[hook])
+            try arrays.read(
+              hooks[hook], rows: positions, width: stride,
+              isWhole: ReadHooks.isWhole(pairs.startIndex + number)
+            ) { values in
+              result[hook].withUnsafeMutableBufferPointer {
+                guard let target = $0.baseAddress else { return }
+                add(
+                  values + offset, rows: positions.count, stride: stride, sign: sign,
+                  to: target + number * width, width: width)
+              }
             }
           }
         }
