@@ -202,58 +202,83 @@ final class PatchedPass {
     let block = model.blocks[layer]
     let isLast = layer == config.layers - 1
     let (width, inner) = (config.width, config.heads * config.headWidth)
+    let total = slots.reduce(0) { $0 + $1.rows.count }
     let count = work.reduce(0) { $0 + $1.changed.count }
     var offsets: [Int] = []
-    let input = gathered.need(count * width)
-    var place = 0
-    for (slot, work) in zip(slots, work) {
-      offsets.append(place)
-      let first = slot.offset + work.changed.lowerBound - slot.rows.lowerBound
-      (input + place * width).update(
-        from: stream.pointer + first * width, count: work.changed.count * width)
-      place += work.changed.count
+    var input = stream.pointer
+    if count == total {
+      offsets = slots.map(\.offset)
+    } else {
+      input = gathered.need(count * width)
+      var place = 0
+      for (slot, work) in zip(slots, work) {
+        offsets.append(place)
+        let first = slot.offset + work.changed.lowerBound - slot.rows.lowerBound
+        (input + place * width).update(
+          from: stream.pointer + first * width, count: work.changed.count * width)
+        place += work.changed.count
+      }
     }
     let normal = layerNorm(
       input, rows: count, block.ln1, scale: .ln1Scale, normalized: .ln1Normalized, layer,
       rowsOf: { work[$0].changed }, offset: { offsets[$0] })
 
-    let total = slots.reduce(0) { $0 + $1.rows.count }
     let targets: [(HookKind, Linear, PassBuffer)] = [
       (.q, block.query, q), (.k, block.key, k), (.v, block.value, v),
     ]
     for (kind, weight, buffer) in targets {
       let target = buffer.need(total * inner)
-      // In the last block, nothing asks for queries of other positions than the last.
-      let lastOnly = isLast && kind == .q
-      let asked = zip(slots, work).map { slot, work in
-        let length = items[slot.item].runs.length
-        return lastOnly ? work.changed.clamped(to: length - 1..<length) : work.changed
-      }
-      var rows = (values: normal, count: count)
-      if lastOnly {
-        rows = (input, 0)  // which is normalised by now
-        for (index, asked) in asked.enumerated() where !asked.isEmpty {
-          let place = offsets[index] + asked.lowerBound - work[index].changed.lowerBound
-          (rows.values + rows.count * width).update(from: normal + place * width, count: width)
-          rows.count += 1
+      if isLast, kind == .q {
+        try projectLast(weight, normal, offsets, work, into: target)
+      } else if count == total {
+        weight.apply(normal, rows: count, into: target, scratch: scratch)
+      } else {
+        let output = projected.need(count * inner)
+        weight.apply(normal, rows: count, into: output, scratch: scratch)
+        for (index, slot) in slots.enumerated() {
+          let rows = target + slot.offset * inner
+          let changed = work[index].changed
+          if changed != slot.rows {
+            let cached = try items[slot.item].runs.array(
+              .receiving, HookPoint(kind, layer: layer))
+            rows.update(
+              from: cached.pointer + slot.rows.lowerBound * inner, count: slot.rows.count * inner)
+          }
+          (rows + (changed.lowerBound - slot.rows.lowerBound) * inner).update(
+            from: output + offsets[index] * inner, count: changed.count * inner)
         }
-      }
-      var output = projected.need(rows.count * inner)
-      weight.apply(rows.values, rows: rows.count, into: output, scratch: scratch)
-      for (index, slot) in slots.enumerated() {
-        let rows = target + slot.offset * inner
-        if work[index].changed != slot.rows {
-          let cached = try items[slot.item].runs.array(.receiving, HookPoint(kind, layer: layer))
-          rows.update(
-            from: cached.pointer + slot.rows.lowerBound * inner, count: slot.rows.count * inner)
-        }
-        let count = asked[index].count * inner
-        (rows + (asked[index].lowerBound - slot.rows.lowerBound) * inner).update(
-          from: output, count: count)
-        output += count
       }
       replaceInputs(kind, weight, layer, block.ln1, into: target)
       apply(kind, layer, to: target)
+    }
+  }
+
+  /// q of the last positions in the last block, where nothing asks for others.
+  private func projectLast(
+    _ weight: Linear, _ normal: UnsafePointer<Float>, _ offsets: [Int], _ work: [AttentionWork],
+    into target: UnsafeMutablePointer<Float>
+  ) throws {
+    let (width, inner) = (config.width, config.heads * config.headWidth)
+    func last(_ slot: Slot) -> Int { items[slot.item].runs.length - 1 }
+    func row(_ slot: Slot) -> UnsafeMutablePointer<Float> {
+      target + (slot.offset + last(slot) - slot.rows.lowerBound) * inner
+    }
+    let changed = slots.indices.filter { work[$0].changed.contains(last(slots[$0])) }
+    let input = gathered.need(changed.count * width)  // what was there is normalised by now
+    for (place, index) in changed.enumerated() {
+      let first = offsets[index] + last(slots[index]) - work[index].changed.lowerBound
+      (input + place * width).update(from: normal + first * width, count: width)
+    }
+    let output = projected.need(changed.count * inner)
+    weight.apply(input, rows: changed.count, into: output, scratch: scratch)
+    for (place, index) in changed.enumerated() {
+      row(slots[index]).update(from: output + place * inner, count: inner)
+    }
+    for (slot, work) in zip(slots, work)
+    where slot.rows.contains(last(slot)) && !work.changed.contains(last(slot)) {
+      let cached = try items[slot.item].runs.array(
+        .receiving, HookPoint(.q, layer: config.layers - 1))
+      row(slot).update(from: cached.pointer + last(slot) * inner, count: inner)
     }
   }
 

@@ -35,6 +35,8 @@ extension PatchedPass {
       work.append(attention)
       origins.append(nil)
     }
+    // Nothing moves where all that was there goes on alone with the rows that it has.
+    if next.map(\.item) == slots.map(\.item), next.map(\.rows) == slots.map(\.rows) { return work }
     try layOut(&next) { index, slot, rows in
       let runs = items[slot.item].runs
       let width = config.width
