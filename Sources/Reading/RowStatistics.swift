@@ -111,7 +111,7 @@ private struct RowReader: Sendable {
   private let strides: [Int]
   /// By hook: where the head's part of a position begins.
   private let offsets: [Int]
-  private let arrays: ReadHooks
+  private let source: ReadHooks
 
   init(
     _ hooks: [HookPoint], rows: RowStatistics.Rows, place: Place, head: Int?, cache: CacheReader,
@@ -121,7 +121,7 @@ private struct RowReader: Sendable {
     self.rows = rows
     self.place = place
     self.prompts = prompts
-    arrays = try ReadHooks(hooks, in: cache)
+    source = try ReadHooks(hooks, in: cache)
     var (widths, strides, offsets) = ([Int](), [Int](), [Int]())
     for hook in hooks {
       // [T, width] or [T, heads, width] of a plan that says so.
@@ -158,7 +158,7 @@ private struct RowReader: Sendable {
       for (run, sign) in runs {
         let prompt = ReadPrompt(pair, run: run, prompts: prompts)
         guard let positions = prompt.positions(of: place) else { continue }
-        try arrays.withArrays(of: prompt) { (arrays) throws(CacheError) in
+        try source.withArrays(of: prompt) { (arrays) throws(CacheError) in
           for hook in hooks.indices {
             let (width, stride, offset) = (widths[hook], strides[hook], offsets[hook])
             try arrays.read(
