@@ -80,7 +80,6 @@ struct ReadHooks: Sendable {
     guard let place = places[hook] else { preconditionFailure("\(hook.name) was not asked for") }
     return place
   }
-
 }
 
 /// The arrays of some hooks of a prompt.

@@ -61,4 +61,22 @@ import Testing
     }
     #expect(found.sorted { $0.lexicographicallyPrecedes($1) } == expected)
   }
+  /// Several threads have some batches each; one has no more than its rows ask for.
+  @Test func threadsAreAllBusy() throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens)
+    let sweep = try Sweep(.mlpOut, layers: [0, 1, 2])
+    let longest = runs.prompts.map(\.tokens.count).max() ?? 0
+    let cells = sweep.cells(positions: longest, config: model.config)
+    func count(threads: Int) -> Int {
+      runs.engine(threads: threads).batches(
+        of: cells, sweep, reference.task.pairs, .otherRun, prompts: runs.prompts,
+        isKnown: { _, _ in false }
+      ).count
+    }
+    let one = count(threads: 1)
+    #expect(count(threads: 2) > max(4, one))
+    #expect(one == 1)
+  }
 }
