@@ -52,13 +52,12 @@ typedef struct {
 // y[r, c] = start[r, c] + sum over k of a[k, r] * b[k, c], for `rows` of a tile's `tile_rows` rows and for
 // `vectors` vectors of columns.
 //
-// With `embeds`, two of three values of a are read once for each vector: AVX-512 multiplies by a value from
+// Two of three values of a are read once for each vector of columns: AVX-512 multiplies by a value from
 // memory in one instruction, and so the 24 products of a step take 36 in place of 43. This counts where the
 // core's other thread takes half of what can be decoded, as neighbours on shared machines do. The third is
 // left to a broadcast, since a core reads twice a cycle and no more.
-PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, const int embeds,
-                    const float *a, const float *b, size_t inner, addends start, float *y,
-                    size_t y_stride) {
+PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, const float *a,
+                    const float *b, size_t inner, addends start, float *y, size_t y_stride) {
   const int width = vectors * PB_LANES;
   pb_lanes sum[WIDE_ROWS][2], weights[2];
   for (int r = 0; r < rows; r++)
@@ -68,9 +67,7 @@ PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, cons
     }
   for (size_t k = 0; k < inner; k++, a += tile_rows) {
     const float *again = a;
-#if defined(__x86_64__)
-    if (embeds) __asm__("" : "+r"(again));  // or the compiler would make one load of two
-#endif
+    __asm__("" : "+r"(again));  // or the compiler would make one load of two
     for (int v = 0; v < vectors; v++) {
       pb_load(&weights[v], b + k * width + v * PB_LANES);
       __builtin_prefetch(b + k * width + v * PB_LANES + AHEAD);
@@ -93,7 +90,7 @@ PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, cons
 
 #if defined(__x86_64__) && defined(__linux__)
 #define CASE(n) \
-  case n: tile(n, WIDE_ROWS, 2, 1, a, b, inner, start, y, y_stride); break;
+  case n: tile(n, WIDE_ROWS, 2, a, b, inner, start, y, y_stride); break;
 
 // Named by its features: for arch=x86-64-v4 clang keeps to half registers.
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void tile_wide(
@@ -139,7 +136,7 @@ static void pack_wide(const float *x, size_t x_stride, size_t rows, size_t inner
 #endif
 
 #define CASE(n) \
-  case n: tile(n, NARROW_ROWS, 1, 0, a, b, inner, start, y, y_stride); break;
+  case n: tile(n, NARROW_ROWS, 1, a, b, inner, start, y, y_stride); break;
 
 #if defined(__x86_64__) && defined(__linux__)
 __attribute__((target_clones("default", "arch=x86-64-v3")))

@@ -176,31 +176,45 @@ final class AttributionWorker {
     for (number, item) in items.enumerated() where !item.scale.isEmpty {
       let projection = projections.values(layer: layer, item.tokens)
       let start = (number * batch.rows + rows.lowerBound) * columns
-      let first = item.rows.lowerBound
       try attribution.hooks.withArrays(of: item.prompt) { (arrays) throws(CacheError) in
         try arrays.read(hook, rows: item.rows, width: unit, isWhole: item.isWhole) { values in
           batch.values[0].withUnsafeMutableBufferPointer { cells in
             guard let cells = cells.baseAddress.map({ $0 + start }) else { return }
-            for (column, place) in item.places.enumerated() {
-              guard let place else { continue }
-              for row in 0..<rows.count { cells[row * columns + column] = 0 }
-              for position in place {
-                let scale = Double(item.scale[position - first])
-                let factor = Float(1 / (scale * Double(place.count)))
-                let activations = values + (position - first) * unit
-                if width == 1, columns == 1 {
-                  // The same as below, in a form that the compiler makes vectors of.
-                  for row in 0..<rows.count {
-                    cells[row] += activations[row] * projection[row] * factor
-                  }
-                } else {
-                  for row in 0..<rows.count {
-                    let product = pb_dot(activations + row * width, projection + row * width, width)
-                    cells[row * columns + column] += Float(product) * factor
-                  }
-                }
-              }
-            }
+            project(
+              values, of: item, on: projection, units: rows.count, width: width, into: cells,
+              columns: columns)
+          }
+        }
+      }
+    }
+  }
+
+  /// The products of units with their projections, each divided by its position's scale; means over the
+  /// positions of a place.
+  ///
+  /// - Parameters:
+  ///   - values: [item.rows, units, width].
+  ///   - projection: [units, width].
+  ///   - cells: [units, columns].
+  private func project(
+    _ values: UnsafePointer<Float>, of item: Item, on projection: UnsafePointer<Float>, units: Int,
+    width: Int, into cells: UnsafeMutablePointer<Float>, columns: Int
+  ) {
+    for (column, place) in item.places.enumerated() {
+      guard let place else { continue }
+      for unit in 0..<units { cells[unit * columns + column] = 0 }
+      for position in place {
+        let row = position - item.rows.lowerBound
+        let scale = Double(item.scale[row])
+        let factor = Float(1 / (scale * Double(place.count)))
+        let activations = values + row * units * width
+        if width == 1, columns == 1 {
+          // The same as below, in a form that the compiler makes vectors of.
+          for unit in 0..<units { cells[unit] += activations[unit] * projection[unit] * factor }
+        } else {
+          for unit in 0..<units {
+            let product = pb_dot(activations + unit * width, projection + unit * width, width)
+            cells[unit * columns + column] += Float(product) * factor
           }
         }
       }
