@@ -36,9 +36,11 @@ public final class PageBudget: Sendable {
       return
     }
     bytesSinceLook.store(0, ordering: .relaxed)
-    if let mapped = mappedBytes(), mapped - others.load(ordering: .relaxed) <= limit { return }
+    let others = others.load(ordering: .relaxed)
+    // Fewer than the others were: some of those are gone, and how many are left is seen below.
+    if let mapped = mappedBytes(), mapped >= others, mapped - others <= limit { return }
     for file in files.withLock({ $0 }) { file.givePagesBack() }
-    others.store(mappedBytes() ?? 0, ordering: .relaxed)
+    self.others.store(mappedBytes() ?? 0, ordering: .relaxed)
   }
 }
 
