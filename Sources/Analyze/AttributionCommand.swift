@@ -71,7 +71,8 @@ struct AttributionCommand: ParsableCommand {
     let selection = try ReadingSelection(
       opened, run: which, answer: true, wrongAnswer: metric == .logitDiff)
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
-    let gpt2 = try opened.model(preparing: by.needsBlocks ? .blocks : .unembedding)
+    let model = try opened.unconfirmed(preparing: by.needsBlocks ? .blocks : .unembedding)
+    let gpt2 = model.gpt2
     try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
     let attribution = try LogitAttribution(
       selection.reader, model: gpt2, split: by, target: metric, places: places)
@@ -82,6 +83,7 @@ struct AttributionCommand: ParsableCommand {
       prompts, keepsValues: comparison.keepsValues(options, isLong: by.hasNeurons),
       threads: options.work.threads
     ) { progress.update(done: $0) }
+    try model.confirm()
     let title = "\(metric.rawValue)  \(by.rawValue) × \(placeText(places))"
     let isLong = by != .layer && by != .accumulated
     return ReadingReport(

@@ -13,19 +13,45 @@ import Terminal
 func loadModel(
   for reader: CacheReader, name: String?, preparing: GPT2.Preparation = .blocks, work: WorkOptions
 ) throws -> GPT2 {
-  let plan = reader.plan
-  guard let processing = WeightProcessing(rawValue: plan.weights) else {
-    throw CacheMismatch.unknownProcessing(cache: reader.directory, plan.weights)
+  let model = try CacheModel(for: reader, name: name, preparing: preparing, work: work)
+  try model.confirm()
+  return model.gpt2
+}
+
+/// A model that says itself to be a cache's. It can be used while the digest of its weights is still being
+/// computed, which takes longer than making it ready where there are many cores; nothing that comes of it is
+/// shown or kept before `confirm()`.
+struct CacheModel: Sendable {
+  let gpt2: GPT2
+  private let directory: String
+  private let cache: String
+  private let captured: String
+
+  /// - Throws: `CacheMismatch.unknownProcessing`, and what loading throws.
+  init(
+    for reader: CacheReader, name: String?, preparing: GPT2.Preparation, work: WorkOptions
+  ) throws {
+    let plan = reader.plan
+    guard let processing = WeightProcessing(rawValue: plan.weights) else {
+      throw CacheMismatch.unknownProcessing(cache: reader.directory, plan.weights)
+    }
+    directory = try locateModel(name ?? plan.model.name, quiet: work.quiet)
+    gpt2 = try GPT2(
+      directory: directory, processing: processing, preparing: preparing, threads: work.threads)
+    (cache, captured) = (reader.directory, plan.model.weightsDigest)
+    // Two cores are busy with the sweep alone: the digest would only slow it down.
+    if GPT2.defaultThreads <= 2 { try confirm() }
   }
-  let directory = try locateModel(name ?? plan.model.name, quiet: work.quiet)
-  let gpt2 = try GPT2(
-    directory: directory, processing: processing, preparing: preparing, threads: work.threads)
-  guard gpt2.weightsDigest == plan.model.weightsDigest else {
-    throw CacheMismatch.otherWeights(
-      cache: reader.directory, captured: plan.model.weightsDigest, model: directory,
-      given: gpt2.weightsDigest)
+
+  /// Waits for the digest.
+  ///
+  /// - Throws: `CacheMismatch.otherWeights`.
+  func confirm() throws(CacheMismatch) {
+    guard gpt2.weightsDigest == captured else {
+      throw .otherWeights(
+        cache: cache, captured: captured, model: directory, given: gpt2.weightsDigest)
+    }
   }
-  return gpt2
 }
 
 /// The tokenizer that a cache was made with.

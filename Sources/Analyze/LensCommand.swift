@@ -80,9 +80,9 @@ struct LensCommand: ParsableCommand {
       opened, run: which, answer: metrics.contains(where: \.readsAnswer),
       wrongAnswer: metrics.contains(where: \.readsWrongAnswer))
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
-    let gpt2 = try opened.model(preparing: .unembedding)
-    try selection.rows.checkTokens(vocabulary: gpt2.config.vocabulary)
-    let lens = try LogitLens(selection.reader, model: gpt2, places: places)
+    let model = try opened.unconfirmed(preparing: .unembedding)
+    try selection.rows.checkTokens(vocabulary: model.gpt2.config.vocabulary)
+    let lens = try LogitLens(selection.reader, model: model.gpt2, places: places)
     try options.makeOut(for: "lens.json")
     let prompts = selection.read
     var progress = options.progress("reading", prompts.count)
@@ -90,6 +90,7 @@ struct LensCommand: ParsableCommand {
       of: prompts, metrics: metrics, keepsValues: comparison.keepsValues(options),
       threads: options.work.threads
     ) { progress.update(done: $0) }
+    try model.confirm()
     let names = metrics.map(\.rawValue).joined(separator: ", ")
     let tokens = selection.tokens(at: places)
     return ReadingReport(

@@ -24,8 +24,7 @@ struct LoadedTask {
     selection = try TaskSelection(
       opened.rows, prompts: prompts, committed: cache.committedPrompts,
       needs: TaskNeeds(metrics, direction, source), skipUnaligned: options.skipUnaligned)
-    let model = try opened.model()
-    try selection.checkTokens(vocabulary: model.config.vocabulary)
-    engine = PatchEngine(cache: cache, model: model, threads: options.work.threads)
+    engine = try opened.engine()
+    try selection.checkTokens(vocabulary: engine.model.config.vocabulary)
   }
 }

@@ -1,5 +1,6 @@
 import CacheFormat
 import Model
+import Patching
 import Terminal
 
 /// A cache with its prompts and the rows of its prompt file, and the model that made it: what analyses of
@@ -11,7 +12,7 @@ final class OpenedCache {
   let rows: [PromptPair]
   private let modelName: String?
   private let work: WorkOptions
-  private var loaded: GPT2?
+  private var loaded: CacheModel?
 
   /// - Parameters:
   ///   - model: as for `loadModel`.
@@ -41,12 +42,27 @@ final class OpenedCache {
 
   /// The model, loaded when it is first asked for.
   ///
-  /// - Parameter preparing: what of it is made ready then.
   /// - Throws: what `loadModel` throws.
-  func model(preparing: GPT2.Preparation = .blocks) throws -> GPT2 {
+  func model() throws -> GPT2 {
+    let model = try unconfirmed()
+    try model.confirm()
+    return model.gpt2
+  }
+
+  /// The same, to be confirmed by the caller.
+  ///
+  /// - Parameter preparing: what of it is made ready where it is loaded now.
+  func unconfirmed(preparing: GPT2.Preparation = .blocks) throws -> CacheModel {
     if let loaded { return loaded }
-    let model = try loadModel(for: reader, name: modelName, preparing: preparing, work: work)
+    let model = try CacheModel(for: reader, name: modelName, preparing: preparing, work: work)
     loaded = model
     return model
+  }
+
+  /// What runs sweeps on this cache.
+  func engine() throws -> PatchEngine {
+    let model = try unconfirmed()
+    return PatchEngine(
+      cache: reader, model: model.gpt2, threads: work.threads, confirm: model.confirm)
   }
 }

@@ -53,8 +53,7 @@ struct StudyTask {
         skipUnaligned: options.skipUnaligned)
     }
     self.pairs = pairs
-    let engine = PatchEngine(
-      cache: opened.reader, model: model, threads: options.work.threads)
+    let engine = try opened.engine()
     baselines = try part {
       let selection =
         try pairs.value

@@ -93,8 +93,7 @@ struct StudyWork {
     case .success(let pairs): roles = pairs.roles
     case .failure(let reason): return .failure(reason)
     }
-    let engine = PatchEngine(
-      cache: opened.reader, model: try opened.model(), threads: options.work.threads)
+    let engine = try opened.engine()
     func patch(_ hooks: [String]) throws -> (PatchCommand, words: [String]) {
       try command(
         PatchCommand.self, ["--hooks", hooks.joined(separator: ",")] + more + sweepOptions,

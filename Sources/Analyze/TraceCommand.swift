@@ -129,8 +129,8 @@ struct TraceCommand: ParsableCommand {
   func run() throws {
     let clock = Stopwatch()
     let opened = try cached.open(work, io)
-    let (reader, prompts, gpt2) = (opened.reader, opened.prompts, try opened.model())
-    let engine = PatchEngine(cache: reader, model: gpt2, threads: work.threads)
+    let (reader, prompts, engine) = (opened.reader, opened.prompts, try opened.engine())
+    let gpt2 = engine.model
     let sweeps = try sweeps(gpt2.config)
     try engine.require(sweeps)
     let selection = try FactSelection(

@@ -66,7 +66,7 @@ struct HooksCommand: ParsableCommand {
     print(machineLine())
     print(
       "\(counted(hooks.count, "hook")), prompt after prompt, \(counted(threads, "thread")): "
-        + "\(significant(rate, 4)) prompts/s")
+        + "\(fixed(rate, rate < 100 ? 2 : 0)) prompts/s")
   }
 
   /// GB of values a second, and microseconds an array.

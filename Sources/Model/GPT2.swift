@@ -10,8 +10,9 @@ public final class GPT2: Sendable {
   public let processing: WeightProcessing
   /// SHA-256 of model.safetensors in lower-case hexadecimal digits, as the hub shows it for the
   /// file; for a checkpoint in shards, SHA-256 of their digests' digits in the order of their
-  /// names.
-  public let weightsDigest: String
+  /// names. It is computed while the model is in use already, and waited for here.
+  public var weightsDigest: String { digest.value }
+  private let digest: WeightsDigest
   // Made when they are first needed: making them takes most of the time and the memory of loading a
   // model. What reads logits from a cache does without either, patched passes do without embeddings.
   private let embeddings: Lazy<Embeddings>
@@ -59,7 +60,7 @@ public final class GPT2: Sendable {
     self.init(
       config: config, embeddings: Lazy { source.embeddings(threads: threads) }, blocks: blocks,
       lnFinal: source.lnFinal, unembedding: source.unembedding, processing: processing,
-      weightsDigest: digest.wait())
+      digest: digest)
   }
 
   /// A model of weights from elsewhere, whose shapes fit the configuration.
@@ -75,13 +76,13 @@ public final class GPT2: Sendable {
       blocks: Lazy(blocks), lnFinal: weights.lnFinal,
       unembedding: Unembedding(
         weights.unembedding, bias: weights.unembeddingBias, threads: threads),
-      processing: processing, weightsDigest: weightsDigest)
+      processing: processing, digest: WeightsDigest(weightsDigest))
   }
 
   private init(
     config: ModelConfig, embeddings: Lazy<Embeddings>, blocks: Lazy<[Block]>,
     lnFinal: LayerNormWeights?, unembedding: Unembedding, processing: WeightProcessing,
-    weightsDigest: String
+    digest: WeightsDigest
   ) {
     self.config = config
     self.embeddings = embeddings
@@ -89,7 +90,7 @@ public final class GPT2: Sendable {
     self.lnFinal = lnFinal
     self.unembedding = unembedding
     self.processing = processing
-    self.weightsDigest = weightsDigest
+    self.digest = digest
   }
 
   /// The number of cores that are online.

@@ -6,6 +6,9 @@ extension PatchEngine {
   /// Batches that each of several threads has at least, where there are enough rows, so that all are busy
   /// to the end, even where one core is slower than another.
   private static let batchesPerThread = 4
+  /// Batches have no fewer rows, where the threads have work all the same: the weights are read from memory
+  /// for each.
+  private static let fewestRows = 36
   /// The most bytes of cached arrays that a thread keeps of several pairs.
   private static let groupBytes = 128 << 20
 
@@ -32,8 +35,7 @@ extension PatchEngine {
       shapes[alignment] = cells.map { shape(of: $0, sweep, alignment) }
     }
     let rows = alignments.map { (shapes[$0] ?? []).reduce(0) { $0 + ($1?.rows ?? 0) } }
-    let parts = threads > 1 ? PatchEngine.batchesPerThread * threads : 1
-    let limit = min(rowsPerPass, max(1, rows.reduce(0, +) / parts))
+    let limit = min(rowsPerPass, PatchEngine.rowLimit(of: rows.reduce(0, +), threads: threads))
     return groups(rows: rows, limit: limit, lengths: alignments.map(\.length)).flatMap { group in
       var members: [Member] = []
       for pair in group {
@@ -45,6 +47,13 @@ extension PatchEngine {
       members.sort { ($0.shape.block, $0.pair, $0.cell) < ($1.shape.block, $1.pair, $1.cell) }
       return PatchEngine.cut(members, rows: limit)
     }
+  }
+
+  /// Rows of a batch, of so many on all threads.
+  static func rowLimit(of rows: Int, threads: Int) -> Int {
+    guard threads > 1 else { return max(1, rows) }
+    let even = max(1, rows / threads)
+    return max(even / batchesPerThread, min(even, fewestRows))
   }
 
   /// Neighbouring cells together, as many as have so many rows, or one.

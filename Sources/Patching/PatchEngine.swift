@@ -19,10 +19,17 @@ public struct PatchEngine: Sendable {
   /// Rows that run as one pass, at most, if one cell has no more. Each takes about 4·(9·D + M) bytes a
   /// thread.
   let rowsPerPass: Int
+  private let confirm: @Sendable () throws -> Void
 
-  public init(cache: CacheReader, model: GPT2, threads: Int, rowsPerPass: Int = 512) {
+  /// - Parameter confirm: throws if the model is not the cache's. It is called before anything of a sweep is
+  ///   noted or returned, not before the sweep begins: the digest of the weights can take as long.
+  public init(
+    cache: CacheReader, model: GPT2, threads: Int, rowsPerPass: Int = 512,
+    confirm: @escaping @Sendable () throws -> Void = {}
+  ) {
     self.cache = cache
     self.model = model
+    self.confirm = confirm
     self.threads = max(1, threads)
     self.rowsPerPass = max(1, rowsPerPass)
   }
@@ -55,7 +62,7 @@ public struct PatchEngine: Sendable {
   }
 
   /// The metrics of the clean and the corrupted run of every pair, from the cached final rows; by
-  /// metric and pair. Runs with noise are computed.
+  /// metric and pair. Runs with noise are computed. Whether the model is the cache's is not confirmed.
   ///
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, `PassError`.
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
@@ -98,7 +105,7 @@ public struct PatchEngine: Sendable {
   ///   - known: runs of this very sweep that are not to be computed again.
   ///   - note: called with runs as they are computed, in any order; one call at a time.
   ///   - progress: called with the number of cells done, over all pairs; one call at a time.
-  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, `PassError`, what `note` throws.
+  /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, `PassError`, what `note` and `confirm` throw.
   /// - Precondition: the two prompts of each pair have equal length; where paths are swept, no pair has
   ///   noise.
   public func run(
@@ -148,12 +155,14 @@ public struct PatchEngine: Sendable {
           baselines: baselines, worker)
       },
       then: { batch in
+        try confirm()
         take(batch.values)
         operations += batch.operations
         try note(batch.values)
         progress(done)
       })
     let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+    try confirm()
     return metrics.indices.map { metric in
       SweepResult(
         sweep: sweep, direction: direction, source: source, metric: metrics[metric].name,

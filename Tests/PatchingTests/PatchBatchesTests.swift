@@ -61,7 +61,9 @@ import Testing
     }
     #expect(found.sorted { $0.lexicographicallyPrecedes($1) } == expected)
   }
-  /// Several threads have some batches each; one has no more than its rows ask for.
+
+  /// Several threads have some batches each, but none of a few rows where there are more threads; one
+  /// thread has no more than its rows ask for.
   @Test func threadsAreAllBusy() throws {
     let reference = try ReferencePairs("odd")
     let model = try GPT2(directory: ReferenceArrays.path("odd"))
@@ -75,8 +77,18 @@ import Testing
         isKnown: { _, _ in false }
       ).count
     }
-    let one = count(threads: 1)
-    #expect(count(threads: 2) > max(4, one))
-    #expect(one == 1)
+    #expect(count(threads: 1) == 1)
+    #expect(count(threads: 2) >= 2)
+    // Enough for each where rows are few, and not many more.
+    #expect(2...16 ~= count(threads: 8))
+  }
+
+  @Test func batchesAreLargeWhereThereAreRows() {
+    for (rows, threads, limit) in [
+      (1344, 1, 1344), (1344, 2, 168), (1344, 16, 36), (5760, 2, 720), (5760, 16, 90), (40, 2, 20),
+      (100, 2, 36), (3, 16, 1), (0, 4, 1),
+    ] {
+      #expect(PatchEngine.rowLimit(of: rows, threads: threads) == limit, "\(rows), \(threads)")
+    }
   }
 }

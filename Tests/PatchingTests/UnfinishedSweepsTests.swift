@@ -115,4 +115,36 @@ import Testing
     let foreign = CellValues(cell: 1 << 40, pair: 0, values: [0], isUnchanged: false)
     #expect(try run(known: [foreign]).result.patched == whole.patched)
   }
+
+  /// The digest of the weights may come late, but nothing is kept or returned before it.
+  @Test(arguments: [1, 2, 5]) func nothingIsNotedOfAModelThatIsNotTheCaches(rowsPerPass: Int) throws
+  {
+    struct OtherWeights: Error {}
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens)
+    let engine = PatchEngine(
+      cache: runs.cache, model: model, threads: 2, rowsPerPass: rowsPerPass,
+      confirm: { throw OtherWeights() })
+    let baselines = try engine.baselines(reference.task, prompts: runs.prompts)
+    let known = try runs.engine().run(
+      try Sweep(.residPre, layers: [1]), reference.task, direction: .denoise, prompts: runs.prompts,
+      baselines: baselines)[0]
+    let all = known.cells.indices.flatMap { cell in
+      reference.task.pairs.indices.compactMap { pair in
+        known.patched[cell][pair].map {
+          CellValues(cell: cell, pair: pair, values: [$0], isUnchanged: false)
+        }
+      }
+    }
+    // Also where nothing is left to compute.
+    for known in [[], all] {
+      #expect(throws: OtherWeights.self) {
+        try engine.run(
+          try Sweep(.residPre, layers: [1]), reference.task, direction: .denoise,
+          prompts: runs.prompts, baselines: baselines, known: known,
+          note: { _ in Issue.record("noted") }, progress: { _ in Issue.record("counted") })
+      }
+    }
+  }
 }

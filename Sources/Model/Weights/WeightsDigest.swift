@@ -6,18 +6,22 @@ import Synchronization
 /// The digest of a checkpoint's files, computed on a thread of its own.
 final class WeightsDigest: Sendable {
   private let done = DispatchGroup()
-  private let digest = Mutex("")
+  private let digest: Mutex<String>
+
+  /// One that is known.
+  init(_ digest: String) { self.digest = Mutex(digest) }
 
   /// Begins with the digest.
   init(of checkpoint: Checkpoint) {
+    digest = Mutex("")
     DispatchQueue.global().async(group: done) {
       let digest = WeightsDigest.digest(of: checkpoint)
       self.digest.withLock { $0 = digest }
     }
   }
 
-  /// The digest, in lower-case hexadecimal digits.
-  func wait() -> String {
+  /// In lower-case hexadecimal digits; waits until it is known.
+  var value: String {
     done.wait()
     return digest.withLock { $0 }
   }
