@@ -1,12 +1,11 @@
 import CacheFormat
 import Model
+import Synchronization
 
 /// The two runs of a pair, whose arrays are read from the cache when they are first asked for; those of
-/// a run with noise are computed before.
-///
-/// Used by one thread at a time.
-final class PairRuns {
-  enum Run { case source, receiving }
+/// a run with noise are computed before. Of threads that ask for the same array at once, one reads it.
+final class PairRuns: Sendable {
+  enum Run: Sendable { case source, receiving }
 
   let config: ModelConfig
   /// T, the same for both runs.
@@ -19,10 +18,15 @@ final class PairRuns {
   let prompts: (source: Int, receiving: Int)
   /// The template of the pair's prompts.
   let template: String?
-  private var made: [HookPoint: Matrix] = [:]
-  private var arrays: (source: [HookPoint: Matrix], receiving: [HookPoint: Matrix]) = ([:], [:])
   /// The run that is not in the cache.
   private let computed: Run?
+
+  private struct Arrays {
+    var source: [HookPoint: Matrix] = [:]
+    var receiving: [HookPoint: Matrix] = [:]
+    var made: [HookPoint: Matrix] = [:]
+  }
+  private let arrays: Mutex<Arrays>
 
   /// - Parameter noised: the arrays of the corrupted run, where the pair's has noise.
   init(
@@ -37,11 +41,13 @@ final class PairRuns {
     length = all[pair.clean].tokens.count
     firstDifference = pair.firstDifference(all)
     computed = noised == nil ? nil : direction == .denoise ? .receiving : .source
-    switch computed {
-    case .receiving: arrays.receiving = noised ?? [:]
-    case .source: arrays.source = noised ?? [:]
-    case nil: break
-    }
+    let known =
+      switch computed {
+      case .receiving: Arrays(receiving: noised ?? [:])
+      case .source: Arrays(source: noised ?? [:])
+      case nil: Arrays()
+      }
+    arrays = Mutex(known)
   }
 
   /// Whether the cache holds a hook.
@@ -51,8 +57,18 @@ final class PairRuns {
   ///
   /// - Throws: `CacheError`, or `PatchingError.hooksNotCached`.
   func array(_ run: Run, _ hook: HookPoint) throws -> Matrix {
-    let known = run == .source ? arrays.source[hook] : arrays.receiving[hook]
-    if let known { return known }
+    try arrays.withLock { arrays in
+      if let known = run == .source ? arrays.source[hook] : arrays.receiving[hook] { return known }
+      let matrix = try read(run, hook)
+      switch run {
+      case .source: arrays.source[hook] = matrix
+      case .receiving: arrays.receiving[hook] = matrix
+      }
+      return matrix
+    }
+  }
+
+  private func read(_ run: Run, _ hook: HookPoint) throws -> Matrix {
     precondition(run != computed, "\(hook.name) of a run with noise was not computed")
     guard let index = cache.hookIndex(hook.name) else {
       throw PatchingError.hooksNotCached([hook.name], directory: cache.directory)
@@ -61,19 +77,18 @@ final class PairRuns {
     try cache.read(
       hook: index, prompt: run == .source ? prompts.source : prompts.receiving,
       into: UnsafeMutableBufferPointer(start: matrix.pointer, count: matrix.count))
-    switch run {
-    case .source: arrays.source[hook] = matrix
-    case .receiving: arrays.receiving[hook] = matrix
-    }
     return matrix
   }
 
   /// What is put into a hook of this pair again and again, made when it is first asked for.
   func made(_ hook: HookPoint, by make: () throws -> Matrix) rethrows -> Matrix {
-    if let known = made[hook] { return known }
+    if let known = arrays.withLock({ $0.made[hook] }) { return known }
     let matrix = try make()
-    made[hook] = matrix
-    return matrix
+    return arrays.withLock { arrays in
+      if let known = arrays.made[hook] { return known }
+      arrays.made[hook] = matrix
+      return matrix
+    }
   }
 
   /// Whether queries, keys and values of the blocks from `layer` on are cached, so that rows which a
@@ -81,6 +96,28 @@ final class PairRuns {
   func holdsKeysAndValues(from layer: Int) -> Bool {
     (layer..<max(layer, config.layers)).allSatisfy { layer in
       [HookKind.q, .k, .v].allSatisfy { holds(HookPoint($0, layer: layer)) }
+    }
+  }
+}
+
+/// The runs of pairs that some thread works on, the same ones for all threads.
+final class RunsInUse: Sendable {
+  private struct Entry {
+    weak var runs: PairRuns?
+  }
+  private let entries = Mutex<[Int: Entry]>([:])
+
+  /// Those of a pair, or nil if no thread holds them.
+  subscript(_ pair: Int) -> PairRuns? { entries.withLock { $0[pair]?.runs } }
+
+  /// Those of a pair, made where no thread holds them.
+  func runs(of pair: Int, make: () -> PairRuns) -> PairRuns {
+    entries.withLock { entries in
+      if let known = entries[pair]?.runs { return known }
+      entries = entries.filter { $0.value.runs != nil }
+      let made = make()
+      entries[pair] = Entry(runs: made)
+      return made
     }
   }
 }

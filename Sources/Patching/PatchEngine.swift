@@ -144,11 +144,12 @@ public struct PatchEngine: Sendable {
       take([run])
     }
     let noisedHooks = NoisedRuns.hooks(for: sweep, config: model.config)
+    let inUse = RunsInUse()
     let batches = batches(of: cells, sweep, pairs, source, prompts: prompts) {
       isKnown[$0 * pairs.count + $1]
     }
     try parallelForEach(
-      batches.count, threads: threads, with: { Worker(model, noisedHooks) },
+      batches.count, threads: threads, with: { Worker(model, noisedHooks, inUse) },
       { number, worker in
         try run(
           batches[number], cells, sweep, task, direction: direction, values, prompts: prompts,
@@ -191,7 +192,7 @@ public struct PatchEngine: Sendable {
   }
 
   /// What a thread keeps from batch to batch: a long prompt's cells are many batches, all of which
-  /// need the same arrays.
+  /// need the same arrays. Threads that work on the same pair share its runs.
   private final class Worker {
     let pass: PatchedPass
     let paths: PathPass
@@ -199,24 +200,30 @@ public struct PatchEngine: Sendable {
     let scratch = MultiplyScratch()
     var operations: Double { pass.operations + paths.operations + scratch.operations }
     let noised: NoisedRuns
-    private var runs: [Int: PairRuns] = [:]
+    private let inUse: RunsInUse
+    private var held: [Int: PairRuns] = [:]
 
-    init(_ model: GPT2, _ noisedHooks: Set<HookPoint>) {
+    init(_ model: GPT2, _ noisedHooks: Set<HookPoint>, _ inUse: RunsInUse) {
+      self.inUse = inUse
       pass = PatchedPass(model)
       paths = PathPass(model)
       noised = NoisedRuns(model, hooks: noisedHooks)
     }
 
-    /// Forgets the arrays of all other pairs.
-    func keep(_ pairs: Set<Int>) { runs = runs.filter { pairs.contains($0.key) } }
-
-    func holds(_ pair: Int) -> Bool { runs[pair] != nil }
+    /// Holds the runs of these pairs, as far as some thread has them, and lets all others go. Returns
+    /// those that are to be made.
+    func hold(_ pairs: [Int]) -> [Int] {
+      let known = pairs.map { ($0, held[$0] ?? inUse[$0]) }
+      held = Dictionary(
+        uniqueKeysWithValues: known.compactMap { pair, runs in runs.map { (pair, $0) } })
+      return known.compactMap { pair, runs in runs == nil ? pair : nil }
+    }
 
     func runs(of pair: Int, make: () -> PairRuns) -> PairRuns {
-      if let known = runs[pair] { return known }
-      let made = make()
-      runs[pair] = made
-      return made
+      if let known = held[pair] { return known }
+      let runs = inUse.runs(of: pair, make: make)
+      held[pair] = runs
+      return runs
     }
   }
 
@@ -228,11 +235,10 @@ public struct PatchEngine: Sendable {
   ) throws -> (values: [CellValues], operations: Double) {
     let before = worker.operations
     var results: [CellValues] = []
-    worker.keep(Set(batch.map(\.pair)))
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
     let noised = try worker.noised.arrays(
-      of: batch.map(\.pair).filter { !worker.holds($0) }, task.pairs, prompts: prompts)
+      of: worker.hold(batch.map(\.pair)), task.pairs, prompts: prompts)
     let parts = batch.map { part in
       let pair = task.pairs[part.pair]
       let runs = worker.runs(of: part.pair) {

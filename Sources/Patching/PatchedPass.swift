@@ -21,7 +21,7 @@ final class PatchedPass {
   private let model: GPT2
   let config: ModelConfig
   private let scratch = MultiplyScratch()
-  private let attention: CausalAttention
+  let attention: CausalAttention
 
   var items: [PatchedRun] = []
   var edits: [HookPoint: [(item: Int, edit: Edit)]] = [:]
@@ -38,11 +38,11 @@ final class PatchedPass {
   private let normalized = PassBuffer()  // [changed R, D]
   private let scale = PassBuffer()  // [changed R]
   private let projected = PassBuffer()  // [changed R, H·K]
-  private let q = PassBuffer()  // [R, H·K]
-  private let k = PassBuffer()  // [R, H·K]
-  private let v = PassBuffer()  // [R, H·K]
+  let q = PassBuffer()  // [R, H·K]
+  let k = PassBuffer()  // [R, H·K]
+  let v = PassBuffer()  // [R, H·K]
   private let z = PassBuffer()  // [R, H·K]
-  private let scores = PassBuffer()  // one head of one run: [rows, T]
+  let scores = PassBuffer()  // one head of one run: [rows, T]
   private let branch = PassBuffer()  // [R, D]
   private let hidden = PassBuffer()  // [R, M]
   let row = PassBuffer()  // [D]
@@ -128,11 +128,7 @@ final class PatchedPass {
       after.append(next)
     }
     let mixed = z.need(count * inner)
-    for index in slots.indices where !after[index].rows.isEmpty {
-      try attend(
-        layer, slots[index], rows: after[index].rows, heads: work[index].heads,
-        into: mixed + after[index].offset * inner)
-    }
+    try attend(layer, work, after, into: mixed)
     if isLast {
       let target = nextStream.need(count * config.width)
       for (slot, next) in zip(slots, after) {
@@ -279,48 +275,6 @@ final class PatchedPass {
       let cached = try items[slot.item].runs.array(
         .receiving, HookPoint(.q, layer: config.layers - 1))
       row(slot).update(from: cached.pointer + last(slot) * inner, count: inner)
-    }
-  }
-
-  /// z of some positions of a run.
-  private func attend(
-    _ layer: Int, _ slot: Slot, rows: Range<Int>, heads: Range<Int>,
-    into mixed: UnsafeMutablePointer<Float>
-  ) throws {
-    let runs = items[slot.item].runs
-    let inner = config.heads * config.headWidth
-    if heads.count < config.heads {
-      let cached = try runs.array(.receiving, HookPoint(.z, layer: layer))
-      mixed.update(from: cached.pointer + rows.lowerBound * inner, count: rows.count * inner)
-      if heads.isEmpty { return }
-    }
-    func pieces(_ buffer: PassBuffer, _ kind: HookKind) throws -> CausalAttention.Rows {
-      let own = UnsafePointer(buffer.pointer + slot.offset * inner)
-      guard slot.rows.lowerBound > 0 else { return .init(own: own, ownCount: slot.rows.count) }
-      let before = try runs.array(
-        slot.followsSource ? .source : .receiving, HookPoint(kind, layer: layer))
-      return .init(
-        prefix: before.pointer, prefixCount: slot.rows.lowerBound, own: own,
-        ownCount: slot.rows.count)
-    }
-    let (keys, values) = (try pieces(k, .k), try pieces(v, .v))
-    let queries = q.pointer + (slot.offset + rows.lowerBound - slot.rows.lowerBound) * inner
-    let scores = scores.need(rows.count * rows.upperBound)
-    let item = items[slot.item]
-    for head in heads {
-      attention.scores(
-        head: head, layer: layer, q: queries, first: rows.lowerBound, count: rows.count, keys: keys,
-        into: scores)
-      for edit in item.edits where edit.hook == HookPoint(.attnScores, layer: layer) {
-        edit.apply(toAttention: scores, of: head, rows: rows, length: runs.length)
-      }
-      attention.softmax(scores, first: rows.lowerBound, count: rows.count, into: scores)
-      for edit in item.edits where edit.hook == HookPoint(.pattern, layer: layer) {
-        edit.apply(toAttention: scores, of: head, rows: rows, length: runs.length)
-      }
-      attention.mix(
-        head: head, pattern: scores, first: rows.lowerBound, count: rows.count, values: values,
-        into: mixed)
     }
   }
 

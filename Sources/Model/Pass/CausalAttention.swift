@@ -8,6 +8,8 @@ public final class CausalAttention {
   /// Rows of q, k or v, of the positions 0, 1, …
   public struct Rows {
     let pieces: [(rows: UnsafePointer<Float>, count: Int)]
+    /// How many positions lie before the last piece.
+    public var prefixCount: Int { pieces.dropLast().reduce(0) { $0 + $1.count } }
 
     init(pieces: [(rows: UnsafePointer<Float>, count: Int)]) {
       self.pieces = pieces
@@ -27,6 +29,8 @@ public final class CausalAttention {
 
   private let config: ModelConfig
   private let packedKeys = PassBuffer()  // the keys of one head, in tiles [K, 16]
+  /// How many keys the last call had.
+  private var lastKeys = 0
   private var stride: Int { config.heads * config.headWidth }
   /// Floating-point operations of scores and mixing so far, two a multiply-add, those of later
   /// positions left out.
@@ -41,20 +45,28 @@ public final class CausalAttention {
   /// - Parameters:
   ///   - q: `count` rows, of the positions from `first` on.
   ///   - keys: of the positions 0 ..< first + count, or more.
+  ///   - knownKeys: so many keys from position 0 on were before the last call's own, of the same head, and
+  ///     are these too as far as they are before its own.
   public func scores(
     head: Int, layer: Int, q: UnsafePointer<Float>, first: Int, count: Int, keys: Rows,
-    into scores: UnsafeMutablePointer<Float>
+    knownKeys: Int = 0, into scores: UnsafeMutablePointer<Float>
   ) {
     let (headWidth, column, length) = (config.headWidth, head * config.headWidth, first + count)
     // Both products: a query at position p has p + 1 keys, and its pattern as many values.
     operations += 2 * Double(headWidth) * Double(count) * Double(2 * first + count + 1)
+    let before = packedKeys.pointer
     let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
+    let known = packed == before ? min(knownKeys, lastKeys, keys.prefixCount) : 0
     var position = 0
     for piece in keys.pieces where position < length {
       let taken = min(piece.count, length - position)
-      pb_pack_keys(piece.rows + column, stride, taken, headWidth, packed, position)
+      let left = min(max(0, known - position), taken)
+      pb_pack_keys(
+        piece.rows + left * stride + column, stride, taken - left, headWidth, packed,
+        position + left)
       position += taken
     }
+    lastKeys = length
     pb_attention_scores(
       q + column, stride, count, first, headWidth, packed, config.attentionDivisor(layer: layer),
       scores)

@@ -1,0 +1,97 @@
+import Model
+
+/// The attention of a patched pass.
+extension PatchedPass {
+  /// What the attention of a run needs, besides the head.
+  private struct Attending {
+    let item: PatchedRun
+    /// Positions whose z is wanted.
+    let rows: Range<Int>
+    let heads: Range<Int>
+    /// Whose keys and values the positions before its own are.
+    let prefix: PairRuns.Run
+    let queries: UnsafePointer<Float>
+    let keys, values: CausalAttention.Rows
+    /// Rows of z.
+    let mixed: UnsafeMutablePointer<Float>
+  }
+
+  /// z of the rows that go on.
+  ///
+  /// - Parameters:
+  ///   - after: the slots with those rows, and their places in z.
+  func attend(
+    _ layer: Int, _ work: [AttentionWork], _ after: [Slot], into z: UnsafeMutablePointer<Float>
+  ) throws {
+    let inner = config.heads * config.headWidth
+    var all: [Attending] = []
+    for index in slots.indices where !after[index].rows.isEmpty {
+      let (slot, rows, heads) = (slots[index], after[index].rows, work[index].heads)
+      let runs = items[slot.item].runs
+      let mixed = z + after[index].offset * inner
+      if heads.count < config.heads {
+        let cached = try runs.array(.receiving, HookPoint(.z, layer: layer))
+        mixed.update(from: cached.pointer + rows.lowerBound * inner, count: rows.count * inner)
+        if heads.isEmpty { continue }
+      }
+      let prefix = slot.followsSource ? PairRuns.Run.source : .receiving
+      func pieces(_ buffer: PassBuffer, _ kind: HookKind) throws -> CausalAttention.Rows {
+        let own = UnsafePointer(buffer.pointer + slot.offset * inner)
+        guard slot.rows.lowerBound > 0 else { return .init(own: own, ownCount: slot.rows.count) }
+        return .init(
+          prefix: try runs.array(prefix, HookPoint(kind, layer: layer)).pointer,
+          prefixCount: slot.rows.lowerBound, own: own, ownCount: slot.rows.count)
+      }
+      all.append(
+        Attending(
+          item: items[slot.item], rows: rows, heads: heads, prefix: prefix,
+          queries: q.pointer + (slot.offset + rows.lowerBound - slot.rows.lowerBound) * inner,
+          keys: try pieces(k, .k), values: try pieces(v, .v), mixed: mixed))
+    }
+    // Runs of a pair have their first keys in common: these are packed once for all.
+    for same in groups(of: all) {
+      for head in 0..<config.heads {
+        var known = 0
+        for run in same where run.heads.contains(head) {
+          attend(layer, head, run, knownKeys: known)
+          known = run.keys.prefixCount
+        }
+      }
+    }
+  }
+
+  /// Runs with the same positions before their own, by pair.
+  private func groups(of all: [Attending]) -> [[Attending]] {
+    var numbers: [ObjectIdentifier: Int] = [:]
+    var groups: [[Attending]] = []
+    for run in all {
+      let pair = ObjectIdentifier(run.item.runs)
+      let number = numbers[pair] ?? groups.count
+      if number == groups.count { groups += [[], []] }
+      numbers[pair] = number
+      groups[number + (run.prefix == .source ? 1 : 0)].append(run)
+    }
+    return groups
+  }
+
+  /// z of one head of a run.
+  ///
+  /// - Parameter knownKeys: as for `CausalAttention.scores`.
+  private func attend(_ layer: Int, _ head: Int, _ run: Attending, knownKeys: Int) {
+    let (rows, length) = (run.rows, run.item.runs.length)
+    let scores = scores.need(rows.count * rows.upperBound)
+    attention.scores(
+      head: head, layer: layer, q: run.queries, first: rows.lowerBound, count: rows.count,
+      keys: run.keys, knownKeys: knownKeys, into: scores)
+    for edit in run.item.edits where edit.hook == HookPoint(.attnScores, layer: layer) {
+      edit.apply(toAttention: scores, of: head, rows: rows, length: length)
+    }
+    attention.softmax(scores, first: rows.lowerBound, count: rows.count, into: scores)
+    for edit in run.item.edits where edit.hook == HookPoint(.pattern, layer: layer) {
+      edit.apply(toAttention: scores, of: head, rows: rows, length: length)
+    }
+    attention.mix(
+      head: head, pattern: scores, first: rows.lowerBound, count: rows.count, values: run.values,
+      into: run.mixed)
+  }
+}
