@@ -126,7 +126,15 @@ struct CellFilter: ParsableArguments {
           "a result does not know how many layers the model has; write '\(pattern)' with a layer "
             + "counted from the first one")
       }
-      for point in try selector.select([pattern]).compactMap(HookPoint.init(name:)) {
+      let chosen: [String]
+      do throws(HookSelectionError) {
+        chosen = try selector.select([pattern])
+      } catch {
+        guard case .unknown = error else { throw error }
+        let known = unique(sweeps.map(\.hook)).map(shown).joined(separator: ", ")
+        throw UsageError("the result has no cells of '\(pattern)'; it has \(known)")
+      }
+      for point in chosen.compactMap(HookPoint.init(name:)) {
         layers[point.kind.shortName, default: []].insert(point.layer)
       }
     }
@@ -141,7 +149,7 @@ struct CellFilter: ParsableArguments {
     /// The cells of a sweep that are at the places asked for.
     func cells(of sweep: PatchFile.Sweep) -> [ResultCell] {
       guard takes(sweep) else { return [] }
-      return sweep.cells.filter(takes)
+      return sweep.resultCells.filter(takes)
     }
 
     /// Whether a sweep's metric and hook are asked for.

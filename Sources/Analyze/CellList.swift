@@ -94,6 +94,9 @@ struct CellFacts: Encodable {
   /// How many pairs have the cell.
   let pairs: Int
   let metric: String
+  /// Where it is one of a list: what its parts are called together, and these.
+  let group: String?
+  let parts: [PatchFile.Part]?
 
   init(_ cell: ResultCell, of sweep: PatchFile.Sweep) {
     let index = cell.index
@@ -115,14 +118,31 @@ struct CellFacts: Encodable {
     q = sweep.difference.q[index]
     pairs = sweep.pairs[index]
     metric = sweep.metricName
+    group = cell.listed?.group
+    parts = cell.listed?.parts
   }
 
   static let csvHeader =
     "hook,layer,head,pos,src,neuron,cell,effect,effect_mean_of_ratios,patched,standard_error,"
     + "lower,upper,p,q,pairs,metric"
 
-  var csv: String {
-    let site = csvSite(hook, layer, head, pos, role, src, neuron, cell)
+  var csv: String { row(csvSite(hook, layer, head, pos, role, src, neuron, cell)) }
+
+  /// A row a part, its group first.
+  ///
+  /// - Parameter number: what parts without a name are held together by.
+  func csvParts(number: Int) -> [String] {
+    guard let parts else { return ["," + csv] }
+    let group = group ?? (parts.count > 1 ? "cell \(number)" : "")
+    return parts.map { part in
+      csvText(group) + ","
+        + row(
+          csvSite(
+            part.hook, part.layer, part.head, nil, part.pos, part.src, part.neuron, cell))
+    }
+  }
+
+  private func row(_ site: [String]) -> String {
     let numbers = [effect, effectMeanOfRatios, patched, standardError, lower, upper, p, q]
     return (site + numbers.map(csvNumber) + [String(pairs), csvText(metric)]).joined(separator: ",")
   }

@@ -58,13 +58,20 @@ func cellList(path: String, config: ModelConfig) throws -> Sweep {
       try hook(row[.hook] ?? "", layer: try number(.layer), selector, config, fail),
       head: try number(.head), place: row[.position].flatMap(Place.init(argument:)),
       key: try number(.attended), neuron: try number(.neuron))
+    do throws(PatchingError) {
+      try Sweep(name: "cells", list: [ListedCell(name: "", patches: [patch])]).check(config)
+    } catch {
+      throw fail(.cell(error))
+    }
     let key = row[.group] ?? ""
     if !key.isEmpty, let known = numbers[key] {
       cells[known].patches.append(patch)
       cells[known].name += " + " + name(of: patch)
     } else {
       numbers[key] = cells.count
-      cells.append(ListedCell(name: name(of: patch), patches: [patch]))
+      let group = row[.group].map { $0 + ": " } ?? ""
+      cells.append(
+        ListedCell(name: group + name(of: patch), group: row[.group], patches: [patch]))
     }
   }
   guard !cells.isEmpty else { throw CellListError(path: path, line: 1, problem: .empty) }
@@ -128,6 +135,7 @@ struct CellListError: ReportableError {
     case notANumber(column: String, String)
     case hook(HookSelectionError)
     case notOneHook(String, layer: Int?, Int)
+    case cell(PatchingError)
   }
 
   let path: String
@@ -142,7 +150,7 @@ struct CellListError: ReportableError {
     switch problem {
     case .empty: "there are no cells; give a header and a row a cell"
     case .unknownColumn(let name):
-      "unknown column \"\(name)\"; the columns are group, hook, layer, head, pos, src and neuron"
+      "unknown column \"\(shown(String(name.prefix(40))))\"; the columns are group, hook, layer, head, pos, src and neuron"
     case .noHookColumn:
       "the first line names the columns, each once, and hook among them"
     case .wrongFields(let found, let expected):
@@ -151,6 +159,7 @@ struct CellListError: ReportableError {
     case .hook(let error): error.description
     case .notOneHook(let name, nil, _):
       "\(name) is a hook of several layers; give the layer"
+    case .cell(let error): error.description
     case .notOneHook(let name, let layer?, _): "there is no \(name) in layer \(layer)"
     }
   }

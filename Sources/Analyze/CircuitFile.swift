@@ -9,10 +9,15 @@ import Patching
 /// head's companions are the others of its class. JSON is `{"heads": […]}`, an object a head with the same
 /// keys, `pos` and `k` being lists.
 ///
-/// - Throws: `CircuitFileError`, `FileError`, `PatchingError.badCircuit`.
+/// - Throws: `CircuitFileError`, `FileError`.
 func readCircuit(path: String) throws -> Circuit {
   let bytes = try readFile(path, limit: 1 << 26)
-  return try Circuit(path.hasSuffix(".json") ? json(bytes, path) : csv(bytes, path))
+  let members = try path.hasSuffix(".json") ? json(bytes, path) : csv(bytes, path)
+  do throws(PatchingError) {
+    return try Circuit(members)
+  } catch {
+    throw CircuitFileError(path: path, place: "", what: error.description)
+  }
 }
 
 private enum Column: String, CaseIterable {

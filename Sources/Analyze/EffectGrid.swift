@@ -45,17 +45,6 @@ struct TokenLabels: Encodable, Equatable {
 /// A token as a label, in which nothing is unseen.
 func tokenText(_ piece: String) -> String { printable(visible(piece)) }
 
-/// The texts of the tokens that occur in prompts, as answers mostly do.
-func tokenTexts(of prompts: [Prompt]) -> [Int32: String] {
-  var texts: [Int32: String] = [:]
-  for prompt in prompts {
-    for (token, piece) in zip(prompt.tokens, prompt.pieces) where texts[token] == nil {
-      texts[token] = tokenText(piece)
-    }
-  }
-  return texts
-}
-
 /// A sweep as rows and columns of effects: layers down, positions or heads across; layers and
 /// positions down where a cell is a head at a position.
 struct EffectGrid {
@@ -78,8 +67,10 @@ struct EffectGrid {
   static let smallestScale = 0.01
 
   /// The effect of the strongest colour: the largest one of either sign.
-  var scale: Double {
-    effects.reduce(EffectGrid.smallestScale) { largest, effect in
+  var scale: Double { EffectGrid.scale(of: effects) }
+
+  static func scale(of effects: [Double?]) -> Double {
+    effects.reduce(smallestScale) { largest, effect in
       guard let effect, effect.isFinite else { return largest }
       return max(largest, abs(effect))
     }

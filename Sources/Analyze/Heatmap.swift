@@ -35,9 +35,10 @@ struct Heatmap {
   private static let mostNumericColumns = 20
 
   init(_ result: SweepResult, labels: ColumnLabels) {
-    unit = 1
     let columns = [.all, .list].contains(result.sweep.axis) ? 1 : result.shape.last ?? 1
     let effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
+    // Effects of ablations are in the metric's units: the largest has the densest shade.
+    unit = result.direction == .ablate ? 2 * EffectGrid.scale(of: effects) : 1
     rows = stride(from: 0, to: effects.count, by: max(1, columns)).map { first in
       let cell = result.cells[first]
       var label =
@@ -165,11 +166,12 @@ func topCells(
 ) -> [String] {
   let effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
   let ranked = rankedCells(effects, count: count).map { ($0, effects[$0] ?? 0) }
-  guard !ranked.isEmpty else { return ["no cell has any effect"] }
+  let whole = max(result.direction == .ablate ? 0 : 1, abs(ranked.first?.1 ?? 0))  // of twenty characters
+  guard !ranked.isEmpty else { return [noEffect(effects)] }
   var table = Table([.left, .right, .right, .right, .right, .left])
   table.add(["top cells", "effect", "patched", "± s.e.", "q", ""])
   for (index, effect) in ranked {
-    let length = min(20, Int((abs(effect).isFinite ? min(abs(effect), 1) : 0) * 20))
+    let length = Int(20 * abs(effect) / whole)
     table.add([
       labels.name(of: result.cells[index]), signed(effect, 4),
       result.meanPatched(cell: index).map { signed($0, 4) } ?? "",
@@ -179,6 +181,12 @@ func topCells(
     ])
   }
   return table.lines()
+}
+
+/// What is said in place of the largest effects where there are none.
+func noEffect(_ effects: [Double?]) -> String {
+  effects.contains { $0?.isFinite == false }
+    ? "no cell has an effect that is a finite number" : "no cell has any effect"
 }
 
 /// The cells with the largest finite effects of either sign, without those of 0.

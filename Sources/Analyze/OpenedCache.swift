@@ -59,6 +59,26 @@ final class OpenedCache {
     return model
   }
 
+  /// The texts of tokens as labels: as they stand in the prompts, else by the model's tokenizer. Tokens
+  /// are left out where that is not there.
+  func tokenTexts(of tokens: [Int32]) -> [Int32: String] {
+    var texts: [Int32: String] = [:]
+    let wanted = Set(tokens)
+    for prompt in prompts where texts.count < wanted.count {
+      for (token, piece) in zip(prompt.tokens, prompt.pieces)
+      where texts[token] == nil && wanted.contains(token) {
+        texts[token] = tokenText(piece)
+      }
+    }
+    guard texts.count < wanted.count,
+      let tokenizer = try? loadTokenizer(for: reader, name: modelName, quiet: true)
+    else { return texts }
+    for token in wanted where texts[token] == nil {
+      texts[token] = tokenText(tokenizer.piece(token))
+    }
+    return texts
+  }
+
   /// What runs sweeps on this cache.
   func engine() throws -> PatchEngine {
     let model = try unconfirmed()

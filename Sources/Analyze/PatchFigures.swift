@@ -46,13 +46,15 @@ struct PatchFigures {
   /// Writes `patch.html` and an SVG a sweep and metric into a directory that is there, each file
   /// whole or not at all.
   ///
+  /// - Parameter answers: texts of the pairs' answers.
   /// - Throws: `FileError`.
-  func write(to directory: String) throws {
+  func write(to directory: String, answers: [Int32: String]) throws {
     for figure in figures {
       let svg = svg(of: figure).file(heading: heading(of: figure))
       try replaceFile("\(directory)/\(fileName(of: figure))", with: Array(svg.utf8))
     }
-    try replaceFile(directory + "/patch.html", with: Array(try PatchPage(self).html().utf8))
+    try replaceFile(
+      directory + "/patch.html", with: Array(try PatchPage(self, answers: answers).html().utf8))
   }
 
   /// Such as `resid_pre.svg`.
@@ -91,7 +93,7 @@ struct PatchFigures {
   func table(of figure: Figure) -> String {
     guard top > 0 else { return "" }
     let cells = figure.largest(top)
-    guard !cells.isEmpty else { return "<p>No cell has any effect.</p>\n" }
+    guard !cells.isEmpty else { return "<p>\(escaped(noEffect(figure.grid.effects))).</p>\n" }
     let rows = cells.map { cell in
       let numbers = [
         signed(figure.grid.effects[cell] ?? .nan, 4),

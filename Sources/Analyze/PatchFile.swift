@@ -10,6 +10,7 @@ struct PatchFile: Codable {
     let directory, plan, weights, tokenizer, promptFile, weightProcessing, kernel: String
     /// What was done to the cache's runs, in words; absent where nothing was.
     let patched: String?
+    let prependBos: Bool?
   }
 
   struct Pair: Codable {
@@ -52,6 +53,8 @@ struct PatchFile: Codable {
     let shape: [Int]
     /// What the places along an axis are called, by the axis's name.
     let labels: [String: [String]]
+    /// What the cells of a list patch; nil where the axes say it.
+    let cells: [Listed]?
     /// The mean patched metric, the ratio of means, and the mean of ratios.
     let metric, effect, effectMeanOfRatios: [Double?]
     let difference: Differences
@@ -62,6 +65,22 @@ struct PatchFile: Codable {
     let seconds: Double
     /// What the sweep computed, in 10⁹ floating-point operations, two a multiply-add.
     let gflop: Double
+  }
+
+  /// A cell of a list.
+  struct Listed: Codable, Equatable {
+    let group: String?
+    let parts: [Part]
+  }
+
+  /// What is patched together with the other parts of a cell; nil stands for all.
+  struct Part: Codable, Equatable {
+    /// The hook's short name.
+    let hook: String
+    let layer, head: Int?
+    /// A position, or a role.
+    let pos: String?
+    let src, neuron: Int?
   }
 
   /// Heads are written as `9.6`; nil stands for those that are swept, and for receivers where the path
@@ -127,6 +146,21 @@ extension PatchFile {
 
   func json() throws -> String { try encodedJSON(self) }
 
+  /// What the names of a sweep's and metric's files begin with: `resid_pre`; with the metric,
+  /// `resid_pre-prob`, if there are several.
+  static func fileName(of sweep: String, _ metric: String?) -> String {
+    metric.map { "\(sweep)-\($0)" } ?? sweep
+  }
+
+  /// The names of the arrays and pictures that were written with it.
+  var fileNames: Set<String> {
+    Set(
+      sweeps.flatMap { sweep in
+        let name = PatchFile.fileName(of: sweep.hook, metrics.count > 1 ? sweep.metricName : nil)
+        return [".npy", "-patched.npy", ".svg"].map { name + $0 }
+      }.filter { !$0.contains("/") && !$0.hasPrefix(".") })
+  }
+
   /// Reads `patch.json` of a directory. What is answered has arrays of the lengths that its shapes say.
   init(directory: String) throws(PatchFileError) {
     let path = directory + "/" + PatchFile.name
@@ -148,6 +182,17 @@ extension PatchFile {
       guard let problem = sweep.problem(pairCount: pairs.count) else { continue }
       throw .badEntry(
         path: path, entry: "sweeps[\(number)].\(problem.entry)", problem: problem.what)
+    }
+  }
+}
+
+extension PatchFile.Listed {
+  init(_ cell: ListedCell) {
+    group = cell.group
+    parts = cell.patches.map { patch in
+      PatchFile.Part(
+        hook: patch.hook.kind.shortName, layer: patch.hook.layer, head: patch.head,
+        pos: patch.place?.description, src: patch.key, neuron: patch.neuron)
     }
   }
 }
@@ -200,6 +245,9 @@ extension PatchFile.Sweep {
     for (axis, length) in zip(axes, shape) {
       if axis == "layer", layers.count != length || Set(layers).count != length {
         return ("layers", "are not \(length) different numbers, as the shape has them")
+      }
+      if axis == "cell", let cells = self.cells, cells.count != length {
+        return ("cells", "are not the \(length) that the shape has")
       }
       if let labels = labels[axis], labels.count != length {
         return ("labels", "has \(labels.count) for the \(length) places of the axis \(axis)")

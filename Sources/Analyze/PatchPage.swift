@@ -9,6 +9,8 @@ import Terminal
 /// themselves.
 struct PatchPage {
   private let all: PatchFigures
+  /// Texts of the pairs' answers.
+  private let answers: [Int32: String]
   private let attention: AttentionSection
   private var report: PatchReport { all.report }
   private var charts: PatchCharts { PatchCharts(figures: all) }
@@ -16,8 +18,9 @@ struct PatchPage {
   /// The most effects and tokens of single pairs that a page carries.
   static let mostPairValues = 200_000
 
-  init(_ figures: PatchFigures) {
+  init(_ figures: PatchFigures, answers: [Int32: String]) {
     all = figures
+    self.answers = answers
     attention = AttentionSection(figures)
   }
 
@@ -186,7 +189,6 @@ struct PatchPage {
       sweeps.append(sweep(figure, withPairs: fits))
     }
     let hasPairs = sweeps.contains { $0.own != nil }
-    let pieces = hasPairs ? tokenTexts(of: all.prompts) : [:]
     let pairs = selection.pairs.enumerated().map { number, pair in
       Pair(
         name: all.pairName(number),
@@ -196,8 +198,8 @@ struct PatchPage {
         clean: hasPairs ? printable(all.prompts[pair.clean].text) : nil,
         corrupted: hasPairs && report.direction != .ablate
           ? printable(all.prompts[pair.corrupted].text) : nil,
-        answer: hasPairs ? text(of: pair.answer, pieces) : nil,
-        wrong: hasPairs ? text(of: pair.wrongAnswer, pieces) : nil,
+        answer: hasPairs ? text(of: pair.answer) : nil,
+        wrong: hasPairs ? text(of: pair.wrongAnswer) : nil,
         tokens: hasPairs ? TokenLabels(pair, prompts: all.prompts) : nil)
     }
     return Content(
@@ -226,8 +228,8 @@ struct PatchPage {
         } : nil)
   }
 
-  private func text(of token: Int32?, _ pieces: [Int32: String]) -> String? {
-    token.map { pieces[$0] ?? "token \($0)" }
+  private func text(of token: Int32?) -> String? {
+    token.map { answers[$0] ?? "token \($0)" }
   }
 
   /// JSON has no word for NaN and infinity.

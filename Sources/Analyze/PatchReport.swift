@@ -125,6 +125,13 @@ struct PatchReport {
 
   var warnings: [String] {
     selection.warnings(of: first, metric: metrics[0], direction)
+      + results.joined().compactMap { result in
+        let count = result.nonFiniteCount
+        return count == 0
+          ? nil
+          : "warning: \(grouped(count)) of \(counted(result.cellCount, "patch", "patches")) of "
+            + "\(result.sweep.name) gave a \(result.metric) that is not a finite number"
+      }
   }
 
   func mean(_ baselines: [Baseline], _ value: KeyPath<Baseline, Float>) -> Double {
@@ -136,31 +143,44 @@ struct PatchReport {
   /// Makes the directory for `write(to:)`, if it is not there.
   ///
   /// - Parameter file: one that is to be written into it.
-  static func makeDirectory(_ directory: String, for file: String = "patch.json") throws(FileError)
-  {
+  /// - Throws: `FileError`, `CacheAsOutput`.
+  static func makeDirectory(_ directory: String, for file: String = "patch.json") throws {
     do throws(SystemError) {
       try SystemCalls().makeDirectory(directory)
     } catch {
       guard error.errno == EEXIST else { throw FileError(.create, directory, errno: error.errno) }
-      if (try? SystemCalls().list(directory)) == nil {
+      guard let names = try? SystemCalls().list(directory) else {
         throw FileError(.create, directory + "/" + file, errno: ENOTDIR)
       }
+      if CacheReader.isCache(names) { throw CacheAsOutput(directory: directory) }
     }
   }
 
   /// The name of a sweep's and metric's files without their endings: `resid_pre`; with the metric,
   /// `resid_pre-prob`, if there are several.
   func fileName(of result: SweepResult) -> String {
-    let name = result.sweep.name
-    return metrics.count > 1 ? "\(name)-\(result.metric)" : name
+    PatchFile.fileName(of: result.sweep.name, metrics.count > 1 ? result.metric : nil)
   }
 
-  /// Writes `patch.json`, `cells.csv` and the arrays of each sweep and metric into a directory that is
-  /// there, each file whole or not at all.
+  /// Writes `cells.csv`, the arrays of each sweep and metric, the figures and then `patch.json` into a
+  /// directory that is there, each file whole or not at all. An earlier result that is there loses its
+  /// `patch.json` before, so that no result is ever of two runs, and its other files at the end.
   ///
+  /// - Parameter answers: texts of the pairs' answers.
   /// - Throws: `FileError`.
-  func write(to directory: String) throws {
-    try replaceFile(directory + "/patch.json", with: Array(try json().utf8))
+  func write(to directory: String, _ figures: PatchFigures, answers: [Int32: String]) throws {
+    let earlier = (try? PatchFile(directory: directory))?.fileNames ?? []
+    try? SystemCalls().remove(directory + "/patch.json")
+    try writeArrays(to: directory)
+    try figures.write(to: directory, answers: answers)
+    let file = file
+    try replaceFile(directory + "/patch.json", with: Array(try file.json().utf8))
+    for name in earlier.subtracting(file.fileNames) {
+      try? SystemCalls().remove("\(directory)/\(name)")
+    }
+  }
+
+  private func writeArrays(to directory: String) throws {
     try replaceFile(directory + "/cells.csv", with: Array(csv().utf8))
     for result in results.joined() {
       let name = "\(directory)/\(fileName(of: result))"
@@ -187,14 +207,16 @@ struct PatchReport {
     var text =
       "hook,layer,head,pos,pair,clean,corrupted,patched,effect,metric,src,neuron,role,direction,cell\n"
     for result in results.joined() {
-      for (number, cell) in result.cells.enumerated() {
+      for (index, cell) in result.cells.enumerated() {
         let hook = result.sweep.hookName(of: cell)
+        let number = cell.number
+        let cell = result.sweep.place(of: cell)
         let labels = [
           field(cell.key), field(cell.neuron), cell.role ?? "", field(cell.direction),
-          field(cell.number),
+          field(number),
         ].joined(separator: ",")
-        for (pair, patched) in result.patched[number].enumerated() {
-          guard let patched, let effect = result.effect(cell: number, pair: pair) else { continue }
+        for (pair, patched) in result.patched[index].enumerated() {
+          guard let patched, let effect = result.effect(cell: index, pair: pair) else { continue }
           let baseline = result.baselines[pair]
           text += "\(hook),\(field(cell.layer)),\(field(cell.head)),"
           text += "\(field(position(of: cell, pair: pair))),\(selection.numbers[pair]),"
@@ -265,6 +287,8 @@ struct PatchReport {
       role: result.sweep.place.flatMap { if case .role(let r) = $0 { r } else { nil } },
       axes: result.sweep.axisNames, shape: result.shape,
       labels: result.sweep.axisLabels,
+      cells: result.sweep.axis == .list && result.sweep.path == nil
+        ? result.sweep.list.map { .init($0) } : nil,
       metric: cells.map { result.meanPatched(cell: $0).flatMap(finite) },
       effect: cells.map { result.ratioOfMeans(cell: $0).flatMap(finite) },
       effectMeanOfRatios: cells.map { result.meanOfRatios(cell: $0).flatMap(finite) },
@@ -279,4 +303,15 @@ struct PatchReport {
 
   /// JSON has no word for NaN and infinity: they become null, and the warnings name the pairs.
   private func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }
+}
+
+extension Sweep {
+  /// A cell; of a list's cell that is one part, that part.
+  fileprivate func place(of cell: Cell) -> Cell {
+    guard path == nil, let patches = cell.number.map({ list[$0].patches }), patches.count == 1
+    else { return cell }
+    return Cell(
+      layer: patches[0].hook.layer, head: patches[0].head, place: patches[0].place,
+      key: patches[0].key, neuron: patches[0].neuron)
+  }
 }

@@ -288,7 +288,8 @@ func cacheIdentity(_ cache: CacheReader) -> PatchFile.Identity {
   return PatchFile.Identity(
     directory: cache.directory, plan: cache.planDigest, weights: plan.model.weightsDigest,
     tokenizer: plan.model.tokenizerDigest, promptFile: plan.promptFileDigest,
-    weightProcessing: plan.weights, kernel: plan.kernel, patched: plan.patched?.what)
+    weightProcessing: plan.weights, kernel: plan.kernel, patched: plan.patched?.what,
+    prependBos: plan.prependBOS)
 }
 
 extension ReadingOptions {

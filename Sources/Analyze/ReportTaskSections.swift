@@ -55,7 +55,7 @@ extension ReportPage {
     let clean = prompts[pair.clean]
     let hasCorrupted = task.pairs.value != nil
     let corrupted = hasCorrupted ? prompts[pair.corrupted] : clean
-    let texts = tokenTexts(of: prompts)
+    let texts = study.opened.tokenTexts(of: [pair.answer, pair.wrongAnswer].compactMap { $0 })
     func answer(_ token: Int32?) -> String? { token.map { texts[$0] ?? "token \($0)" } }
     let answers = [(answer(pair.answer), "right"), (answer(pair.wrongAnswer), "wrong")]
       .compactMap { text, word in text.map { "\($0) (\(word))" } }

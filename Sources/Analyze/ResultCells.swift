@@ -5,16 +5,20 @@ import Terminal
 extension PatchFile.Sweep {
   var cellCount: Int { effect.count }
 
+  /// What the cells patch, where they are those of a list.
+  var listed: [PatchFile.Listed]? { axes == ["cell"] ? cells : nil }
+
   /// Whether a list of cells can say what its cells patch.
   var isListable: Bool {
     window == 1 && subspace == nil && path == nil
-      && Set(axes).isSubset(of: ["layer", "head", "pos", "role", "dest", "src", "neuron"])
+      && (listed != nil
+        || Set(axes).isSubset(of: ["layer", "head", "pos", "role", "dest", "src", "neuron"]))
   }
 
   func cell(_ index: Int) -> ResultCell { ResultCell(index, of: self) }
 
   /// All cells, in the order of the axes.
-  var cells: [ResultCell] { (0..<cellCount).map(cell) }
+  var resultCells: [ResultCell] { (0..<cellCount).map(cell) }
 
   /// Such as `layer 12 × head 12, all positions`.
   var axesText: String {
@@ -59,6 +63,8 @@ struct ResultCell {
   let neuron: Int?
   /// What stands for the position, where that is not the same in every pair.
   let role: String?
+  /// What it patches, where it is one of a list.
+  let listed: PatchFile.Listed?
   /// In words, as `analyze patch` names it, such as `L9 H6 all positions`.
   let name: String
   /// What it is along each axis of the sweep: the number, or what roles and other axes without numbers
@@ -102,12 +108,16 @@ struct ResultCell {
     if let key = numbers["src"] { name.append("← pos " + text("src", key)) }
     self.index = index
     hook = sweep.hook
-    layer = numbers["layer"]
-    head = numbers["head"]
-    self.position = position ?? sweep.position
-    key = numbers["src"]
-    neuron = numbers["neuron"]
-    role = numbers["role"].flatMap { sweep.labels["role"]?[$0] } ?? sweep.role
+    listed = sweep.listed?[index]
+    let part = listed.flatMap { $0.parts.count == 1 ? $0.parts[0] : nil }
+    layer = numbers["layer"] ?? part?.layer
+    head = numbers["head"] ?? part?.head
+    self.position = position ?? sweep.position ?? part?.pos.flatMap { Int($0) }
+    key = numbers["src"] ?? part?.src
+    neuron = numbers["neuron"] ?? part?.neuron
+    role =
+      numbers["role"].flatMap { sweep.labels["role"]?[$0] } ?? sweep.role
+      ?? part?.pos.flatMap { Int($0) == nil ? $0 : nil }
     self.name = name.joined(separator: " ")
     self.identity = identity.reversed()
   }

@@ -78,7 +78,11 @@ struct ResultComparison: Encodable {
 
   private static func warnings(_ a: PatchFile, _ b: PatchFile) -> [String] {
     func pairs(_ file: PatchFile) -> [String] {
-      file.pairs.map { "\($0.index) \($0.id ?? "") \($0.clean) \($0.corrupted ?? -1)" }
+      // Ablations have no corrupted prompts.
+      let isClean = [a, b].contains { $0.pairs.allSatisfy { $0.corrupted == nil } }
+      return file.pairs.map {
+        "\($0.index) \($0.id ?? "") \($0.clean) \(isClean ? -1 : $0.corrupted ?? -1)"
+      }
     }
     func metrics(_ file: PatchFile) -> String {
       unique(file.sweeps.map(\.metricName)).joined(separator: ", ")
@@ -89,6 +93,10 @@ struct ResultComparison: Encodable {
       difference("metrics", metrics(a), metrics(b)),
       difference("cache plan", a.cache.plan, b.cache.plan),
       difference("weights digest", a.cache.weights, b.cache.weights),
+      difference("weights", a.cache.weightProcessing, b.cache.weightProcessing),
+      difference("BOS prepended", words(a.cache.prependBos), words(b.cache.prependBos)),
+      difference(
+        "runs", a.cache.patched ?? "the model's own", b.cache.patched ?? "the model's own"),
       difference("kernels", a.kernel, b.kernel),
       difference("method of the q-values", a.fdr, b.fdr),
     ].compactMap { $0 }
@@ -120,6 +128,8 @@ struct ResultComparison: Encodable {
         b.subspace.map(String.init) ?? "all"),
     ].compactMap { $0.map { "\(shown(a.hook)), \($0)" } }
   }
+
+  private static func words(_ fact: Bool?) -> String { fact.map { $0 ? "yes" : "no" } ?? "unknown" }
 
   private static func difference(_ what: String, _ a: String, _ b: String) -> String? {
     a == b ? nil : "\(what): \(shown(a)) in A, \(shown(b)) in B"

@@ -73,9 +73,11 @@ struct ResultsCommand: ParsableCommand {
       isList ? CellList.lists(of: file, resolved, by: sort ?? .effect, top: top ?? 20) : nil
     if csv {
       try requireListable(file.sweeps.filter(resolved.takes))
-      print(CellFacts.csvHeader)
-      for list in lists ?? [] {
-        for facts in list.facts { print(facts.csv) }
+      let facts = (lists ?? []).flatMap(\.facts)
+      let hasParts = facts.contains { $0.parts != nil }
+      print((hasParts ? "group," : "") + CellFacts.csvHeader)
+      for (number, facts) in facts.enumerated() {
+        for row in hasParts ? facts.csvParts(number: number) : [facts.csv] { print(row) }
       }
     } else if json {
       print(
@@ -97,8 +99,10 @@ struct ResultsCommand: ParsableCommand {
   }
 
   /// A list that left out what a cell patches would be taken for another cell.
-  private func requireListable(_ sweeps: [PatchFile.Sweep]) throws {
-    guard let sweep = sweeps.first(where: { !$0.isListable }) else { return }
+  private func requireListable(_ sweeps: [PatchFile.Sweep], mayBeLists: Bool = true) throws {
+    guard
+      let sweep = sweeps.first(where: { !$0.isListable || !mayBeLists && $0.listed != nil })
+    else { return }
     throw NotListable(hook: sweep.hook, axes: sweep.axesText)
   }
 
@@ -107,7 +111,7 @@ struct ResultsCommand: ParsableCommand {
     let comparison = ResultComparison(
       (directory, file), other, resolved, by: sort ?? .difference, top: top ?? 20)
     if csv {
-      try requireListable(file.sweeps.filter(resolved.takes))
+      try requireListable(file.sweeps.filter(resolved.takes), mayBeLists: false)
       print(ResultComparison.Cell.csvHeader)
       for cell in comparison.sweeps.flatMap(\.cells) { print(cell.csv) }
     } else if json {

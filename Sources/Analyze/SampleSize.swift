@@ -4,14 +4,24 @@ import ArgumentParser
 enum SampleSize: ExpressibleByArgument, CustomStringConvertible {
   case all
   case some(Int)
+  /// What is neither, as it was typed: an option that may stand without a value would take its default for
+  /// a value that cannot be read.
+  case unreadable(String)
 
-  init?(argument: String) {
+  init(argument: String) {
     if argument == "all" {
       self = .all
     } else if let count = Int(argument), count > 0 {
       self = .some(count)
     } else {
-      return nil
+      self = .unreadable(argument)
+    }
+  }
+
+  /// - Throws: `ValidationError`.
+  func check(option: String) throws {
+    if case .unreadable(let text) = self {
+      throw ValidationError("\(option) takes a number from 1 on or all, not '\(text)'.")
     }
   }
 
@@ -20,6 +30,7 @@ enum SampleSize: ExpressibleByArgument, CustomStringConvertible {
     switch self {
     case .all: "all"
     case .some(let count): "\(count)"
+    case .unreadable(let text): text
     }
   }
 

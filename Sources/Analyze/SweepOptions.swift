@@ -85,8 +85,13 @@ struct SweepOptions: ParsableArguments {
     if let cells { return [try cellList(path: cells, config: config)] }
     let subspaces = try subspace.map { path in
       let rows = try npyRows(path: path)
-      return by == .direction
-        ? try rows.map { try Subspace(rows: [$0]) } : [try Subspace(rows: rows)]
+      do throws(PatchingError) {
+        return by == .direction
+          ? try rows.map { (row) throws(PatchingError) in try Subspace(rows: [row]) }
+          : [try Subspace(rows: rows)]
+      } catch {
+        throw NPYError(path: path, what: error.description)
+      }
     }
     let patterns = hooks.flatMap {
       $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)

@@ -86,8 +86,10 @@ struct SweepRun {
         threads: work.threads))
     try recording?.write(quiet: work.quiet || options.task.json)
     if let out = options.out {
-      try report.write(to: out)
-      try PatchFigures(report, prompts: prompts, top: options.top).write(to: out)
+      let answers = selection.pairs.flatMap { [$0.answer, $0.wrongAnswer].compactMap { $0 } }
+      try report.write(
+        to: out, PatchFigures(report, prompts: prompts, top: options.top),
+        answers: opened.tokenTexts(of: answers))
       series.unfinished?.remove()
     }
     return report

@@ -36,7 +36,10 @@ struct TaskOptions: ParsableArguments {
 
   @OptionGroup var io: AccessOption
 
-  func validate() throws { _ = try metrics() }
+  func validate() throws {
+    _ = try metrics()
+    try verify?.check(option: "--verify")
+  }
 
   func metrics() throws -> [AnswerMetric] { try answerMetrics(metric) }
 

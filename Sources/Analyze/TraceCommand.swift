@@ -112,6 +112,7 @@ struct TraceCommand: ParsableCommand {
     guard TraceCommand.metrics.contains(metric) else {
       throw ValidationError("A fact has no wrong answer, which \(metric.rawValue) needs.")
     }
+    try verify?.check(option: "--verify")
     guard 1...10_000 ~= samples else { throw ValidationError("--samples takes 1 to 10,000.") }
     _ = try severed()
     guard limit ?? 1 >= 1 else { throw ValidationError("--limit must be at least 1.") }
@@ -120,7 +121,7 @@ struct TraceCommand: ParsableCommand {
       throw ValidationError("Give --noise-scale or --noise-deviation, not both.")
     }
     for size in [noiseScale, noiseDeviation].compactMap({ $0 }) {
-      guard size.isFinite, size >= 0 else {
+      guard Float(size).isFinite, size >= 0 else {
         throw ValidationError("Noise has a standard deviation that is a number from 0 on.")
       }
     }

@@ -234,3 +234,8 @@ func withoutTrailingSlash(_ path: String) -> String {
   while path.count > 1, path.hasSuffix("/") { path.removeLast() }
   return path
 }
+
+extension CacheReader {
+  /// Whether a directory with these names in it is a cache.
+  public static func isCache(_ names: [String]) -> Bool { names.contains(Manifest.fileName) }
+}

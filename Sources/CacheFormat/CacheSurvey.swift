@@ -37,7 +37,7 @@ struct CacheSurvey {
         try CacheSurvey.planWithoutManifest(directory: directory)
       }
     tokenCounts = try CacheSurvey.checkedTexts(of: plan, directory: directory)
-    if let manifest = found, !CacheSurvey.fits(manifest, plan, tokenCounts) {
+    if let manifest = found, !manifest.fits(plan, tokenCounts: tokenCounts) {
       problem = .badManifest(file: path, what: "its segments are not those of the plan")
       found = nil
     }
@@ -157,14 +157,5 @@ struct CacheSurvey {
     } catch {
       throw .frozenFile(error)
     }
-  }
-
-  /// Whether the manifest lists the segments that the plan and the prompts' lengths give.
-  private static func fits(_ manifest: Manifest, _ plan: CachePlan, _ tokenCounts: [Int]) -> Bool {
-    let ranges = plan.segmentRanges(tokenCounts: tokenCounts)
-    return manifest.hooks.count == plan.hooks.count && manifest.segments.count <= ranges.count
-      && zip(manifest.segments, ranges).allSatisfy { segment, range in
-        segment.prompts == range.count && segment.tokens == tokenCounts[range].reduce(0, +)
-      } && (!manifest.complete || manifest.prompts == plan.promptCount)
   }
 }

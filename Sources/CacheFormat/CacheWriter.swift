@@ -75,7 +75,7 @@ public final class CacheWriter: Sendable {
     try context.prepareDirectory()
     lock = Mutex(try CacheWriter.lock(directory, breaking: breakingLock))
 
-    let found = try context.existing(start)
+    let found = try context.existing(start, tokenCounts: tokenCounts)
     if let found { context.committed.store(found.prompts, ordering: .relaxed) }
     let first =
       found

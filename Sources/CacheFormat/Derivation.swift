@@ -105,6 +105,8 @@ private func attentionScores(
   guard let q = q.baseAddress, let k = k.baseAddress else { return }
   let (T, heads, width) = (shape[0], shape[1], shape[2])
   let stride = heads * width
+  // Without heads there is nothing to bound the room for a head's keys.
+  guard heads > 0 else { return }
   scratch.with((T + 15) / 16 * 16 * width) { packed in
     guard let packed = packed.baseAddress else { return }
     for head in 0..<heads {

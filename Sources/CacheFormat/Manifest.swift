@@ -54,6 +54,16 @@ struct Manifest: Equatable, Sendable {
   var hooks: [HookTotals]
   var segments: [Segment] = []
 
+  /// Whether it lists the segments that the plan and the prompts' lengths give.
+  func fits(_ plan: CachePlan, tokenCounts: [Int]) -> Bool {
+    let ranges = plan.segmentRanges(tokenCounts: tokenCounts)
+    return hooks.count == plan.hooks.count && segments.count <= ranges.count
+      && zip(segments, ranges).allSatisfy { segment, range in
+        segment.prompts == range.count && segment.tokens == tokenCounts[range].reduce(0, +)
+      } && prompts == segments.reduce(0) { $0 + $1.prompts }
+      && (!complete || prompts == plan.promptCount)
+  }
+
   /// The manifest with one more segment at its end.
   func adding(_ segment: SealedSegment) -> Manifest {
     var next = self

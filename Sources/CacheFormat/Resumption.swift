@@ -87,9 +87,9 @@ extension WriteContext {
   ///
   /// - Throws: `CacheError` when there is anything else, or anything at all and nothing is to be
   ///   resumed.
-  func existing(_ start: CacheWriter.Start) throws(CacheError) -> Manifest? {
+  func existing(_ start: CacheWriter.Start, tokenCounts: [Int]) throws(CacheError) -> Manifest? {
     let names = try CacheWriter.names(in: directory, start: start, fileSystem)
-    let manifest = names.contains(Manifest.fileName) ? try unfinishedManifest() : nil
+    let manifest = names.contains(Manifest.fileName) ? try unfinishedManifest(tokenCounts) : nil
     for name in names where name.hasSuffix(".new") || name.hasSuffix(".open") {
       try? fileSystem.remove(path(name))
     }
@@ -106,12 +106,16 @@ extension WriteContext {
   }
 
   /// The manifest, which must be of this plan, its segments there in full size.
-  private func unfinishedManifest() throws(CacheError) -> Manifest {
+  private func unfinishedManifest(_ tokenCounts: [Int]) throws(CacheError) -> Manifest {
     let manifest = try Manifest.read(directory: directory)
     guard manifest.plan == key.hexadecimal else {
       let (other, _) = try CachePlan.read(
         directory: directory, digest: manifest.plan, format: manifest.format)
       throw .otherPlan(directory: directory, differences: other.differences(from: plan))
+    }
+    guard manifest.fits(plan, tokenCounts: tokenCounts) else {
+      throw .badManifest(
+        file: path(Manifest.fileName), what: "it does not list the segments of the plan")
     }
     for segment in manifest.segments {
       let file = path(segment.name)

@@ -55,7 +55,7 @@ public func parallelForEach<Context, Value: Sendable, Failure: Error>(
   _ body: @Sendable (Int, Context) throws(Failure) -> Value,
   then use: (Value) throws(Failure) -> Void
 ) throws(Failure) {
-  let window = 16 * max(1, threads)
+  let window = 16 * max(1, min(threads, count))
   for first in stride(from: 0, to: count, by: window) {
     let values = try parallelMap(
       min(window, count - first), threads: threads, with: context,

@@ -9,12 +9,10 @@ public struct BruteForceCheck: Sendable {
   /// The largest difference of a metric, absolute for metrics up to 1 and relative above, by metric.
   public let largestDifference: [Float]
 
-  /// What rounding may make of it.
-  public static let tolerance: Float = 1e-4
+  /// What rounding may make of it: of the passes, and of what a cache holds with fewer bits.
+  public let tolerance: Float
 
-  public var isWithinTolerance: Bool {
-    largestDifference.allSatisfy { $0 <= BruteForceCheck.tolerance }
-  }
+  public var isWithinTolerance: Bool { largestDifference.allSatisfy { $0 <= tolerance } }
 }
 
 extension PatchEngine {
@@ -61,7 +59,7 @@ extension PatchEngine {
       runs: all.count,
       largestDifference: task.metrics.indices.map { metric in
         worst.reduce(Float(0)) { larger($0, $1[metric]) }
-      })
+      }, tolerance: cache.plan.elementType.tolerance)
   }
 
   /// The metrics of some cells of a pair, by cell and metric.
@@ -85,10 +83,9 @@ extension PatchEngine {
           sourceArrays[activation.hook] = copy(of: activation)
         }
       })
-    let heldHooks = Set(
-      sweep.severed.flatMap { kind in
-        (0..<model.config.layers).map { HookPoint(kind, layer: $0) }
-      })
+    let alignment = alignment(of: pair, false, prompts)
+    let sites = cells.map { self.sites(sweep, $0, alignment) ?? [] }
+    let heldHooks = Set(sites.joined().filter(\.isHeld).map(\.hook))
     var heldArrays: [HookPoint: Matrix] = [:]
     if !heldHooks.isEmpty {
       try pass.run(
@@ -99,7 +96,6 @@ extension PatchEngine {
         })
     }
     let cleanRow = try lastRow(clean, pass)
-    let alignment = alignment(of: pair, false, prompts)
     /// Edits by hook, with the source's values or those that are held.
     func edits(_ sites: [Site]) -> [HookPoint: [Edit]] {
       var edits: [HookPoint: [Edit]] = [:]
@@ -110,14 +106,14 @@ extension PatchEngine {
           : values.array(
             site.hook, of: pair, receiving: direction == .denoise ? pair.corrupted : pair.clean,
             length: length, config: model.config) ?? sourceArrays[site.hook]
-        guard let array else { continue }
+        guard let array else { preconditionFailure("no values for \(site.hook.name)") }
         edits[site.hook, default: []].append(
           Edit(
             site: site, values: array, isOfSource: false, adds: values.isAdded && !site.isHeld))
       }
       return edits
     }
-    return try cells.map { cell in
+    return try zip(cells, sites).map { cell, sites in
       if let path = sweep.path {
         let heads = path.senders(of: cell).flatMap { head in
           alignment.sites(
@@ -125,9 +121,9 @@ extension PatchEngine {
         }
         let run = try BruteForcePath(path, tokens: receiving, model: model, pass: pass)
         try run.patch(
-          edits(heads), receivers: sites(sweep, cell, alignment) ?? [])
+          edits(heads), receivers: sites)
       } else {
-        let edits = edits(sites(sweep, cell, alignment) ?? [])
+        let edits = edits(sites)
         try pass.run(
           tokens: [receiving],
           hooks: PassHooks(editing: Set(edits.keys).union(noise.receiving.hooks)) { activation in
@@ -162,6 +158,17 @@ extension [BruteForceCheck] {
   /// - Throws: `PatchingError.notReproduced` if one is beyond the tolerance.
   public func requireReproduced() throws(PatchingError) {
     guard allSatisfy(\.isWithinTolerance) else { throw .notReproduced(largest: largest) }
+  }
+}
+
+extension ElementType {
+  /// How far metrics of runs that are made from stored values may be from those of whole passes.
+  fileprivate var tolerance: Float {
+    switch self {
+    case .f32: 1e-4
+    case .f16: 0.02
+    case .bf16: 0.2
+    }
   }
 }
 

@@ -122,10 +122,13 @@ public struct Patch: Hashable, Sendable {
 /// A cell of a list: parts of activations that are replaced together.
 public struct ListedCell: Hashable, Sendable {
   public var name: String
+  /// What its parts are called together, if they have a name.
+  public var group: String?
   public var patches: [Patch]
 
-  public init(name: String, patches: [Patch]) {
+  public init(name: String, group: String? = nil, patches: [Patch]) {
     self.name = name
+    self.group = group
     self.patches = patches
   }
 }

@@ -362,25 +362,37 @@ final class PatchedPass {
     }
   }
 
-  /// Puts other results z_h W_O[h] in the place of a head's in attn_out.
+  /// attn_out as the sum of the heads' results z_h W_O[h], some of them others, and b_O, where an edit
+  /// covers a position.
   private func replaceResults(
     _ layer: Int, z: UnsafePointer<Float>, output: UnsafeMutablePointer<Float>
   ) {
-    guard let edits = edits[HookPoint(.result, layer: layer)] else { return }
+    guard let all = edits[HookPoint(.result, layer: layer)] else { return }
     let (width, headWidth) = (config.width, config.headWidth)
-    let (own, weight) = (row.need(width), model.blocks[layer].output)
-    for (item, edit) in edits {
+    let inner = config.heads * headWidth
+    let (results, weight) = (row.need(config.heads * width), model.blocks[layer].output)
+    for (item, edits) in Dictionary(grouping: all, by: \.item) {
       guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
-      for position in edit.positions.clamped(to: slot.rows) {
+      for position in slot.rows
+      where edits.contains(where: { $0.edit.positions.contains(position) }) {
         let place = slot.offset + position - slot.rows.lowerBound
-        for head in edit.site.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
+        for head in 0..<config.heads {
           let range = head * headWidth..<(head + 1) * headWidth
           weight.multiply(
-            z + place * config.heads * headWidth + range.lowerBound, rows: 1, stride: headWidth,
-            inner: range, columns: 0..<width, bias: nil, into: own, stride: width, scratch: scratch)
-          let other = edit.values.pointer + (position * config.heads + head) * width
-          for d in 0..<width { output[place * width + d] += other[d] - own[d] }
+            z + place * inner + range.lowerBound, rows: 1, stride: headWidth, inner: range,
+            columns: 0..<width, bias: nil, into: results + head * width, stride: width,
+            scratch: scratch)
         }
+        for (_, edit) in edits {
+          edit.apply(to: results, rows: position..<position + 1, config: config)
+        }
+        let sum = output + place * width
+        if let bias = weight.bias {
+          sum.update(from: bias.pointer, count: width)
+        } else {
+          sum.update(repeating: 0, count: width)
+        }
+        for head in 0..<config.heads { pb_add(sum, results + head * width, sum, width) }
       }
     }
   }

@@ -35,6 +35,8 @@ public enum PatchingError: ReportableError, Equatable {
   case badCircuit(String)
   /// A pair lacks a place at which a circuit keeps heads.
   case pairWithoutPlace(Place, pair: String)
+  /// A cell patches two hooks of a layer of which the one's values are not made from the other's.
+  case notTogether(HookPoint, HookPoint)
   /// The cache lacks arrays that a sweep needs.
   case hooksNotCached([String], directory: String)
   case unaligned(pair: String, clean: Int, corrupted: Int, count: Int)
@@ -95,6 +97,9 @@ public enum PatchingError: ReportableError, Equatable {
       "pair \(pair) has no position \(place), at which the circuit keeps heads; give the rows of the prompt "
         + "file such a role (docs/prompts.md) and capture them again"
     case .noPath(let why): "there is no path to patch: \(why)"
+    case .notTogether(let one, let other):
+      "\(one.name) and \(other.name) cannot be patched in one cell: where each head has an input of its own, "
+        + "it is not made from the other hook; patch them in two cells, or resid_pre in the place of both"
     case .hooksNotCached(let hooks, let directory):
       "the cache \(directory) does not hold \(hooks.prefix(4).joined(separator: ", "))"
         + (hooks.count > 4 ? " and \(hooks.count - 4) more" : "")
@@ -105,16 +110,16 @@ public enum PatchingError: ReportableError, Equatable {
         + "the clean prompt has \(clean) tokens and the corrupted one \(corrupted); "
         + "make them equal, or leave such pairs out with --skip-unaligned"
     case .noPairs(_, let unaligned, let notCaptured, _) where notCaptured > 0:
-      "there is no pair to patch: the capture was interrupted before it came to "
+      "there is no row to work on: the capture was interrupted before it came to "
         + "\(notCaptured) of them"
         + (unaligned > 0 ? ", and \(unaligned) have prompts of unequal length" : "")
         + "; capture the prompts again"
     case .noPairs(let rows, let unaligned, _, let needs) where unaligned > 0:
-      "there is no pair to patch: in \(unaligned) of \(rows) rows the prompts differ in their number "
+      "there is no row to work on: in \(unaligned) of \(rows) rows the prompts differ in their number "
         + "of tokens, and no other row has \(needs); make them equal"
     case .noPairs(let rows, _, _, let needs):
-      "there is no pair to patch: none of the \(rows) rows of the prompt file has \(needs); give "
-        + "them as columns 2 to 4, and capture again"
+      "there is no row to work on: none of the \(rows) rows of the prompt file has \(needs); give "
+        + "them there (docs/prompts.md) and capture again, or ask for what needs less"
     case .noSuchPosition(let position, let longest):
       "no pair has a position \(position): the longest prompt has \(longest) tokens, at positions 0 "
         + "to \(longest - 1), or -\(longest) to -1 from the end"
@@ -139,7 +144,7 @@ public enum PatchingError: ReportableError, Equatable {
     switch self {
     case .cannotPatch, .noHeads, .noAttendedPositions, .noNeurons, .noWindow,
       .noMeanOverPositions, .positionGivenTwice, .noSuchPosition, .noRoles, .noSuchRole,
-      .noDirections, .noSubspaces, .noNoise, .noSuchHead, .noPath, .notOneCell:
+      .noDirections, .noSubspaces, .noNoise, .noSuchHead, .noPath, .notOneCell, .notTogether:
       .usage
     case .hooksNotCached, .otherSweeps, .runsArePatched: .configuration
     case .unaligned, .noPairs, .unknownToken, .noSubspace, .noTemplate, .doesNotFit, .badCircuit,

@@ -53,9 +53,8 @@ public struct PathPatch: Hashable, Sendable {
     guard senders != nil || receivers != nil else {
       throw .noPath("neither senders nor receivers are given")
     }
-    guard senders?.isEmpty != true, receivers?.isEmpty != true else {
-      throw .noPath("a list of heads is empty")
-    }
+    try PathPatch.check(senders)
+    try PathPatch.check(receivers)
     guard !inputs.isEmpty, Set(inputs).isSubset(of: PathPatch.headInputs),
       Set(inputs).count == inputs.count
     else { throw .noPath("the inputs of a head are q, k and v, each once") }
@@ -73,12 +72,18 @@ public struct PathPatch: Hashable, Sendable {
   public init(
     _ definition: Definition, toLogitsFrom senders: [AttentionHead]?
   ) throws(PatchingError) {
-    guard senders?.isEmpty != true else { throw .noPath("a list of heads is empty") }
+    try PathPatch.check(senders)
     self.definition = definition
     swept = senders == nil ? .senders : .neither
     self.senders = senders ?? []
     receivers = []
     inputs = []
+  }
+
+  private static func check(_ heads: [AttentionHead]?) throws(PatchingError) {
+    guard let heads else { return }
+    guard !heads.isEmpty else { throw .noPath("a list of heads is empty") }
+    guard Set(heads).count == heads.count else { throw .noPath("a head is there twice") }
   }
 
   /// The layers of the cells.

@@ -78,8 +78,9 @@ public struct Sweep: Sendable, Equatable {
     path = nil
   }
 
-  /// - Throws: `PatchingError` if a cell patches what cannot be patched.
+  /// - Throws: `PatchingError` if a cell patches what cannot be patched, or `.notTogether`.
   public init(name: String, list: [ListedCell]) throws(PatchingError) {
+    for cell in list { try Sweep.checkHeadInputs(of: cell) }
     for patch in list.flatMap(\.patches) {
       let kind = patch.hook.kind
       guard kind != .unembed else { throw .cannotPatch(kind) }
@@ -99,6 +100,21 @@ public struct Sweep: Sendable, Equatable {
     subspaces = []
     path = nil
     severed = []
+  }
+
+  /// A head's own input is a copy of the stream: one that is patched hides what is done to hook_attn_in,
+  /// where that is not itself, and to the LayerNorm of all.
+  private static func checkHeadInputs(of cell: ListedCell) throws(PatchingError) {
+    for (_, patches) in Dictionary(grouping: cell.patches, by: \.hook.layer) {
+      func first(_ kinds: [HookKind]) -> HookPoint? {
+        patches.map(\.hook).first { kinds.contains($0.kind) }
+      }
+      let (shared, split) = (first([.attnIn]), first([.qInput, .kInput, .vInput]))
+      if let shared, let split { throw .notTogether(shared, split) }
+      if let own = shared ?? split, let norm = first([.ln1Scale, .ln1Normalized]) {
+        throw .notTogether(own, norm)
+      }
+    }
   }
 
   /// The paths to or from every head that can have one, or a single cell where both ends are given.
@@ -140,7 +156,8 @@ public struct Sweep: Sendable, Equatable {
     let layers: [Int?] =
       cell.layer.map { layer in
         let first = layer - window / 2
-        return (first..<first + window).filter { 0..<layerCount ~= $0 }
+        // The sum is layer + ⌈window / 2⌉, which is no more than an Int has.
+        return Array(max(0, first)..<max(0, first, min(layerCount, first + window)))
       } ?? [nil]
     let patches = layers.map { layer in
       Patch(
@@ -193,7 +210,7 @@ public struct Sweep: Sendable, Equatable {
   }
 
   /// - Throws: `PatchingError.doesNotFit` for a part that the model's hooks do not have.
-  func check(_ config: ModelConfig) throws(PatchingError) {
+  public func check(_ config: ModelConfig) throws(PatchingError) {
     if let path { return try path.check(config) }
     var all = list.flatMap(\.patches)
     if kind?.hasPlainRows == true {

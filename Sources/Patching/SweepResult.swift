@@ -71,6 +71,16 @@ public struct SweepResult: Sendable {
   /// The number of patched runs: cells of every pair that has their positions.
   public var cellCount: Int { cells.indices.reduce(0) { $0 + pairs(of: $1).count } }
 
+  /// The number of patched runs whose metric is not a finite number, though that of the unpatched run is.
+  public var nonFiniteCount: Int {
+    cells.indices.reduce(0) { count, cell in
+      count
+        + pairs(of: cell).count {
+          patched[cell][$0]?.isFinite == false && baselines[$0].receiving(direction).isFinite
+        }
+    }
+  }
+
   /// The mean metric of the patched runs; nil if no pair has such a position.
   public func meanPatched(cell: Int) -> Double? {
     mean(pairs(of: cell).map { Double(patched[cell][$0] ?? 0) })

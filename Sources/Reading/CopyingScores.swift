@@ -12,7 +12,7 @@ import Parallel
 public struct CopyingScores: Sendable {
   /// How many logits count as the largest: k.
   public let top: Int
-  /// [L, H]; nil in layer 0, which does not hear the first MLP.
+  /// [L, H]; nil in layer 0, which does not hear the first MLP, and where a logit is not a finite number.
   public let copying: [Double?]
   /// The same with −x W_V W_O: heads that write against what they attend to.
   public let negative: [Double?]
@@ -37,7 +37,7 @@ public struct CopyingScores: Sendable {
         return [Float(1), -1].map { sign in
           let found = CopyingScores.count(
             model, tokens, embedded, layer, head, sign: sign, top: top, scratch)
-          return Double(found) / Double(tokens.count)
+          return found.map { Double($0) / Double(tokens.count) }
         }
       },
       then: { values in
@@ -67,11 +67,11 @@ public struct CopyingScores: Sendable {
     return values
   }
 
-  /// How many tokens are among the largest of their own logits.
+  /// How many tokens are among the largest of their own logits; nil where one cannot be said to be.
   private static func count(
     _ model: GPT2, _ tokens: [Int32], _ embedded: Matrix, _ layer: Int, _ head: Int, sign: Float,
     top: Int, _ scratch: MultiplyScratch
-  ) -> Int {
+  ) -> Int? {
     let config = model.config
     let (width, headWidth, vocabulary) = (config.width, config.headWidth, config.vocabulary)
     let columns = head * headWidth..<(head + 1) * headWidth
@@ -96,8 +96,9 @@ public struct CopyingScores: Sendable {
       for row in 0..<rows {
         let all = UnsafeBufferPointer(start: logits.row(row), count: vocabulary)
         let own = all[Int(tokens[first + row])]
+        guard own.isFinite, !all.contains(where: \.isNaN) else { return nil }
         let larger = all.reduce(0) { $0 + ($1 > own ? 1 : 0) }
-        if larger < top, own.isFinite { found += 1 }
+        if larger < top { found += 1 }
       }
     }
     return found

@@ -12,6 +12,6 @@ public struct WorkOptions: ParsableArguments {
   public init() {}
 
   public func validate() throws {
-    guard threads > 0 else { throw ValidationError("--threads must be at least 1.") }
+    guard 1...4096 ~= threads else { throw ValidationError("--threads takes 1 to 4,096.") }
   }
 }
