@@ -33,6 +33,8 @@ struct Heatmap {
   private let unit: Double
   private static let cellWidth = 7
   private static let mostNumericColumns = 20
+  /// Columns that a terminal has room for, two characters each.
+  private static let mostColumns = 128
 
   init(_ result: SweepResult, labels: ColumnLabels) {
     let columns = [.all, .list].contains(result.sweep.axis) ? 1 : result.shape.last ?? 1
@@ -75,6 +77,11 @@ struct Heatmap {
 
   func lines(style: Style) -> [String] {
     let columns = rows.first?.effects.count ?? 0
+    guard columns <= Heatmap.mostColumns else {
+      return [
+        "\(grouped(rows.count)) × \(grouped(columns)) cells: more than a terminal has room for"
+      ]
+    }
     let numeric = columns <= Heatmap.mostNumericColumns
     let width = numeric ? Heatmap.cellWidth : 2
     let labelWidth = rows.map { $0.label.count }.max() ?? 0
@@ -166,19 +173,25 @@ func topCells(
 ) -> [String] {
   let effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
   let ranked = rankedCells(effects, count: count).map { ($0, effects[$0] ?? 0) }
-  let whole = max(result.direction == .ablate ? 0 : 1, abs(ranked.first?.1 ?? 0))  // of twenty characters
+  // The effect of twenty characters.
+  let whole = max(result.direction == .ablate ? 0 : 1, abs(ranked.first?.1 ?? 0))
   guard !ranked.isEmpty else { return [noEffect(effects)] }
-  var table = Table([.left, .right, .right, .right, .right, .left])
-  table.add(["top cells", "effect", "patched", "± s.e.", "q", ""])
+  let pairs = result.cells.indices.map { result.pairs(of: $0).count }
+  // Where prompts differ in length.
+  let counts = pairs.contains { $0 < result.baselines.count }
+  var table = Table([.left, .right, .right, .right, .right] + (counts ? [.right] : []) + [.left])
+  table.add(["top cells", "effect", "patched", "± s.e.", "q"] + (counts ? ["pairs"] : []) + [""])
   for (index, effect) in ranked {
     let length = Int(20 * abs(effect) / whole)
-    table.add([
+    let numbers = [
       labels.name(of: result.cells[index]), signed(effect, 4),
       result.meanPatched(cell: index).map { signed($0, 4) } ?? "",
       statistics.cells[index].standardError.map { fixed($0, 4) } ?? "",
       statistics.q[index].map { $0 < 0.0001 ? "<.0001" : fixed($0, 4) } ?? "",
-      String(repeating: effect < 0 ? "▒" : "█", count: length),
-    ])
+    ]
+    table.add(
+      numbers + (counts ? [grouped(pairs[index])] : [])
+        + [String(repeating: effect < 0 ? "▒" : "█", count: length)])
   }
   return table.lines()
 }

@@ -146,21 +146,6 @@ extension PatchFile {
 
   func json() throws -> String { try encodedJSON(self) }
 
-  /// What the names of a sweep's and metric's files begin with: `resid_pre`; with the metric,
-  /// `resid_pre-prob`, if there are several.
-  static func fileName(of sweep: String, _ metric: String?) -> String {
-    metric.map { "\(sweep)-\($0)" } ?? sweep
-  }
-
-  /// The names of the arrays and pictures that were written with it.
-  var fileNames: Set<String> {
-    Set(
-      sweeps.flatMap { sweep in
-        let name = PatchFile.fileName(of: sweep.hook, metrics.count > 1 ? sweep.metricName : nil)
-        return [".npy", "-patched.npy", ".svg"].map { name + $0 }
-      }.filter { !$0.contains("/") && !$0.hasPrefix(".") })
-  }
-
   /// Reads `patch.json` of a directory. What is answered has arrays of the lengths that its shapes say.
   init(directory: String) throws(PatchFileError) {
     let path = directory + "/" + PatchFile.name

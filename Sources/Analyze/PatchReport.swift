@@ -84,6 +84,15 @@ struct PatchReport {
         "\(grouped(result.unchanged)) of \(counted(result.cellCount, "patch", "patches")) put in what "
           + "was there already; their effect is 0")
     }
+    let counts = result.cells.indices.map { result.pairs(of: $0).count }
+    if result.sweep.axis.hasPositions, let fewest = counts.filter({ $0 > 0 }).min(),
+      fewest < result.baselines.count
+    {
+      lines.append(
+        "a cell is of the pairs that have its position, of \(grouped(fewest)) to "
+          + "\(counted(result.baselines.count, "pair")); where prompts differ in length a position is not the "
+          + "same word in each: --by role")
+    }
     if let check = checks?[number] {
       let differences = zip(metrics, check.largestDifference).map { name, difference in
         (metrics.count > 1 ? "\(name) " : "") + "\(difference)"
@@ -159,25 +168,21 @@ struct PatchReport {
   /// The name of a sweep's and metric's files without their endings: `resid_pre`; with the metric,
   /// `resid_pre-prob`, if there are several.
   func fileName(of result: SweepResult) -> String {
-    PatchFile.fileName(of: result.sweep.name, metrics.count > 1 ? result.metric : nil)
+    let name = result.sweep.name
+    return metrics.count > 1 ? "\(name)-\(result.metric)" : name
   }
 
   /// Writes `cells.csv`, the arrays of each sweep and metric, the figures and then `patch.json` into a
   /// directory that is there, each file whole or not at all. An earlier result that is there loses its
-  /// `patch.json` before, so that no result is ever of two runs, and its other files at the end.
+  /// `patch.json` before, so that no result is ever of two runs.
   ///
   /// - Parameter answers: texts of the pairs' answers.
   /// - Throws: `FileError`.
   func write(to directory: String, _ figures: PatchFigures, answers: [Int32: String]) throws {
-    let earlier = (try? PatchFile(directory: directory))?.fileNames ?? []
     try? SystemCalls().remove(directory + "/patch.json")
     try writeArrays(to: directory)
     try figures.write(to: directory, answers: answers)
-    let file = file
-    try replaceFile(directory + "/patch.json", with: Array(try file.json().utf8))
-    for name in earlier.subtracting(file.fileNames) {
-      try? SystemCalls().remove("\(directory)/\(name)")
-    }
+    try replaceFile(directory + "/patch.json", with: Array(try json().utf8))
   }
 
   private func writeArrays(to directory: String) throws {

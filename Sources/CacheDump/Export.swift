@@ -1,5 +1,6 @@
 import ArgumentParser
 import CacheFormat
+import FileIO
 import Terminal
 
 extension CacheExport.Format: ExpressibleByArgument {}
@@ -28,11 +29,15 @@ struct Export: ParsableCommand {
   @Option(name: .shortAndLong, help: "Where to write.")
   var out: String
 
+  @Flag(help: "Replace files that are there already.")
+  var force = false
+
   @Flag(help: "Show no progress.")
   var quiet = false
 
   func run() throws {
     let reader = try cache.open()
+    try requireFree()
     let export = CacheExport(
       reader: reader, format: format, hooks: try reader.hooks(matching: hooks.map { [$0] } ?? []))
     if let prompt { return try export.write(prompt: prompt, to: out) }
@@ -40,4 +45,25 @@ struct Export: ParsableCommand {
       "exporting", unit: "prompts", total: reader.committedPrompts, quiet: quiet)
     try export.writeAll(to: out) { progress.update(done: $0) }
   }
+
+  /// Sees that nothing is replaced that is not meant to be, and no file is put into a cache.
+  private func requireFree() throws(ExportExists) {
+    let names = (try? SystemCalls().list(out)) ?? []
+    if CacheReader.isCache(names) { throw ExportExists(path: out, isCache: true) }
+    let isThere = prompt != nil && format == .safetensors ? isPlainFile(out) : !names.isEmpty
+    guard force || !isThere else { throw ExportExists(path: out, isCache: false) }
+  }
+}
+
+/// A place that is taken.
+private struct ExportExists: ReportableError {
+  let path: String
+  let isCache: Bool
+
+  var description: String {
+    isCache
+      ? "\(path) is a cache, which is never written to again; give --out another place"
+      : "\(path) is there already; give --force to replace it, or another --out"
+  }
+  var exitCode: SysExit { .cannotCreate }
 }

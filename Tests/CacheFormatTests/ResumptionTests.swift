@@ -53,6 +53,42 @@ import Testing
     }
   }
 
+  /// A manifest that is sound by itself and of this plan, but lists other segments than it gives.
+  @Test func aManifestThatDoesNotFitThePlanIsRefused() throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.path("cache")
+    let capture = ResumptionTests.capture
+    do {
+      let writer = try CacheWriter(
+        directory: path, plan: capture.plan, prompts: capture.prompts, pairs: capture.pairs,
+        fileSystem: UnsyncedFileSystem())
+      try writer.commit(try capture.seal(segment: 0, of: writer))
+    }
+    let sound = try Manifest.read(directory: path)
+    for change: (inout Manifest) -> Void in [
+      { $0.hooks = [] }, { $0.hooks.removeLast() }, { $0.hooks.append(.init()) },
+      {
+        $0.segments[0].prompts += 1
+        $0.prompts += 1
+      },
+      {
+        $0.segments[0].tokens += 1
+        $0.tokens += 1
+      }, { $0.complete = true },
+    ] {
+      var manifest = sound
+      change(&manifest)
+      try replaceFile(path + "/manifest", with: manifest.encoded())
+      let error = try #require(throws: CacheError.self) {
+        try capture.write(to: path, start: .resume)
+      }
+      #expect(error.exitCode == .badData, "\(error)")
+    }
+    try replaceFile(path + "/manifest", with: sound.encoded())
+    try capture.write(to: path, start: .resume)
+    #expect(try CacheReader(directory: path).isComplete)
+  }
+
   /// A manifest that no writer wrote, with a right checksum and the right plan.
   @Test func impossibleTotalsAreRefused() throws {
     let directory = try TemporaryDirectory()

@@ -168,9 +168,11 @@ import Testing
 
   @Test func exportOfOnePromptToSafetensors() throws {
     let out = folder.path("one.safetensors")
-    for _ in 0..<2 {
-      try Program.cachedump.succeed("export", shared.path, "--prompt", "1", "--out", out)
-    }
+    try Program.cachedump.succeed("export", shared.path, "--prompt", "1", "--out", out)
+    try Program.cachedump.refuse(
+      "export", shared.path, "--prompt", "1", "--out", out, status: 73,
+      saying: ["\(out) is there already", "--force"])
+    try Program.cachedump.succeed("export", shared.path, "--prompt", "1", "--out", out, "--force")
     let arrays = try ReferenceArrays(path: out)
     #expect(arrays.names == reader.plan.hooks.map(\.name).sorted())
     for name in arrays.names { #expect(try arrays.floats(name) == values(name, prompt: 1)) }
@@ -217,6 +219,11 @@ import Testing
     try Program.cachedump.succeed(
       "export", shared.path, "--prompt", "3", "--out", one, "--format", "npy")
     #expect(try names(in: one).count == TinyModel.hookCount)
+    try Program.cachedump.refuse(
+      "export", shared.path, "--out", one, "--format", "npy", status: 73,
+      saying: ["\(one) is there already"])
+    try Program.cachedump.refuse(
+      "export", shared.path, "--out", shared.path, "--force", status: 73, saying: ["is a cache"])
   }
 
   @Test func exportRefusesWhatIsInTheWay() throws {

@@ -125,6 +125,60 @@ import Testing
       result.sweep.hookName(of: result.cells[0]) == "blocks.2.attn.hook_z+blocks.0.attn.hook_z")
   }
 
+  /// The later one of two patches of the same place holds, as in a whole pass.
+  @Test(arguments: PatchEngineTests.directions)
+  func resultsCanBePatchedTwice(direction: Direction) throws {
+    let result = HookPoint(.result, layer: 1)
+    let list = [
+      [Patch(result), Patch(result)], [Patch(result, head: 1), Patch(result, head: 1)],
+      [Patch(result, place: .role("END")), Patch(result, head: 1)],
+      [Patch(result, head: 0, place: .index(4)), Patch(result, head: 2, place: .index(5))],
+      [Patch(HookPoint(.z, layer: 1), head: 0), Patch(result, head: 2)],
+    ].map { ListedCell(name: "", patches: $0) }
+    let sweep = try self.result(try Sweep(name: "cells", list: list), direction)
+    try compare(sweep, naive(direction)) { list[$0.number ?? 0].patches }
+    #expect(
+      sweep.patched[1]
+        == (try self.result(
+          try Sweep(name: "cells", list: [ListedCell(name: "", patches: [list[1].patches[0]])]),
+          direction)).patched[0])
+  }
+
+  @Test func headInputsGoAlone() throws {
+    let layer = 1
+    func list(_ kinds: [(HookKind, Int)]) throws(PatchingError) -> Sweep {
+      try Sweep(
+        name: "cells",
+        list: [
+          ListedCell(
+            name: "", patches: kinds.map { Patch(HookPoint($0.0, layer: $0.1), place: .index(-1)) })
+        ])
+    }
+    for own in [HookKind.attnIn, .qInput, .kInput, .vInput] {
+      for other in [HookKind.ln1Scale, .ln1Normalized] + (own == .attnIn ? [.qInput, .vInput] : [])
+      {
+        for kinds in [[(own, layer), (other, layer)], [(other, layer), (own, layer)]] {
+          #expect(throws: PatchingError.self, "\(kinds)") { try list(kinds) }
+        }
+        _ = try list([(own, layer), (other, layer + 1)])
+      }
+    }
+    for kinds in [
+      [(HookKind.qInput, layer), (.kInput, layer), (.vInput, layer)],
+      [(.residPre, layer), (.attnIn, layer)], [(.vInput, layer), (.z, layer), (.ln1Scale, 2)],
+    ] {
+      let sweep = try list(kinds)
+      try compare(try result(sweep), naive(.denoise)) { sweep.list[$0.number ?? 0].patches }
+    }
+  }
+
+  @Test func aWindowOfAnySizeIsAllLayers() throws {
+    let all = try result(try Sweep(.mlpOut, layers: [1], window: 7))
+    for window in [8, 1 << 40, .max] {
+      #expect(try result(try Sweep(.mlpOut, layers: [1], window: window)).patched == all.patched)
+    }
+  }
+
   @Test func aListOfSingleCellsIsTheirSweep() throws {
     for kind in [HookKind.z, .pattern, .v] {
       let sweep = try result(try Sweep(kind, layers: [0, 2], by: .head, at: .index(4)))

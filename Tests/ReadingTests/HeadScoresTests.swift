@@ -43,6 +43,20 @@ import Testing
     #expect(scores.negative == scores.copying)
   }
 
+  @Test func copyingByLogitsThatAreNotNumbersIsUnknown() throws {
+    let directory = ReferenceArrays.path("tiny")
+    let config = try ModelConfig(directory: directory)
+    var weights = try Weights(directory: directory, processing: .raw)
+    let values = Matrix(
+      rows: weights.unembedding.rows, columns: weights.unembedding.columns,
+      values: Array(weights.unembedding.values))
+    values.pointer[7] = .nan
+    weights.unembedding = values
+    let model = GPT2(config: config, weights: weights, processing: .raw, weightsDigest: "")
+    let scores = CopyingScores(model, tokens: [0, 5, 96], threads: 1)
+    #expect(scores.copying.allSatisfy { $0 == nil } && scores.negative.allSatisfy { $0 == nil })
+  }
+
   @Test func weightsThatAreNotNumbersAreAnError() throws {
     let directory = ReferenceArrays.path("tiny")
     let config = try ModelConfig(directory: directory)
