@@ -38,6 +38,8 @@ struct AuditCommand: ParsableCommand {
 
   @OptionGroup var io: AccessOption
 
+  func validate() throws { try sample.check(option: "--sample") }
+
   func run() throws {
     let reader = try CacheReader(directory: cached.cache, access: io.access)
     try reader.requireOwnRuns()

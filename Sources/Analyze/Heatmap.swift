@@ -173,16 +173,17 @@ func topCells(
 ) -> [String] {
   let effects = result.cells.indices.map { result.ratioOfMeans(cell: $0) }
   let ranked = rankedCells(effects, count: count).map { ($0, effects[$0] ?? 0) }
-  // The effect of twenty characters.
-  let whole = max(result.direction == .ablate ? 0 : 1, abs(ranked.first?.1 ?? 0))
   guard !ranked.isEmpty else { return [noEffect(effects)] }
+  // The effect of twenty characters: 1, but for effects in units, and where one is well beyond it.
+  let largest = abs(ranked[0].1)
+  let whole = result.direction == .ablate || largest > 1.25 ? largest : 1
   let pairs = result.cells.indices.map { result.pairs(of: $0).count }
   // Where prompts differ in length.
   let counts = pairs.contains { $0 < result.baselines.count }
   var table = Table([.left, .right, .right, .right, .right] + (counts ? [.right] : []) + [.left])
   table.add(["top cells", "effect", "patched", "± s.e.", "q"] + (counts ? ["pairs"] : []) + [""])
   for (index, effect) in ranked {
-    let length = Int(20 * abs(effect) / whole)
+    let length = Int(20 * min(1, abs(effect) / whole))
     let numbers = [
       labels.name(of: result.cells[index]), signed(effect, 4),
       result.meanPatched(cell: index).map { signed($0, 4) } ?? "",

@@ -49,11 +49,14 @@ struct LensCommand: ParsableCommand {
       "Show the largest logits of this prompt, by its number in the cache.", valueName: "number"))
   var prompt: Int?
 
-  @Option(name: .long, help: "How many tokens --prompt shows of each row.")
-  var top = 5
+  @Option(name: .long, help: "How many tokens --prompt shows of each row; 5 unless given.")
+  var top: Int?
 
   func validate() throws {
-    guard 1...1000 ~= top else { throw ValidationError("--top takes 1 to 1000.") }
+    guard 1...1000 ~= top ?? 1 else { throw ValidationError("--top takes 1 to 1000.") }
+    guard top == nil || prompt != nil else {
+      throw ValidationError("--top is about the tokens of one prompt; give --prompt.")
+    }
     guard prompt == nil || comparison.minus == nil else {
       throw ValidationError("--minus takes the means over prompts; leave out --prompt.")
     }
@@ -63,7 +66,7 @@ struct LensCommand: ParsableCommand {
 
   func run() throws {
     if let prompt {
-      try LensTokens(options: options, model: own.model, places: pos, count: top).show(prompt)
+      try LensTokens(options: options, model: own.model, places: pos, count: top ?? 5).show(prompt)
       return
     }
     try comparison.show(options, model: own.model) { try report(on: $0) }

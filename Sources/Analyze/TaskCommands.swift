@@ -143,7 +143,7 @@ struct InductionTaskCommand: ParsableCommand {
   @Option(name: .long, help: "Words in the first round.")
   var length = 10
 
-  @Option(name: .long, help: "How many of them come again: 1 up to one less than --length.")
+  @Option(name: .long, help: "How many of them come again: 1 up to --length, for all.")
   var repeated = 6
 
   @OptionGroup var options: TaskFileOptions

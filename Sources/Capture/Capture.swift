@@ -203,8 +203,13 @@ struct CaptureCommand: ParsableCommand {
     if summary.adopted > 0, !work.quiet {
       printError("adopted \(counted(summary.adopted, "segment")), there already, whole and sound")
     }
+    if let first = summary.strange.first {
+      printError(
+        "warning: the last rows of \(counted(summary.strange.count, "prompt")), number \(first) the first, are "
+          + "not finite numbers; look at the weights")
+    }
     print(
-      "captured \(grouped(set.prompts.count)) prompts (\(grouped(size.tokens)) tokens), "
+      "captured \(counted(set.prompts.count, "prompt")) (\(grouped(size.tokens)) tokens), "
         + "\(points.count) hooks: \(byteSize(size.bytes)) of activations in \(byteSize(summary.bytes)), "
         + "\(duration(summary.seconds)), "
         + "\(grouped(Int(Double(summary.tokens) / summary.seconds))) tokens/s "

@@ -42,6 +42,8 @@ struct CaptureRun {
     let tokens: Int
     /// Segments that an earlier run had sealed but not committed.
     let adopted: Int
+    /// Prompts that were run and whose final rows are not all finite numbers, in ascending order.
+    let strange: [Int]
   }
 
   /// Runs what the cache lacks.
@@ -67,6 +69,10 @@ struct CaptureRun {
           }
           // Handed over whole: this thread does not touch it again.
           nonisolated(unsafe) let segment = try capture(number, pass)
+          let strange = segments[number].enumerated().filter { sequence, _ in
+            !isFinite(pass.lastRow(sequence: sequence))
+          }.map(\.1)
+          state.withLock { $0.strange += strange }
           room.wait()
           disk.async {
             defer { room.signal() }
@@ -92,10 +98,14 @@ struct CaptureRun {
       }
       return Summary(
         seconds: Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9, bytes: state.bytes,
-        tokens: state.tokens, adopted: state.adopted)
+        tokens: state.tokens, adopted: state.adopted, strange: state.strange.sorted())
     }
     try writer.finish()
     return summary
+  }
+
+  private func isFinite(_ row: UnsafePointer<Float>) -> Bool {
+    UnsafeBufferPointer(start: row, count: model.config.width).allSatisfy(\.isFinite)
   }
 
   private func capture(_ number: Int, _ pass: ForwardPass) throws -> SegmentWriter {
@@ -121,6 +131,7 @@ struct CaptureRun {
     private(set) var bytes: Int
     private(set) var tokens = 0
     private(set) var adopted = 0
+    var strange: [Int] = []
     private var next: Int
     private var done: Int
     private let maxBytes: Int?

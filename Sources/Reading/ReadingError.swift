@@ -45,7 +45,7 @@ public enum ReadingError: ReportableError, Equatable {
       "the eigenvalues of head \(layer).\(head) cannot be found: its weights are not finite numbers"
     case .noRepetition:
       "no prompt is a sequence of tokens and then the same sequence again, which --detect repeated "
-        + "needs; write such prompts, or take the detection patterns of any prompt"
+        + "needs; write such prompts (analyze task induction --repeated as many as --length), or take the detection patterns of any prompt"
     case .badPattern(let why): "the detection pattern cannot be used: \(why)"
     case .noPromptOfLength(nil):
       "no prompt has more than one token, and a single token attends to itself; give longer prompts"

@@ -4,8 +4,9 @@ import Patching
 /// Random words, and then the first of them again: what followed the last word the first time follows it
 /// again (Elhage et al. 2021; Olsson et al. 2022).
 ///
-/// The answer is the word that comes next in the first round; the corrupted prompt has another word in
-/// its place, which is the wrong answer. Roles: A, the first occurrence of the last word; B, the word
+/// The answer is the word that came next the first time; the corrupted prompt has another word in
+/// its place, which is the wrong answer. Where all of the first round comes again, that is the first word of the
+/// second. Roles: A, the first occurrence of the last word; B, the word
 /// after it, which is to be copied; and END.
 public struct InductionTask: PromptTask {
   public let name = "induction"
@@ -17,7 +18,7 @@ public struct InductionTask: PromptTask {
 
   /// - Throws: `TaskError.badLengths`, and `.tokenizerLacks` if there are not enough words.
   public init(tokenizer: Tokenizer, length: Int = 10, repeated: Int = 6) throws(TaskError) {
-    guard length >= 2, length <= 1 << 20, 1..<length ~= repeated else {
+    guard length >= 2, length <= 1 << 20, 1...length ~= repeated else {
       throw .badLengths(length: length, repeated: repeated)
     }
     self.length = length
@@ -38,20 +39,18 @@ public struct InductionTask: PromptTask {
 
   public func draft(_ number: Int, using random: inout SplitMix64) -> RowDraft {
     let drawn = random.sample(length + 1, of: vocabulary)
-    let first = Array(drawn[..<length])
-    var changed = first
+    let tokens = Array(drawn[..<length] + drawn[..<repeated])
+    var changed = tokens
     changed[repeated] = drawn[length]
-    let again = first[..<repeated]
     var clean = MarkedText()
-    for (index, token) in first.enumerated() {
+    for (index, token) in tokens.enumerated() {
       clean.append(
         tokenizer.decode([token]),
         role: index == repeated - 1 ? "A" : index == repeated ? "B" : nil)
     }
-    for token in again { clean.append(tokenizer.decode([token])) }
     return RowDraft(
-      clean: clean, corrupted: tokenizer.decode(changed + again),
-      answer: tokenizer.decode([first[repeated]]),
-      wrongAnswer: tokenizer.decode([changed[repeated]]), template: name, tokens: first + again)
+      clean: clean, corrupted: tokenizer.decode(changed),
+      answer: tokenizer.decode([tokens[repeated]]),
+      wrongAnswer: tokenizer.decode([changed[repeated]]), template: name, tokens: tokens)
   }
 }

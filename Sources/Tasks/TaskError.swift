@@ -110,7 +110,7 @@ public enum TaskError: ReportableError, Equatable {
         + ", or letters such as \"ABB->CDD, BAB->DCD\", which change something"
     case .badLengths(let length, let repeated):
       "a sequence of \(length) tokens of which \(repeated) are repeated does not end before a token "
-        + "to copy; --length takes 2 and more, and --repeated 1 up to one less"
+        + "to copy; --length takes 2 and more, and --repeated 1 up to as many"
     }
   }
 

@@ -214,8 +214,12 @@ import Testing
     var model = TinyModel()
     model.set(.nan, at: 5, of: "h.1.mlp.c_fc.weight")
     try model.write(to: folder.path("nan"))
-    try Program.capture.succeed(
+    let captured = try Program.capture.succeed(
       "--model", folder.path("nan"), "--prompts", shared.prompts, "--out", folder.path("cache"))
+    #expect(
+      captured.errors.contains(
+        "warning: the last rows of \(SharedCache.promptCount) prompts, number 0 the first, are not finite"
+      ))
     try Program.cachedump.succeed("verify", folder.path("cache"))
     let report = try Program.analyze.succeed(
       "patch", "--cache", folder.path("cache"), "--hooks", "resid_pre,z")

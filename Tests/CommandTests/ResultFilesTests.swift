@@ -94,7 +94,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ["--verify=abc"], ["--verify=0"], ["--verify="], ["--threads", "9223372036854775807"],
+    ["--verify=abc"], ["--verify=0"], ["--verify=-1"], ["--threads", "9223372036854775807"],
     ["--threads", "0"],
   ])
   func valuesThatCannotBe(arguments: [String]) throws {

@@ -266,7 +266,7 @@ import Testing
     #expect(try cells(last, "--pos", "-1", "--top", "0").count == 9)
     #expect(try cells(last, "--pos", "-3--2").isEmpty)
     try Program.analyze.refuse(
-      "results", out, "--hooks", "resid_prr", status: 64, saying: ["nearest: resid_pre"])
+      "results", out, "--hooks", "resid_prr", status: 64, saying: ["it has resid_pre, z, pattern"])
     try Program.analyze.refuse(
       "results", out, "--hooks", "z-1", status: 64, saying: ["how many layers"])
     try Program.analyze.refuse(

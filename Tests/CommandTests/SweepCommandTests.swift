@@ -78,7 +78,8 @@ import Testing
     #expect(sweep.hook == "cells" && sweep.axes == ["cell"] && sweep.shape == [4])
     #expect(
       sweep.labels["cell"] == [
-        "z L0 H1 + z L2 H2 END", "pattern L1 H0 pos 5 ← 3", "post L1 N7", "resid_pre L2 pos 4",
+        "both: z L0 H1 + z L2 H2 END", "one: pattern L1 H0 pos 5 ← 3", "n: post L1 N7",
+        "s: resid_pre L2 pos 4",
       ])
     let whole = try json("patch", "--cache", shared.path, "--hooks", "resid_pre2")
     #expect(sweep.metric[3] == whole.sweeps[0].metric[4])
@@ -110,9 +111,8 @@ import Testing
       }
     }
     let out = folder.path("list")
-    let list = try folder.write("cells.csv", "hook\nz0\n")
     try Program.analyze.succeed(
-      "patch", "--cache", cache, "--quiet", "--out", out, "--cells", list)
+      "patch", "--cache", cache, "--quiet", "--out", out, "--hooks", "mlp_out", "--window", "2")
     try Program.analyze.refuse("results", out, "--csv", status: 64, saying: ["--json"])
   }
 
@@ -128,7 +128,7 @@ import Testing
     ("hook\nzz0\n", 65, "line 2"), ("hook,head\nz0,3\n", 65, "head 3 of 3"),
     ("hook,neuron\nmlp_post0,-1\n", 65, "neuron -1"),
     ("hook,src\npattern0,-1\n", 65, "attended position -1"),
-    ("hook,head\nresid_pre0,1\n", 64, "has no heads"),
+    ("hook,head\nresid_pre0,1\n", 65, "bad.csv, line 2: hook_resid_pre has no heads"),
     ("hook,pos\nz0,11\n", 64, "no pair has a position 11"),
     ("hook,pos\nz0,S9\n", 64, "no pair has a role S9"),
   ]

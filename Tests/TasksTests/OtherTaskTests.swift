@@ -73,7 +73,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [(10, 6), (2, 1), (30, 29), (20, 1)])
+  @Test(arguments: [(10, 6), (2, 1), (30, 29), (20, 1), (10, 10), (2, 2)])
   func repeatedWords(length: Int, repeated: Int) throws {
     let tokenizer = try TestTokenizers.demo()
     let task = try InductionTask(tokenizer: tokenizer, length: length, repeated: repeated)
