@@ -109,7 +109,7 @@ struct PatchFile: Codable {
   }
 
   struct Timing: Codable {
-    /// Seconds until the first cell: cache and model.
+    /// Seconds for cache and model, and for what goes before the first cell.
     let loadS: Double
     /// Seconds of all sweeps.
     let sweepS: Double

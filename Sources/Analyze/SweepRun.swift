@@ -62,7 +62,9 @@ struct SweepRun {
       title: "patching", quiet: work.quiet || options.task.json, out: options.out
     ).run(sweeps)
     let results = series.results
-    let sweeping = clock.lap()
+    // What was waited for the weights' digest is part of loading.
+    let swept = results.reduce(0) { $0 + $1[0].seconds }
+    let waited = max(0, clock.lap() - swept)
 
     let checks: [BruteForceCheck]? = try options.task.verify.map { count in
       try results.map { result in
@@ -82,7 +84,7 @@ struct SweepRun {
         }
       }, falseDiscovery: options.fdr, checks: checks,
       timing: .init(
-        loadS: loading, sweepS: sweeping, gflop: series.gflop, kernel: Linear.arithmetic,
+        loadS: loading + waited, sweepS: swept, gflop: series.gflop, kernel: Linear.arithmetic,
         threads: work.threads))
     try recording?.write(quiet: work.quiet || options.task.json)
     if let out = options.out {

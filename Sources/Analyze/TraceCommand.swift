@@ -151,7 +151,8 @@ struct TraceCommand: ParsableCommand {
       title: "tracing", quiet: work.quiet || json, out: out
     ).run(sweeps)
     let results = series.results.map { $0[0] }
-    let tracing = clock.lap()
+    let traced = results.reduce(0) { $0 + $1.seconds }
+    let waited = max(0, clock.lap() - traced)
     let checks = try verify.map { count in
       try results.map {
         try engine.check(
@@ -162,7 +163,7 @@ struct TraceCommand: ParsableCommand {
       command: CommandLine.arguments, cache: reader, metric: metric, samples: samples,
       noise: noise, selection: selection, prompts: prompts, results: results, checks: checks,
       timing: .init(
-        loadS: loading, sweepS: tracing, gflop: series.gflop, kernel: Linear.arithmetic,
+        loadS: loading + waited, sweepS: traced, gflop: series.gflop, kernel: Linear.arithmetic,
         threads: work.threads))
     if let out {
       try TraceFiles(report: report, pictures: pictures).write(to: out)

@@ -115,6 +115,12 @@ public struct PatchEngine: Sendable {
     progress: (Int) -> Void = { _ in }
   ) throws -> [SweepResult] {
     let start = DispatchTime.now().uptimeNanoseconds
+    var waited: UInt64 = 0
+    func confirmModel() throws {
+      let before = DispatchTime.now().uptimeNanoseconds
+      try confirm()
+      waited += DispatchTime.now().uptimeNanoseconds - before
+    }
     let pairs = task.pairs
     let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0
     let cells = sweep.cells(positions: longest, config: model.config)
@@ -156,14 +162,14 @@ public struct PatchEngine: Sendable {
           baselines: baselines, worker)
       },
       then: { batch in
-        try confirm()
+        try confirmModel()
         take(batch.values)
         operations += batch.operations
         try note(batch.values)
         progress(done)
       })
-    let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
-    try confirm()
+    try confirmModel()
+    let seconds = Double(DispatchTime.now().uptimeNanoseconds - start - waited) / 1e9
     return metrics.indices.map { metric in
       SweepResult(
         sweep: sweep, direction: direction, source: source, metric: metrics[metric].name,

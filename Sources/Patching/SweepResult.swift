@@ -46,7 +46,7 @@ public struct SweepResult: Sendable {
   public let baselines: [Baseline]
   /// The number of patched runs whose patch put in what was there.
   public let unchanged: Int
-  /// Wall time of the sweep, reading the cache included.
+  /// Wall time of the sweep, reading the cache included, waiting for the weights' digest not.
   public let seconds: Double
   /// Floating-point operations of the products and the attention of the runs that were computed, two a
   /// multiply-add.

@@ -96,7 +96,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [(1, 1), (10, 0), (10, 10), (0, 0), (-3, -4), (Int.max, 1)])
+  @Test(arguments: [(1, 1), (10, 0), (10, 11), (0, 0), (-3, -4), (Int.max, 1)])
   func lengthsThatCannotBe(length: Int, repeated: Int) throws {
     let tokenizer = try TestTokenizers.demo()
     #expect(throws: TaskError.badLengths(length: length, repeated: repeated)) {
