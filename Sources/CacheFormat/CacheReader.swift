@@ -177,21 +177,6 @@ public final class CacheReader: Sendable {
   /// Whether hooks are derived rather than stored, as the plan has it.
   public func isDerived(hook: Int) -> Bool { graph.steps[hook] != nil }
 
-  /// The hooks that are stored and that some hooks are derived from, those themselves among them.
-  public func storedSources(of hooks: [Int]) -> [Int] {
-    var sources = Set<Int>()
-    var left = hooks
-    while let hook = left.popLast() {
-      guard graph.steps.indices.contains(hook) else { continue }
-      if let step = graph.steps[hook] {
-        left += step.sources
-      } else {
-        sources.insert(hook)
-      }
-    }
-    return sources.sorted()
-  }
-
   /// The number of values of an array of T positions.
   func count(hook: Int, positions T: Int) throws(CacheError) -> Int {
     guard plan.hooks.indices.contains(hook) else {

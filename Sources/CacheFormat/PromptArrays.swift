@@ -229,14 +229,6 @@ public struct PromptArrays {
     return block
   }
 
-  /// Begins to bring what describes the arrays of some hooks into the core's cache, which otherwise waits for
-  /// the memory at each of them when they are read one after the other.
-  public func prefetch(_ hooks: [Int]) {
-    for hook in hooks where cache.plan.hooks.indices.contains(hook) {
-      segment.prefetch(hook: hook, prompt: prompt)
-    }
-  }
-
   /// Derives an array and checks it, with all that it is derived from; answers its bytes in the
   /// cache's element type.
   func derivedBytes(hook: Int) throws(CacheError) -> Int {

@@ -266,13 +266,6 @@ final class Segment: Sendable {
     return block
   }
 
-  /// Begins to bring the header of a stored array into the core's cache.
-  func prefetch(hook: Int, prompt: Int) {
-    if case .stored(let entry) = place(hook: hook, prompt: prompt) {
-      source.prefetch(at: Int(entry.offset))
-    }
-  }
-
   func badBlock(hook: Int, prompt: Int, _ problem: BlockProblem) -> CacheError {
     .badBlock(file: path, prompt: prompt, hook: plan.hooks[hook].name, problem: problem)
   }

@@ -1,11 +1,8 @@
-import CKernels
 import FileIO
 
 /// How the segments of a cache are read.
 struct SegmentFiles: Sendable {
   let areMapped: Bool
-  /// Whether they are on a RAM disk.
-  let areInMemory: Bool
   /// What counts the pages of those that are mapped.
   let pages: PageBudget
 
@@ -13,17 +10,15 @@ struct SegmentFiles: Sendable {
   ///   - directory: of the segments, which are no links.
   ///   - mappedBytes: how much stays mapped, about.
   init(directory: String, access: FileAccess, mappedBytes: Int) {
-    let fileSystem = FileAccess.fileSystem(of: directory)
-    areMapped = access.resolved(on: fileSystem) == .mapped
-    areInMemory = FileAccess.isRAMDisk(fileSystem)
+    areMapped = access.resolved(on: FileAccess.fileSystem(of: directory)) == .mapped
     pages = PageBudget(limit: mappedBytes)
   }
 }
 
 /// A sealed segment's bytes: mapped, or read piece by piece where a mapping is unwise.
 ///
-/// Of segments that are mapped from a RAM disk a part of an array is read from the file as well: to map
-/// small pages that hold much else takes longer than to copy the part (docs/benchmarks.md).
+/// Of segments that are mapped a part of an array is read from the file as well: to map pages that hold
+/// much else takes longer than to copy the part (docs/benchmarks.md).
 enum SegmentSource: Sendable {
   case mapped(MappedFile, PageBudget, parts: RandomAccessFile?)
   case pieces(RandomAccessFile)
@@ -34,7 +29,7 @@ enum SegmentSource: Sendable {
     if files.areMapped {
       let mapping = try file.mapped()
       files.pages.add(mapping)
-      self = .mapped(mapping, files.pages, parts: keepsFile && files.areInMemory ? file : nil)
+      self = .mapped(mapping, files.pages, parts: keepsFile ? file : nil)
     } else {
       self = .pieces(file)
     }
@@ -54,14 +49,6 @@ enum SegmentSource: Sendable {
     case .mapped(_, _, let file): file
     case .pieces(let file): file
     }
-  }
-
-  /// Begins to bring a few bytes of a mapped segment into the core's cache.
-  ///
-  /// - Parameter offset: within the file.
-  func prefetch(at offset: Int) {
-    guard case .mapped(let file, _, nil) = self, let base = file.bytes.baseAddress else { return }
-    prefetch_lines(base + offset, 2)
   }
 
   /// `count` bytes from `offset` on, which must lie within the file: in the mapping, or read into

@@ -42,9 +42,6 @@ public enum FileAccess: String, Sendable, CaseIterable {
     return nil
   }
 
-  /// Whether files of a file system of this type are memory alone, in small pages as a rule.
-  public static func isRAMDisk(_ kind: String?) -> Bool { kind == "tmpfs" || kind == "ramfs" }
-
   /// Whether files can change or fail under a mapping on a file system of this type.
   static func isRemote(_ kind: String) -> Bool {
     let known: Set<Substring> = [

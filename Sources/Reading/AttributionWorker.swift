@@ -105,7 +105,6 @@ final class AttributionWorker {
     let places = item.places
     let (products, final, scale) = try attribution.hooks.withArrays(of: item.prompt) {
       (arrays) throws(CacheError) in
-      arrays.prefetchStreams()
       func project(_ hook: HookPoint) throws(CacheError) -> [Double] {
         try arrays.read(hook, rows: rows, width: width, isWhole: item.isWhole) { values in
           places.map { place in

@@ -185,7 +185,6 @@ final class LensWorker {
     let rows = rows.need(max(1, positions.count * streams) * width)
     let first = positions[0]
     try lens.hooks.withArrays(of: prompt) { (arrays) throws(CacheError) in
-      arrays.prefetchStreams()
       for (stream, hook) in lens.streams.enumerated() {
         try arrays.read(
           hook, rows: first..<positions[positions.count - 1] + 1, width: width, isWhole: isWhole

@@ -38,9 +38,6 @@ public struct ReadPrompt: Sendable {
 struct ReadHooks: Sendable {
   let cache: CacheReader
   private let places: [HookPoint: Int]
-  /// The hooks whose arrays are stored of those that are rows of the residual stream, or derived from
-  /// them alone.
-  fileprivate let stored: [Int]
 
   /// - Throws: `ReadingError.hooksNotCached`.
   init(_ hooks: [HookPoint], in cache: CacheReader) throws(ReadingError) {
@@ -58,8 +55,6 @@ struct ReadHooks: Sendable {
     }
     self.cache = cache
     self.places = places
-    stored = cache.storedSources(
-      of: places.filter { ResidualStreams.kinds.contains($0.key.kind) }.map(\.value))
   }
 
   /// Calls `body` with the arrays of a prompt.
@@ -87,9 +82,6 @@ struct ReadArrays {
   let prompt: ReadPrompt
   fileprivate let hooks: ReadHooks
   fileprivate let arrays: PromptArrays
-
-  /// Says that rows of the residual stream are about to be read, hook after hook.
-  func prefetchStreams() { arrays.prefetch(hooks.stored) }
 
   /// Calls `body` with the array of a hook.
   ///

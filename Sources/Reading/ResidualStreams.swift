@@ -3,11 +3,6 @@ import Model
 /// The residual stream from the embedding on, in TransformerLens's order and words: `accumulated_resid`
 /// with `incl_mid`.
 enum ResidualStreams {
-  /// Hooks whose rows are of the stream or are added to it.
-  static let kinds: Set<HookKind> = [
-    .embed, .posEmbed, .attnOut, .mlpOut, .residPre, .residMid, .residPost,
-  ]
-
   /// 0_pre, 0_mid, 1_pre, … final_post.
   static func labels(layers: Int) -> [String] {
     (0..<layers).flatMap { ["\($0)_pre", "\($0)_mid"] } + ["final_post"]

@@ -72,25 +72,6 @@ import Testing
     }
   }
 
-  @Test func whatIsFetchedAheadIsWhatIsStored() throws {
-    let directory = try TemporaryDirectory()
-    let capture = Capture.derived()
-    try capture.write(to: directory.path("cache"))
-    let reader = try CacheReader(directory: directory.path("cache"))
-    for (place, hook) in capture.plan.hooks.enumerated() {
-      let stored = reader.storedSources(of: [place])
-      #expect(stored.allSatisfy { !reader.isDerived(hook: $0) })
-      if hook.recipe == nil { #expect(stored == [place]) } else { #expect(!stored.isEmpty) }
-    }
-    let all = reader.storedSources(of: Array(capture.plan.hooks.indices))
-    #expect(reader.storedSources(of: [-1, 999]).isEmpty)
-    #expect(all == capture.plan.hooks.indices.filter { !reader.isDerived(hook: $0) })
-    for prompt in capture.prompts.indices {
-      try reader.withPrompt(prompt) { $0.prefetch(all + [-1, 999]) }
-    }
-    #expect(try capture.agrees(with: reader, prompts: capture.prompts.count))
-  }
-
   @Test func whatHasNoSuchRowsIsAnError() throws {
     let directory = try TemporaryDirectory()
     let capture = Capture()

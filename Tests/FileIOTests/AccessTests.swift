@@ -98,7 +98,6 @@ import Testing
     #expect(FileAccess.fileSystem(of: directory.path) != nil)
     #expect(FileAccess.fileSystem(of: directory.path("absent")) == nil)
     #expect(FileAccess.fileSystem(of: "/proc/self/status") == "proc")
-    #expect(FileAccess.isRAMDisk("tmpfs") && !FileAccess.isRAMDisk("ext4"))
   }
 
   @Test func freeSpaceIsThatOfTheNearestDirectory() throws {

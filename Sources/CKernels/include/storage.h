@@ -52,9 +52,4 @@ void narrow_to_bf16(const float *source, uint16_t *destination, size_t count);
 void widen_f16(const uint16_t *source, float *destination, size_t count);
 void widen_bf16(const uint16_t *source, float *destination, size_t count);
 
-/// Begins to bring `count` lines of 64 bytes from `bytes` on into the core's cache.
-static inline void prefetch_lines(const void *bytes, size_t count) {
-  for (size_t i = 0; i < count; i++) __builtin_prefetch((const char *)bytes + 64 * i);
-}
-
 #endif
