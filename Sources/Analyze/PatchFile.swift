@@ -193,6 +193,9 @@ extension PatchFile.Path {
     inputs = path.isToLogits ? ["logits"] : path.inputs.map(\.shortName)
   }
 
+  /// What it goes from and to, whatever lies between.
+  var ends: [[String]?] { [senders, receivers, inputs] }
+
   /// Such as `through-mlps from 8.6 to q of each head`.
   var text: String {
     let from = senders.map { " from \($0.map(shown).joined(separator: ", "))" } ?? ""

@@ -122,6 +122,7 @@ struct ResultComparison: Encodable {
         ? difference("mean over", a.meanOver ?? "unknown", b.meanOver ?? "unknown") : nil,
       a.source == b.source ? difference("noise", noise(a), noise(b)) : nil,
       difference("window", String(a.window), String(b.window)),
+      difference("paths", a.path?.definition ?? "none", b.path?.definition ?? "none"),
       difference("position", position(a), position(b)),
       difference(
         "dimensions of the subspace", a.subspace.map(String.init) ?? "all",
@@ -140,9 +141,11 @@ extension PatchFile.Sweep {
   /// The hook, metric and axes.
   var title: String { "\(shown(hook))  \(axesText), \(shown(metricName))" }
 
-  /// Whether its cells are those of another sweep, so far as both have them.
+  /// Whether its cells are those of another sweep, so far as both have them: paths by both definitions are.
   fileprivate func isComparable(to other: PatchFile.Sweep) -> Bool {
-    hook == other.hook && metricName == other.metricName && axes == other.axes
+    let isSame =
+      if let path, let others = other.path { path.ends == others.ends } else { hook == other.hook }
+    return isSame && metricName == other.metricName && axes == other.axes
   }
 }
 

@@ -200,4 +200,21 @@ import Testing
     let first = try compared(a.directory, b.directory, "--hooks", "z", "--top", "2")
     #expect(first.sweeps.map(\.cells.count) == [2] && first.sweeps[0].common == 9)
   }
+
+  @Test func pathsByBothDefinitionsAreComparable() throws {
+    for paths in ["direct", "through-mlps"] {
+      try Program.analyze.succeed(
+        "path", "--cache", shared.path, "--to", "logits", "--paths", paths, "--direction", "noise",
+        "--out", folder.path(paths), "--quiet")
+    }
+    try Program.analyze.succeed(
+      "path", "--cache", shared.path, "--receivers", "2.1", "--input", "q", "--paths", "direct",
+      "--direction", "noise", "--out", folder.path("q"), "--quiet")
+    let comparison = try compared(folder.path("direct"), folder.path("through-mlps"), "--top", "0")
+    #expect(comparison.warnings.contains { $0.contains("paths: direct in A, through-mlps in B") })
+    #expect(comparison.sweeps.map(\.common) == [9] && comparison.onlyA.isEmpty)
+    #expect((comparison.sweeps[0].largestDifference ?? 0) != 0)
+    #expect(comparison.sweeps[0].cells.count == 9)
+    #expect(try compared(folder.path("direct"), folder.path("q")).sweeps.isEmpty)
+  }
 }
