@@ -39,8 +39,9 @@ struct CacheModel: Sendable {
     gpt2 = try GPT2(
       directory: directory, processing: processing, preparing: preparing, threads: work.threads)
     (cache, captured) = (reader.directory, plan.model.weightsDigest)
-    // Two cores are busy with the sweep alone: the digest would only slow it down.
-    if GPT2.defaultThreads <= 2 { try confirm() }
+    // Two cores are busy with the sweep alone: the digest would only slow it down. A model of other sizes
+    // is another one, and is said to be before anything else fails for it.
+    if GPT2.defaultThreads <= 2 || !gpt2.config.isOf(plan.model) { try confirm() }
   }
 
   /// Waits for the digest.
@@ -51,6 +52,15 @@ struct CacheModel: Sendable {
       throw .otherWeights(
         cache: cache, captured: captured, model: directory, given: gpt2.weightsDigest)
     }
+  }
+}
+
+extension ModelConfig {
+  /// Whether it has the sizes of a cache's model.
+  fileprivate func isOf(_ model: ModelIdentity) -> Bool {
+    (layers, heads, width, headWidth, mlpWidth) == (
+      model.layers, model.heads, model.width, model.headWidth, model.mlpWidth
+    ) && vocabulary == model.vocabulary && contextLength == model.contextLength
   }
 }
 

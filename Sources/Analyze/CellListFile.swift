@@ -14,8 +14,8 @@ func hookSelector(for config: ModelConfig) -> HookSelector {
 /// Reads a list of cells: CSV whose first line names its columns.
 ///
 /// Rows that have the same value in the column `group` are one cell; without that column every row is
-/// one. A field that is empty stands for all heads, positions, attended positions or values. What
-/// `analyze results --csv` says of cells besides is passed over.
+/// one, and equal rows are the same one. A field that is empty stands for all heads, positions, attended
+/// positions or values. What `analyze results --csv` says of cells besides is passed over.
 ///
 /// - Throws: `CellListError`, `FileError`, `PatchingError`.
 func cellList(path: String, config: ModelConfig) throws -> Sweep {
@@ -24,6 +24,8 @@ func cellList(path: String, config: ModelConfig) throws -> Sweep {
   var columns: [String]?
   var cells: [ListedCell] = []
   var numbers: [String: Int] = [:]
+  /// Rows so far.
+  var seen: Set<ListedCell> = []
   for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
     .enumerated()
   {
@@ -64,6 +66,8 @@ func cellList(path: String, config: ModelConfig) throws -> Sweep {
       throw fail(.cell(error))
     }
     let key = row[.group] ?? ""
+    // Lists of results have a cell once a metric.
+    guard seen.insert(ListedCell(name: "", group: key, patches: [patch])).inserted else { continue }
     if !key.isEmpty, let known = numbers[key] {
       cells[known].patches.append(patch)
       cells[known].name += " + " + name(of: patch)

@@ -67,7 +67,7 @@ struct Block {
 final class Segment: Sendable {
   /// Of a mapped cache the first so many segments keep their files open, well below the number of files
   /// that a process may have.
-  private static let mostFiles = 512
+  private static let mostFiles = 256
 
   let path: String
   let number: Int

@@ -71,7 +71,8 @@ import Testing
     let (out, again) = (folder.path("out"), folder.path("again"))
     func patch(_ list: String, _ out: String) throws -> PatchFile {
       try Program.analyze.succeed(
-        "patch", "--cache", shared.path, "--cells", list, "--out", out)
+        "patch", "--cache", shared.path, "--cells", list, "--metric", "logit-diff,prob", "--out",
+        out)
       let json = try Program.analyze.succeed(
         "patch", "--cache", shared.path, "--cells", list, "--json")
       return try json.patchFile()
@@ -80,7 +81,7 @@ import Testing
     #expect(first.sweeps[0].labels["cell"]?.first == "both: z L2 H0 pos -1 + z L1 H1")
     let csv = try Program.analyze.succeed("results", out, "--csv", "--sort", "cell", "--top", "0")
     #expect(csv.output.hasPrefix("group,hook,layer,head,pos,src,neuron,cell,effect"))
-    #expect(csv.lines.count == 6)
+    #expect(csv.lines.count == 1 + 2 * 5)
     let second = try patch(try folder.write("listed.csv", csv.output), again)
     #expect(second.sweeps[0].effect == first.sweeps[0].effect)
     #expect(second.sweeps[0].labels["cell"] == first.sweeps[0].labels["cell"])
@@ -90,7 +91,7 @@ import Testing
     #expect(rows.contains("\nblocks.2.attn.hook_z+blocks.1.attn.hook_z,,,,0,"))
     // Two of three cells are of layers 1 and 2 alone.
     let filtered = try Program.analyze.succeed("results", out, "--layer", "1,2", "--csv")
-    #expect(filtered.lines.count == 3)
+    #expect(filtered.lines.count == 1 + 2 * 2)
   }
 
   @Test(arguments: [
