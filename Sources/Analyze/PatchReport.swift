@@ -152,16 +152,16 @@ struct PatchReport {
   /// Makes the directory for `write(to:)`, if it is not there.
   ///
   /// - Parameter file: one that is to be written into it.
-  /// - Throws: `FileError`, `CacheAsOutput`.
+  /// - Throws: `FileError`, `CacheError.cacheAsOutput`.
   static func makeDirectory(_ directory: String, for file: String = "patch.json") throws {
     do throws(SystemError) {
       try SystemCalls().makeDirectory(directory)
     } catch {
       guard error.errno == EEXIST else { throw FileError(.create, directory, errno: error.errno) }
-      guard let names = try? SystemCalls().list(directory) else {
+      if (try? SystemCalls().list(directory)) == nil {
         throw FileError(.create, directory + "/" + file, errno: ENOTDIR)
       }
-      if CacheReader.isCache(names) { throw CacheAsOutput(directory: directory) }
+      try CacheReader.requireNoCache(in: directory)
     }
   }
 

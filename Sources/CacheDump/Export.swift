@@ -47,23 +47,20 @@ struct Export: ParsableCommand {
   }
 
   /// Sees that nothing is replaced that is not meant to be, and no file is put into a cache.
-  private func requireFree() throws(ExportExists) {
+  private func requireFree() throws {
+    try CacheReader.requireNoCache(in: out)
     let names = (try? SystemCalls().list(out)) ?? []
-    if CacheReader.isCache(names) { throw ExportExists(path: out, isCache: true) }
     let isThere = prompt != nil && format == .safetensors ? isPlainFile(out) : !names.isEmpty
-    guard force || !isThere else { throw ExportExists(path: out, isCache: false) }
+    guard force || !isThere else { throw ExportExists(path: out) }
   }
 }
 
 /// A place that is taken.
 private struct ExportExists: ReportableError {
   let path: String
-  let isCache: Bool
 
   var description: String {
-    isCache
-      ? "\(path) is a cache, which is never written to again; give --out another place"
-      : "\(path) is there already; give --force to replace it, or another --out"
+    "\(path) is there already; give --force to replace it, or another --out"
   }
   var exitCode: SysExit { .cannotCreate }
 }

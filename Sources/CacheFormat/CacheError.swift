@@ -43,6 +43,8 @@ public enum CacheError: ReportableError, Equatable {
   // Opening
   /// There is no such directory, or it holds no manifest.
   case notACache(directory: String)
+  /// Other files are to be written into a directory that is a cache.
+  case cacheAsOutput(directory: String)
   /// The manifest was written by a later version of the format.
   case newerFormat(file: String, found: Int)
   /// The operating system refused something while reading.
@@ -93,7 +95,8 @@ public enum CacheError: ReportableError, Equatable {
     switch self {
     case .notACache, .missingSegment, .noSuchPrompt, .noSuchHook: .noInput
     case .unreadable(let error): error.exitCode
-    case .directoryNotEmpty, .unfinished, .locked, .lockLeft, .cannotCreate: .cannotCreate
+    case .directoryNotEmpty, .unfinished, .locked, .lockLeft, .cannotCreate, .cacheAsOutput:
+      .cannotCreate
     case .otherPlan: .configuration
     case .writeFailed: .ioError
     case .wrongCount, .noSuchRows, .outOfOrder: .usage
@@ -103,6 +106,8 @@ public enum CacheError: ReportableError, Equatable {
 
   public var description: String {
     switch self {
+    case .cacheAsOutput(let directory):
+      "\(directory) is a cache, which is never written to again; give --out another place"
     case .notACache(let directory):
       "\(directory) is not a cache: it has no file named manifest; "
         + "give the directory that capture wrote to"

@@ -221,6 +221,11 @@ func withoutTrailingSlash(_ path: String) -> String {
 }
 
 extension CacheReader {
-  /// Whether a directory with these names in it is a cache.
-  public static func isCache(_ names: [String]) -> Bool { names.contains(Manifest.fileName) }
+  /// Sees that a directory that is to be written into, if it is there, is no cache.
+  ///
+  /// - Throws: `CacheError.cacheAsOutput`.
+  public static func requireNoCache(in directory: String) throws(CacheError) {
+    let names = (try? SystemCalls().list(directory)) ?? []
+    if names.contains(Manifest.fileName) { throw .cacheAsOutput(directory: directory) }
+  }
 }

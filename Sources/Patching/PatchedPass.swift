@@ -386,13 +386,7 @@ final class PatchedPass {
         for (_, edit) in edits {
           edit.apply(to: results, rows: position..<position + 1, config: config)
         }
-        let sum = output + place * width
-        if let bias = weight.bias {
-          sum.update(from: bias.pointer, count: width)
-        } else {
-          sum.update(repeating: 0, count: width)
-        }
-        for head in 0..<config.heads { pb_add(sum, results + head * width, sum, width) }
+        config.sumHeads(results, adding: weight.bias, into: output + place * width)
       }
     }
   }

@@ -73,10 +73,10 @@ public struct SweepResult: Sendable {
 
   /// The number of patched runs whose metric is not a finite number, though that of the unpatched run is.
   public var nonFiniteCount: Int {
-    cells.indices.reduce(0) { count, cell in
+    patched.reduce(0) { count, values in
       count
-        + pairs(of: cell).count {
-          patched[cell][$0]?.isFinite == false && baselines[$0].receiving(direction).isFinite
+        + zip(values, baselines).count { value, baseline in
+          value?.isFinite == false && baseline.receiving(direction).isFinite
         }
     }
   }

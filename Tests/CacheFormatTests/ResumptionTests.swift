@@ -53,17 +53,20 @@ import Testing
     }
   }
 
+  /// Writes the first segments of a cache.
+  private func begin(_ capture: Capture, in path: String, segments: Int) throws {
+    let writer = try CacheWriter(
+      directory: path, plan: capture.plan, prompts: capture.prompts, pairs: capture.pairs,
+      fileSystem: UnsyncedFileSystem())
+    for index in 0..<segments { try writer.commit(try capture.seal(segment: index, of: writer)) }
+  }
+
   /// A manifest that is sound by itself and of this plan, but lists other segments than it gives.
   @Test func aManifestThatDoesNotFitThePlanIsRefused() throws {
     let directory = try TemporaryDirectory()
     let path = directory.path("cache")
     let capture = ResumptionTests.capture
-    do {
-      let writer = try CacheWriter(
-        directory: path, plan: capture.plan, prompts: capture.prompts, pairs: capture.pairs,
-        fileSystem: UnsyncedFileSystem())
-      try writer.commit(try capture.seal(segment: 0, of: writer))
-    }
+    try begin(capture, in: path, segments: 1)
     let sound = try Manifest.read(directory: path)
     for change: (inout Manifest) -> Void in [
       { $0.hooks = [] }, { $0.hooks.removeLast() }, { $0.hooks.append(.init()) },
@@ -94,12 +97,7 @@ import Testing
     let directory = try TemporaryDirectory()
     let path = directory.path("cache")
     let capture = ResumptionTests.capture
-    do {
-      let writer = try CacheWriter(
-        directory: path, plan: capture.plan, prompts: capture.prompts, pairs: capture.pairs,
-        fileSystem: UnsyncedFileSystem())
-      for index in 0..<2 { try writer.commit(try capture.seal(segment: index, of: writer)) }
-    }
+    try begin(capture, in: path, segments: 2)
     let sound = try Manifest.read(directory: path)
     for change: (inout Manifest) -> Void in [
       { $0.generation = .max }, { $0.hooks[0].raw = .max }, { $0.hooks[0].stored = .max },

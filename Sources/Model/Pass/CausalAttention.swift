@@ -29,8 +29,6 @@ public final class CausalAttention {
 
   private let config: ModelConfig
   private let packedKeys = PassBuffer()  // the keys of one head, in tiles [K, 16]
-  /// How many keys the last call had.
-  private var lastKeys = 0
   private var stride: Int { config.heads * config.headWidth }
   /// Floating-point operations of scores and mixing so far, two a multiply-add, those of later
   /// positions left out.
@@ -56,7 +54,7 @@ public final class CausalAttention {
     operations += 2 * Double(headWidth) * Double(count) * Double(2 * first + count + 1)
     let before = packedKeys.pointer
     let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
-    let known = packed == before ? min(knownKeys, lastKeys, keys.prefixCount) : 0
+    let known = packed == before ? min(knownKeys, keys.prefixCount) : 0
     var position = 0
     for piece in keys.pieces where position < length {
       let taken = min(piece.count, length - position)
@@ -66,7 +64,6 @@ public final class CausalAttention {
         position + left)
       position += taken
     }
-    lastKeys = length
     pb_attention_scores(
       q + column, stride, count, first, headWidth, packed, config.attentionDivisor(layer: layer),
       scores)

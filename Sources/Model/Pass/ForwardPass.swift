@@ -314,17 +314,10 @@ public final class ForwardPass {
 
   /// attn_out [R, D] as the sum of the heads' results and b_O.
   private func sumHeads(adding bias: Matrix?, into out: UnsafeMutablePointer<Float>) {
-    let width = config.width
     for row in 0..<rows {
-      let sum = out + row * width
-      if let bias {
-        sum.update(from: bias.pointer, count: width)
-      } else {
-        sum.update(repeating: 0, count: width)
-      }
-      for head in 0..<config.heads {
-        pb_add(sum, perHead.pointer + (row * config.heads + head) * width, sum, width)
-      }
+      config.sumHeads(
+        perHead.pointer + row * config.heads * config.width, adding: bias,
+        into: out + row * config.width)
     }
   }
 
@@ -369,5 +362,19 @@ extension ModelConfig {
   public func attentionDivisor(layer: Int) -> Float {
     let root = scalesAttention ? Float(headWidth).squareRoot() : 1
     return scalesAttentionByInverseLayer ? root * Float(layer + 1) : root
+  }
+}
+
+extension ModelConfig {
+  /// attn_out [D] of one position as the sum of the heads' results [H, D] and b_O, in the order of the heads.
+  package func sumHeads(
+    _ results: UnsafePointer<Float>, adding bias: Matrix?, into sum: UnsafeMutablePointer<Float>
+  ) {
+    if let bias {
+      sum.update(from: bias.pointer, count: width)
+    } else {
+      sum.update(repeating: 0, count: width)
+    }
+    for head in 0..<heads { pb_add(sum, results + head * width, sum, width) }
   }
 }
