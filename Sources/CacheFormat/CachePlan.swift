@@ -54,7 +54,7 @@ public struct PatchedRuns: Codable, Sendable, Equatable {
 /// Everything that a capture fixes before its first prompt runs: `plan.json`. Never changed later.
 public struct CachePlan: Codable, Sendable, Equatable {
   /// The format that this program writes, and the newest that it reads.
-  public static let currentFormat = 4
+  public static let currentFormat = 5
 
   public var formatVersion: Int
   /// The writing program, such as "patchbay 0.1.0".

@@ -7,8 +7,6 @@ struct Chunking: Sendable {
   /// 63 lines of 64 bytes long, an odd number, so that they do not fall into the same set of the
   /// first-level cache.
   static let mostBytes = 126 << 10
-  /// Chunks of whole rows are not longer, unless one row is.
-  private static let rowChunkBytes = 16 << 10
 
   /// Bytes of every chunk but the last one.
   let bytes: Int
@@ -22,7 +20,9 @@ struct Chunking: Sendable {
   init(format: Int, row: Int?) {
     hasChecksums = format >= 4
     if hasChecksums, let row, row > 0, row <= Chunking.mostBytes {
-      bytes = row * max(1, Chunking.rowChunkBytes / row)
+      // Chunks of whole rows are not longer, unless one row is.
+      let most = format >= 5 ? 4 << 10 : 16 << 10
+      bytes = row * max(1, most / row)
     } else {
       bytes = Chunking.mostBytes
     }

@@ -67,7 +67,7 @@ import Testing
     lies(
       .segmentHeader,
       [
-        (8, 5, 4), (8, 3, 4), (8, 2, 4), (8, 1, 4), (8, 0, 4), (12, 1, 4), (16, 1, 4), (20, 0, 4),
+        (8, 6, 4), (8, 4, 4), (8, 2, 4), (8, 1, 4), (8, 0, 4), (12, 1, 4), (16, 1, 4), (20, 0, 4),
         (20, 1, 4),
         (20, 0xFFFF_FFFF, 4), (24, 0, 4), (24, 0xFFFF_FFFF, 4), (28, 1, 4),
       ])
@@ -169,7 +169,7 @@ import Testing
     ("\"mlp.pre\"\n", "\"mlp.post\"\n"), ("\"mlp.pre\"\n", "\"resid_post\"\n"),
     ("\"mlp.pre\"\n", "\"nothing\"\n"), ("\"proofs\" : \"sample\"", "\"proofs\" : \"none\""),
     ("\"proofs\" : \"sample\",", ""),
-    ("\"formatVersion\" : 4", "\"formatVersion\" : 1"),
+    ("\"formatVersion\" : 5", "\"formatVersion\" : 1"),
   ])
   func lyingRecipes(old: String, new: String) throws {
     let directory = try TemporaryDirectory()
@@ -262,8 +262,8 @@ import Testing
     ("segment-000000.pbs", "segment-000001.pbs"), ("segment-000000.pbs", ""),
     ("\"index\":\"", "\"index\":\"0"), ("\"segments\":[", "\"segments\":[7,"),
     ("\"hooks\":[", "\"hooks\":[{\"raw\":1,\"stored\":1,\"blocks\":{}},"),
-    ("{\"raw\":", "{\"raw\":-1,\"was\":"), ("\"format\":4", "\"format\":0"),
-    ("\"format\":4", "\"format\":true"), ("\"format\":4,", ""),
+    ("{\"raw\":", "{\"raw\":-1,\"was\":"), ("\"format\":5", "\"format\":0"),
+    ("\"format\":5", "\"format\":true"), ("\"format\":5,", ""),
     ("\"plan\":\"", "\"plan\":\"0"), ("\"complete\":true", "\"complete\":1"),
     ("{", "["), ("}", ""),
   ]
@@ -281,7 +281,7 @@ import Testing
   }
 
   private static let planLies = [
-    ("\"formatVersion\" : 4", "\"formatVersion\" : 2"),
+    ("\"formatVersion\" : 5", "\"formatVersion\" : 2"),
     ("blocks.0.hook_resid_pre", "../../escape"), ("blocks.0.hook_resid_pre", ".hidden"),
     ("blocks.0.hook_resid_pre", "a/b"), ("blocks.0.hook_resid_pre", "blocks.0.ln1.hook_scale"),
     ("\"T\"", "\"U\""), ("\"T\"", "-3"), ("\"T\"", "9223372036854775807"),
@@ -331,14 +331,14 @@ import Testing
 
   @Test func aNewerFormatIsNamed() throws {
     let found = try outcome { forger in
-      try forger.forgeManifest { $0 = "{\"format\":5,\"whatever\":[1,2]}\n" }
+      try forger.forgeManifest { $0 = "{\"format\":6,\"whatever\":[1,2]}\n" }
     }
     guard case .caught(.some(let error)) = found else {
       Issue.record("a newer format was read")
       return
     }
     #expect(error.exitCode == .badData)
-    #expect(error.description.contains("was written by format 5, this program reads up to 4"))
+    #expect(error.description.contains("was written by format 6, this program reads up to 5"))
   }
 
   @Test func swappedBlocksAreCaught() throws {

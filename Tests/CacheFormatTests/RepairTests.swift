@@ -243,7 +243,7 @@ import Testing
 
   @Test func aLaterFormatIsLeftAlone() throws {
     let forger = try Forger(Capture(), in: path)
-    try forger.forgeManifest { $0.replaceFirst("\"format\":4", with: "\"format\":9") }
+    try forger.forgeManifest { $0.replaceFirst("\"format\":5", with: "\"format\":9") }
     #expect(
       throws: RepairError.cache(.newerFormat(file: "\(path)/manifest", found: 9))
     ) { try repair() }

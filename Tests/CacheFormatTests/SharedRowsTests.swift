@@ -359,9 +359,9 @@ import Testing
     capture.share(2, of: 0, with: 3)
     let forger = try Forger(capture, in: directory.path("cache"))
     try forger.forgePlan {
-      $0.replaceFirst("\"formatVersion\" : 4", with: "\"formatVersion\" : \(format)")
+      $0.replaceFirst("\"formatVersion\" : 5", with: "\"formatVersion\" : \(format)")
     }
-    try forger.forgeManifest { $0.replaceFirst("\"format\":4", with: "\"format\":\(format)") }
+    try forger.forgeManifest { $0.replaceFirst("\"format\":5", with: "\"format\":\(format)") }
     let digest = try contents(forger.planPath).withUnsafeBytes { sha256($0) }
     let key = stride(from: 0, to: 64, by: 2).map { place in
       let start = digest.index(digest.startIndex, offsetBy: place)

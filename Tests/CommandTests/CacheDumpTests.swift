@@ -27,7 +27,7 @@ import Testing
       "7, 77 tokens, 4 rows", shared.prompts, String(plan.promptFileDigest.prefix(12)),
       shared.model, String(plan.model.weightsDigest.prefix(12)), "BOS prepended",
       "3 layers, 3 heads of 8, width 24, MLP 32, vocabulary 257, context 32",
-      "55 hooks, f32: 388 kB raw", "all there in full size", "format 4, store compact", plan.kernel,
+      "55 hooks, f32: 388 kB raw", "all there in full size", "format 5, store compact", plan.kernel,
     ] {
       #expect(answer.output.contains(fact), "no “\(fact)” in \(answer)")
     }

@@ -139,11 +139,11 @@ import Testing
   }
 
   @Test func aNewerFormat() throws {
-    try changeManifest("{\"format\":4,", to: "{\"format\":5,\"novelty\":[],")
+    try changeManifest("{\"format\":5,", to: "{\"format\":6,\"novelty\":[],")
     try everyProgramRefuses(
       status: 65,
       saying: [
-        "\(cache)/manifest was written by format 5, this program reads up to 4",
+        "\(cache)/manifest was written by format 6, this program reads up to 5",
         "use a newer Patchbay",
       ])
   }

@@ -20,7 +20,7 @@ from patchbay import crc32c  # noqa: E402
 
 GOLDEN = ROOT / "Tests/CacheFormatTests/Golden"
 FORMATS = [
-    f"format-{version}-{element}" for version in (1, 2, 3, 4) for element in ("f32", "f16", "bf16")
+    f"format-{version}-{element}" for version in (1, 2, 3, 4, 5) for element in ("f32", "f16", "bf16")
 ]
 
 

@@ -18,7 +18,7 @@ class GoldenTest(unittest.TestCase):
         for name in FORMATS:
             cache = patchbay.open(GOLDEN / name)
             self.assertTrue(cache.complete)
-            self.assertEqual(len(cache), 7 if name.startswith(("format-3", "format-4")) else 3)
+            self.assertEqual(len(cache), 7 if name.startswith(("format-3", "format-4", "format-5")) else 3)
             for prompt in cache:
                 self.assertEqual(prompt["hook_embed"].shape, (len(prompt.tokens), 300))
                 # Reading checks the bits of every array, derived ones too.

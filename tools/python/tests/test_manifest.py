@@ -21,7 +21,7 @@ class ManifestAndPlanTest(unittest.TestCase):
             patchbay.open(copy.path)
 
     def test_a_newer_cache_is_told_from_a_damaged_one(self):
-        self.refuses("format version 5", manifest=lambda m: (m.clear(), m.update(format=5)))
+        self.refuses("format version 6", manifest=lambda m: (m.clear(), m.update(format=6)))
         self.refuses("'format'", manifest=lambda m: m.update(format=0))
         self.refuses("formatVersion", plan=lambda p: p.update(formatVersion=1))
 

@@ -85,7 +85,7 @@ def parse(data: bytes, version: int) -> Header:
     if (
         codec > 1
         or kind > (filters.BIT_SHUFFLE if codec else filters.NONE)
-        or packing > (0, _TRIANGLE, _SHARED_ROWS, _SHARED_ROWS)[version - 1]
+        or packing > (0, _TRIANGLE, *[_SHARED_ROWS] * 3)[version - 1]
         or element not in _ELEMENT_TYPES
         or (word and not packing)
         or (triangle and element != 1 and word >> 16)

@@ -16,7 +16,6 @@ from .errors import CacheError
 
 CHUNK = 129_024
 """Bytes of a chunk of arrays without rows, and the most of any."""
-_ROW_CHUNK = 16_384
 _WORDS: Dict[str, np.dtype] = {
     "f32": np.dtype("<u4"),
     "f16": np.dtype("<u2"),
@@ -49,7 +48,8 @@ def chunking(version: int, row: Optional[int]) -> Chunking:
         return Chunking()
     if row is None or not 0 < row <= CHUNK:
         return Chunking(has_crcs=True)
-    return Chunking(row * max(1, _ROW_CHUNK // row), True)
+    most = 4096 if version > 4 else 16_384
+    return Chunking(row * max(1, most // row), True)
 
 
 def packed_count(encoding: Encoding, shape: Tuple[int, ...]) -> int:
