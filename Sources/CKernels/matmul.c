@@ -14,6 +14,8 @@ enum {
   BLOCK_ROWS = 576,   // rows of x that are packed at a time, whole tiles of either kind
   BLOCK_INNER = 768,  // inner values that are summed at a time; part of what a product is
   AHEAD = 768,        // values of a panel between one that is used and one that is fetched
+  STRIDE = 8,         // inner values between which lines of the next panel are fetched
+  LINE = 64,          // bytes of a line of the cache
 };
 
 size_t pb_packed_count(size_t inner, size_t columns, size_t width) {
@@ -49,6 +51,14 @@ typedef struct {
   size_t stride;
 } addends;
 
+// A part of the panel that comes next, which is fetched into the second-level cache meanwhile: `lines` of it
+// for every STRIDE inner values. Weights come from memory where there are more of them than a cache holds;
+// a panel that has to be waited for costs as much as five more tiles of it.
+typedef struct {
+  const char *first;
+  size_t lines;
+} prefetch;
+
 // y[r, c] = start[r, c] + sum over k of a[k, r] * b[k, c], for `rows` of a tile's `tile_rows` rows and for
 // `vectors` vectors of columns.
 //
@@ -57,7 +67,8 @@ typedef struct {
 // core's other thread takes half of what can be decoded, as neighbours on shared machines do. The third is
 // left to a broadcast, since a core reads twice a cycle and no more.
 PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, const float *a,
-                    const float *b, size_t inner, addends start, float *y, size_t y_stride) {
+                    const float *b, size_t inner, addends start, prefetch next, float *y,
+                    size_t y_stride) {
   const int width = vectors * PB_LANES;
   pb_lanes sum[WIDE_ROWS][2], weights[2];
   for (int r = 0; r < rows; r++)
@@ -65,19 +76,22 @@ PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, cons
       pb_fill(&sum[r][v], 0);
       __builtin_prefetch(y + r * y_stride + v * PB_LANES, 1);
     }
-  for (size_t k = 0; k < inner; k++, a += tile_rows) {
-    const float *again = a;
-    __asm__("" : "+r"(again));  // or the compiler would make one load of two
-    for (int v = 0; v < vectors; v++) {
-      pb_load(&weights[v], b + k * width + v * PB_LANES);
-      __builtin_prefetch(b + k * width + v * PB_LANES + AHEAD);
-    }
-    for (int r = 0; r < rows; r++)
+  for (size_t k = 0; k < inner;) {
+    for (size_t l = 0; l < next.lines; l++, next.first += LINE) __builtin_prefetch(next.first, 0, 2);
+    for (size_t end = inner - k < STRIDE ? inner : k + STRIDE; k < end; k++, a += tile_rows) {
+      const float *again = a;
+      __asm__("" : "+r"(again));  // or the compiler would make one load of two
       for (int v = 0; v < vectors; v++) {
-        pb_lanes x;
-        pb_fill(&x, v > 0 && r % 3 < 2 ? again[r] : a[r]);
-        sum[r][v] = __builtin_elementwise_fma(x, weights[v], sum[r][v]);
+        pb_load(&weights[v], b + k * width + v * PB_LANES);
+        __builtin_prefetch(b + k * width + v * PB_LANES + AHEAD);
       }
+      for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) {
+          pb_lanes x;
+          pb_fill(&x, v > 0 && r % 3 < 2 ? again[r] : a[r]);
+          sum[r][v] = __builtin_elementwise_fma(x, weights[v], sum[r][v]);
+        }
+    }
   }
   for (int r = 0; r < rows; r++)
     for (int v = 0; v < vectors; v++) {
@@ -90,11 +104,11 @@ PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, cons
 
 #if defined(__x86_64__) && defined(__linux__)
 #define CASE(n) \
-  case n: tile(n, WIDE_ROWS, 2, a, b, inner, start, y, y_stride); break;
+  case n: tile(n, WIDE_ROWS, 2, a, b, inner, start, next, y, y_stride); break;
 
 // Named by its features: for arch=x86-64-v4 clang keeps to half registers.
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void tile_wide(
-    size_t rows, const float *a, const float *b, size_t inner, addends start, float *y,
+    size_t rows, const float *a, const float *b, size_t inner, addends start, prefetch next, float *y,
     size_t y_stride) {
   switch (rows) {
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
@@ -136,13 +150,13 @@ static void pack_wide(const float *x, size_t x_stride, size_t rows, size_t inner
 #endif
 
 #define CASE(n) \
-  case n: tile(n, NARROW_ROWS, 1, a, b, inner, start, y, y_stride); break;
+  case n: tile(n, NARROW_ROWS, 1, a, b, inner, start, next, y, y_stride); break;
 
 #if defined(__x86_64__) && defined(__linux__)
 __attribute__((target_clones("default", "arch=x86-64-v3")))
 #endif
 static void tile_narrow(size_t rows, const float *a, const float *b, size_t inner, addends start,
-                        float *y, size_t y_stride) {
+                        prefetch next, float *y, size_t y_stride) {
   switch (rows) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
 }
 
@@ -196,7 +210,7 @@ typedef struct {
   // [rows of a tile, inner] -> [inner, rows of a tile]
   void (*pack)(const float *x, size_t x_stride, size_t rows, size_t inner, float *packed);
   void (*multiply)(size_t rows, const float *a, const float *b, size_t inner, addends start,
-                   float *y, size_t y_stride);
+                   prefetch next, float *y, size_t y_stride);
 } kernel;
 
 static const kernel narrow = {NARROW, NARROW_ROWS, pack_narrow, tile_narrow};
@@ -235,25 +249,31 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
         kernel->pack(x + (block_start + start) * x_stride + k, x_stride, count, depth,
                      scratch + t * kernel->rows * depth);
       }
+      size_t strides = (depth + STRIDE - 1) / STRIDE, all = width * depth * sizeof(float) / LINE;
+      size_t lines = (all + strides * tiles - 1) / (strides * tiles);
       for (size_t j = first_column / width * width; j < end_column; j += width) {
         const float *panel = w->panels + j * w->inner + (first_inner + k) * width;
+        size_t wanted = j + width < end_column ? all : 0;  // lines of the next panel
         size_t left = j < first_column ? first_column - j : 0;  // columns of the panel to leave out
         size_t right = end_column - j < width ? end_column - j : width;
         size_t column = j + left - first_column;
         for (size_t t = 0; t < tiles; t++) {
           size_t start = part(t, tiles, block_rows), count = part(t + 1, tiles, block_rows) - start;
           const float *packed = scratch + t * kernel->rows * depth;
+          size_t fetched = t * strides * lines;
+          prefetch next = {(const char *)(panel + width * w->inner) + fetched * LINE,
+                           fetched < wanted ? lines : 0};
           float *out = y + (block_start + start) * y_stride + column;
           addends before = k > 0  ? (addends){out, y_stride}
                            : bias ? (addends){bias + column, 0}
                                   : (addends){zeros, 0};
           if (right - left == width) {
-            kernel->multiply(count, packed, panel, depth, before, out, y_stride);
+            kernel->multiply(count, packed, panel, depth, before, next, out, y_stride);
           } else {
             for (size_t r = 0; r < count; r++)
               memcpy(edge + r * width + left, before.first + r * before.stride,
                      (right - left) * sizeof(float));
-            kernel->multiply(count, packed, panel, depth, (addends){edge, width}, edge, width);
+            kernel->multiply(count, packed, panel, depth, (addends){edge, width}, next, edge, width);
             for (size_t r = 0; r < count; r++)
               memcpy(out + r * y_stride, edge + r * width + left, (right - left) * sizeof(float));
           }
