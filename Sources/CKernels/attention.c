@@ -5,6 +5,15 @@
 
 enum { ROWS = 4 };  // queries that share one pass over the keys or values
 
+// A call for 1 ... ROWS rows, with the number N known when it is compiled: sums then are in registers.
+#define EACH_COUNT(rows, call)                 \
+  switch (rows) {                              \
+    case 1: { enum { N = 1 }; call; break; }   \
+    case 2: { enum { N = 2 }; call; break; }   \
+    case 3: { enum { N = 3 }; call; break; }   \
+    case ROWS: { enum { N = ROWS }; call; }    \
+  }
+
 PB_CLONES
 void pb_pack_keys(const float *keys, size_t stride, size_t count, size_t head_width, float *packed,
                   size_t first) {
@@ -46,14 +55,20 @@ void pb_attention_scores(const float *q, size_t stride, size_t queries, size_t s
     for (size_t j = 0; j < seen; j += PB_LANES) {
       size_t width = length - j < PB_LANES ? length - j : PB_LANES;
       const float *tile = packed + j * head_width;
-      if (rows == ROWS)
-        score_tile(block, stride, ROWS, head_width, tile, width, divisor, out + j, length);
-      else
-        score_tile(block, stride, rows, head_width, tile, width, divisor, out + j, length);
+      EACH_COUNT(rows, score_tile(block, stride, N, head_width, tile, width, divisor, out + j, length))
     }
     for (size_t r = 0; r < rows; r++)
       for (size_t j = start + i + r + 1; j < length; j++) out[r * length + j] = -INFINITY;
   }
+}
+
+// exp(v - maximum), lane by lane.
+PB_INLINE void exponentials(pb_lanes *v, float maximum) {
+  float lanes[PB_LANES];
+  pb_store(lanes, v);
+#pragma clang loop vectorize(enable) unroll(disable)
+  for (int i = 0; i < PB_LANES; i++) lanes[i] = pb_exp(lanes[i] - maximum);
+  pb_load(v, lanes);
 }
 
 PB_CLONES
@@ -64,28 +79,51 @@ void pb_causal_softmax(const float *scores, size_t queries, size_t start, float 
     float *out = pattern + i * length;
     size_t seen = start + i + 1;
     size_t whole = seen - seen % PB_LANES, rest = seen % PB_LANES;
-    pb_lanes v, total;
-    float maximum = pb_largest(in, seen);
+    // The last values stay in a register: parts of a vector in memory are slow to read as one.
+    pb_lanes v, last, total;
+    if (rest)
+      pb_load_part(&last, in + whole, rest, -INFINITY);
+    else
+      pb_fill(&last, -INFINITY);
+    pb_lanes top = last;
+    for (size_t j = 0; j < whole; j += PB_LANES) {
+      pb_load(&v, in + j);
+      top = __builtin_elementwise_max(top, v);
+    }
+    float maximum = pb_max(&top);
 
     // Each value is read before it is written, so scores and pattern may share their memory.
-#pragma clang loop vectorize(assume_safety)
-    for (size_t j = 0; j < seen; j++) out[j] = pb_exp(in[j] - maximum);
     pb_fill(&total, 0);
     for (size_t j = 0; j < whole; j += PB_LANES) {
-      pb_load(&v, out + j);
+      pb_load(&v, in + j);
+      exponentials(&v, maximum);
+      pb_store(out + j, &v);
       total = total + v;
     }
     if (rest) {
-      pb_load_part(&v, out + whole, rest, 0);
-      total = total + v;
+      exponentials(&last, maximum);
+      for (size_t l = 0; l < PB_LANES; l++) last[l] = l < rest ? last[l] : 0;
+      total = total + last;
     }
     float sum = pb_sum(&total);
     if (sum != sum) {
       for (size_t j = 0; j < length; j++) out[j] = 0;
       continue;
     }
-    for (size_t j = 0; j < seen; j++) out[j] = out[j] / sum;
-    for (size_t j = seen; j < length; j++) out[j] = 0;
+    for (size_t j = 0; j < whole; j += PB_LANES) {
+      pb_load(&v, out + j);
+      v = v / sum;
+      pb_store(out + j, &v);
+    }
+    if (rest) {
+      last = last / sum;
+      pb_store_part(out + whole, &last, rest);
+    }
+    // Not in a loop of single values, which would become a call.
+    size_t after = seen;
+    pb_fill(&v, 0);
+    for (; after + PB_LANES <= length; after += PB_LANES) pb_store(out + after, &v);
+    pb_store_part(out + after, &v, length - after);
   }
 }
 
@@ -128,8 +166,9 @@ void pb_attention_mix(const float *pattern, size_t columns, size_t queries, size
     float *out = z + i * z_stride;
     for (size_t d = 0; d < head_width; d += PB_LANES) {
       size_t width = head_width - d < PB_LANES ? head_width - d : PB_LANES;
-      if (rows == ROWS && width == PB_LANES)
-        mix_tile(weights, columns, ROWS, values, values_stride, here, d, PB_LANES, out, z_stride);
+      if (width == PB_LANES)
+        EACH_COUNT(rows, mix_tile(weights, columns, N, values, values_stride, here, d, PB_LANES, out,
+                                  z_stride))
       else
         mix_tile(weights, columns, rows, values, values_stride, here, d, width, out, z_stride);
     }

@@ -21,14 +21,29 @@ PB_INLINE void pb_fill(pb_lanes *v, float value) {
   for (int i = 0; i < PB_LANES; i++) (*v)[i] = value;
 }
 
-// The first `count` lanes from memory, the rest `filler`.
+// Copies fewer than sixteen floats without calling memcpy.
+PB_INLINE void pb_copy_part(float *to, const float *from, size_t count) {
+#pragma unroll
+  for (size_t size = PB_LANES / 2; size > 0; size /= 2)
+    if (count & size) {
+      memcpy(to, from, size * sizeof(float));
+      to += size;
+      from += size;
+    }
+}
+
+// The first `count` lanes from memory, fewer than all; the rest `filler`.
 PB_INLINE void pb_load_part(pb_lanes *v, const float *p, size_t count, float filler) {
-  pb_fill(v, filler);
-  memcpy(v, p, count * sizeof(float));
+  float part[PB_LANES];
+  for (int i = 0; i < PB_LANES; i++) part[i] = filler;
+  pb_copy_part(part, p, count);
+  pb_load(v, part);
 }
 
 PB_INLINE void pb_store_part(float *p, const pb_lanes *v, size_t count) {
-  memcpy(p, v, count * sizeof(float));
+  float part[PB_LANES];
+  pb_store(part, v);
+  pb_copy_part(p, part, count);
 }
 
 // Defines a function that makes one number of sixteen, a half of them joined to the other until one
