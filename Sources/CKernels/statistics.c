@@ -164,3 +164,48 @@ double pb_log_sum_exp(const float *values, size_t count) {
   }
   return (double)maximum + log(total);
 }
+
+// A panel's columns are a line of the cache. The sums of a tile are eight registers of AVX2, as many as it
+// takes to keep two multipliers busy.
+enum { PANEL = 8, TILE_ROWS = 4 };
+typedef double pb_eight __attribute__((vector_size(8 * PANEL), aligned(8)));
+
+size_t pb_products_scratch(size_t rows, size_t width) {
+  return (width + PANEL - 1) / PANEL * PANEL * rows;
+}
+
+// Columns eight by eight, [rows, 8] each, the last ones filled with zeros: what is read together lies
+// together.
+static void pack_columns(const double *x, size_t rows, size_t width, double *panels) {
+  for (size_t first = 0; first < width; first += PANEL)
+    for (size_t k = 0; k < rows; k++, panels += PANEL) {
+      size_t count = width - first < PANEL ? width - first : PANEL;
+      memset(panels, 0, PANEL * sizeof *panels);
+      memcpy(panels, x + k * width + first, count * sizeof *panels);
+    }
+}
+
+PB_CLONES
+void pb_add_products(const double *x, size_t rows, size_t width, double *sums, double *scratch) {
+  pack_columns(x, rows, width, scratch);
+  for (size_t j = 0; j < width; j += PANEL) {
+    const double *right = scratch + j * rows;
+    size_t columns = width - j < PANEL ? width - j : PANEL;
+    // Up to the diagonal, and as far over it as a tile reaches.
+    for (size_t i = 0; i < j + columns; i += TILE_ROWS) {
+      const double *left = scratch + i / PANEL * PANEL * rows + i % PANEL;
+      pb_eight sum[TILE_ROWS] = {{0}};
+      for (size_t k = 0; k < rows; k++) {
+        pb_eight b;
+        memcpy(&b, right + k * PANEL, sizeof b);
+        for (size_t r = 0; r < TILE_ROWS; r++) {
+          double value = left[k * PANEL + r];
+          pb_eight a = {value, value, value, value, value, value, value, value};
+          sum[r] = __builtin_elementwise_fma(a, b, sum[r]);
+        }
+      }
+      for (size_t r = 0; r < TILE_ROWS && i + r < width; r++)
+        for (size_t c = 0; c < columns; c++) sums[(i + r) * width + j + c] += sum[r][c];
+    }
+  }
+}

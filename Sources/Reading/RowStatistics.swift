@@ -1,4 +1,4 @@
-import COpenBLAS
+import CKernels
 import CacheFormat
 import Model
 import Parallel
@@ -212,7 +212,8 @@ private struct RowSums {
   private var origin: [Double]
   private var sum: [Double]
   private var squares = 0.0
-  /// Σ (x − origin)(x − origin)ᵀ, one triangle; empty where it is not wanted.
+  /// Σ (x − origin)(x − origin)ᵀ, [width, width], where the row is not behind the column; empty where it is
+  /// not wanted.
   private var products: [Double]
   private var norms = (mean: 0.0, squares: 0.0)
 
@@ -246,11 +247,11 @@ private struct RowSums {
       norms.squares += distance * (norm.squareRoot() - norms.mean)
     }
     guard !products.isEmpty else { return }
-    openblas_set_num_threads(1)
-    // Row-major [rows, width] is column-major [width, rows].
-    cblas_dsyrk(
-      CblasColMajor, CblasUpper, CblasNoTrans, blasint(width), blasint(rows), 1, centred,
-      blasint(width), 1, &products, blasint(width))
+    withUnsafeTemporaryAllocation(
+      of: Double.self, capacity: pb_products_scratch(rows, width)
+    ) { scratch in
+      pb_add_products(centred, rows, width, &products, scratch.baseAddress)
+    }
   }
 
   func statistics(of hook: HookPoint, directions: Int) throws(ReadingError) -> RowStatistics {
@@ -267,7 +268,7 @@ private struct RowSums {
       for column in 0..<width {
         for row in 0...column {
           covariance[column * width + row] =
-            (products[column * width + row] - n * shift[row] * shift[column]) / (n - 1)
+            (products[row * width + column] - n * shift[row] * shift[column]) / (n - 1)
         }
       }
       guard covariance.allSatisfy(\.isFinite) else { throw .notFinite(hook: hook.name) }

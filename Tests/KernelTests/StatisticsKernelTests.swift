@@ -52,6 +52,27 @@ import Testing
     }
   }
 
+  /// Every width about the edges of tiles, of no row, one and many.
+  @Test(arguments: [0, 1, 3, 40])
+  func sumsOfProductsEqualPlainOnes(rows: Int) {
+    for width in Array(1...26) + [63, 64, 65] {
+      var generator = SeededGenerator(seed: UInt64(100 * rows + width))
+      let x = generator.floats(rows * width).map(Double.init)
+      let before = generator.floats(width * width).map(Double.init)
+      var sums = before
+      var scratch = [Double](repeating: .nan, count: pb_products_scratch(rows, width))
+      pb_add_products(x, rows, width, &sums, &scratch)
+      for i in 0..<width {
+        for j in i..<width {
+          var expected = 0.0
+          for k in 0..<rows { expected.addProduct(x[k * width + i], x[k * width + j]) }
+          expected += before[i * width + j]
+          #expect(sums[i * width + j] == expected, "\(rows) rows of \(width), at \(i), \(j)")
+        }
+      }
+    }
+  }
+
   @Test func logSumExpEqualsThePlainOne() {
     for count in StatisticsKernelTests.lengths where count > 0 {
       var generator = SeededGenerator(seed: UInt64(count) + 7)

@@ -21,6 +21,15 @@ void pb_sum_values(const float *values, size_t count, pb_value_sums *result);
 /// The sum of (x - mean)^2 over the finite values, in a fixed order.
 double pb_squared_deviations(const float *values, size_t count, double mean);
 
+/// Number of doubles that `pb_add_products` needs as scratch.
+size_t pb_products_scratch(size_t rows, size_t width);
+
+/// Adds the sum over the rows k of x[k, i] * x[k, j] to sums[i, j] for i <= j; what else `sums` has may be
+/// changed too. The same bits on every CPU: terms are added in the rows' order, each by a fused
+/// multiply-add, and then to the sum that was there.
+///   x: [rows, width].  sums: [width, width].
+void pb_add_products(const double *x, size_t rows, size_t width, double *sums, double *scratch);
+
 /// ln of the sum of exp(x) over `count` values, at least one, in a fixed order; not a number if a value
 /// is none or the largest one is infinite. Its error is about 1e-6.
 double pb_log_sum_exp(const float *values, size_t count);
