@@ -22,8 +22,10 @@ struct LensCommand: ParsableCommand {
 
   @OptionGroup var own: ModelOption
 
-  @Option(name: .customLong("run"), help: "Which prompts are read: clean or corrupted.")
-  var which: ReadRun = .clean
+  @Option(
+    name: .customLong("run"),
+    help: "Which prompts are read: clean or corrupted; clean unless given.")
+  var which: ReadRun?
 
   @Option(
     name: .long, parsing: .unconditionalSingleValue,
@@ -39,9 +41,10 @@ struct LensCommand: ParsableCommand {
     help: ArgumentHelp(
       """
       What is read, several separated by commas: \
-      \(AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")).
+      \(AnswerMetric.allCases.map(\.rawValue).joined(separator: ", ")); \
+      \(AnswerMetric.logitDiff.rawValue) unless given.
       """, valueName: "names"))
-  var metric: [String] = [AnswerMetric.logitDiff.rawValue]
+  var metric: [String] = []
 
   @Option(
     name: .long,
@@ -60,7 +63,10 @@ struct LensCommand: ParsableCommand {
     guard prompt == nil || comparison.minus == nil else {
       throw ValidationError("--minus takes the means over prompts; leave out --prompt.")
     }
-    _ = try answerMetrics(metric)
+    guard prompt == nil || (metric.isEmpty && which == nil) else {
+      throw ValidationError("--prompt shows tokens of one prompt; leave out --metric and --run.")
+    }
+    _ = try metrics()
     _ = try PlaceName.parse(pos, option: "--pos")
   }
 
@@ -72,15 +78,20 @@ struct LensCommand: ParsableCommand {
     try comparison.show(options, model: own.model) { try report(on: $0) }
   }
 
+  /// - Throws: `ValidationError` for a name that is none.
+  private func metrics() throws -> [AnswerMetric] {
+    try answerMetrics(metric.isEmpty ? [AnswerMetric.logitDiff.rawValue] : metric)
+  }
+
   /// Reads the prompts of a cache that has been opened.
   ///
   /// - Parameter command: the command line, as the result records it.
   func report(
     on opened: OpenedCache, command: [String] = CommandLine.arguments
   ) throws -> ReadingReport {
-    let metrics = try answerMetrics(metric)
+    let metrics = try metrics()
     let selection = try ReadingSelection(
-      opened, run: which, answer: metrics.contains(where: \.readsAnswer),
+      opened, run: which ?? .clean, answer: metrics.contains(where: \.readsAnswer),
       wrongAnswer: metrics.contains(where: \.readsWrongAnswer))
     let places = try selection.places(try PlaceName.parse(pos, option: "--pos"))
     let model = try opened.unconfirmed(preparing: .unembedding)
