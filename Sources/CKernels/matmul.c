@@ -250,7 +250,7 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
                      scratch + t * kernel->rows * depth);
       }
       size_t strides = (depth + STRIDE - 1) / STRIDE, all = width * depth * sizeof(float) / LINE;
-      size_t lines = (all + strides * tiles - 1) / (strides * tiles);
+      size_t lines = all > 0 ? (all - 1) / (strides * tiles) + 1 : 0;
       for (size_t j = first_column / width * width; j < end_column; j += width) {
         const float *panel = w->panels + j * w->inner + (first_inner + k) * width;
         size_t wanted = j + width < end_column ? all : 0;  // lines of the next panel
