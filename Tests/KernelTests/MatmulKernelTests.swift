@@ -63,7 +63,8 @@ import Testing
   /// Every number of rows about the tiles' and blocks' edges, widths about the panels', depths about
   /// the blocks' and the packing's.
   @Test(arguments: [
-    (0, 40), (1, 1), (3, 31), (16, 32), (7, 33), (15, 17), (80, 112), (768, 40), (769, 65), (1600, 5),
+    (0, 40), (1, 1), (3, 31), (16, 32), (7, 33), (15, 17), (80, 112), (768, 40), (769, 65),
+    (1600, 5),
   ])
   func productsHaveTheBitsOfTheirDefinition(inner: Int, columns: Int) {
     var generator = SeededGenerator(seed: UInt64(inner * 1000 + columns))
