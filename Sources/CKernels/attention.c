@@ -81,16 +81,8 @@ void pb_causal_softmax(const float *scores, size_t queries, size_t start, float 
     size_t whole = seen - seen % PB_LANES, rest = seen % PB_LANES;
     // The last values stay in a register: parts of a vector in memory are slow to read as one.
     pb_lanes v, last, total;
-    if (rest)
-      pb_load_part(&last, in + whole, rest, -INFINITY);
-    else
-      pb_fill(&last, -INFINITY);
-    pb_lanes top = last;
-    for (size_t j = 0; j < whole; j += PB_LANES) {
-      pb_load(&v, in + j);
-      top = __builtin_elementwise_max(top, v);
-    }
-    float maximum = pb_max(&top);
+    pb_load_part(&last, in + whole, rest, -INFINITY);
+    float maximum = pb_largest_with(&last, in, whole);
 
     // Each value is read before it is written, so scores and pattern may share their memory.
     pb_fill(&total, 0);

@@ -64,20 +64,23 @@ PB_INLINE void pb_store_part(float *p, const pb_lanes *v, size_t count) {
 PB_REDUCTION(pb_sum, pb_lanes, float, a + b)
 PB_REDUCTION(pb_max, pb_lanes, float, a > b ? a : b)
 
-// The largest of some values; -infinity of none. NaN are passed over where others stand beside them.
-PB_INLINE float pb_largest(const float *values, size_t count) {
-  size_t whole = count - count % PB_LANES, rest = count % PB_LANES;
-  pb_lanes v, top;
-  pb_fill(&top, -__builtin_inff());
+// The largest of `last` and of `whole` values, a multiple of sixteen. NaN are passed over where others stand
+// beside them.
+PB_INLINE float pb_largest_with(const pb_lanes *last, const float *values, size_t whole) {
+  pb_lanes v, top = *last;
   for (size_t i = 0; i < whole; i += PB_LANES) {
     pb_load(&v, values + i);
     top = __builtin_elementwise_max(top, v);
   }
-  if (rest) {
-    pb_load_part(&v, values + whole, rest, -__builtin_inff());
-    top = __builtin_elementwise_max(top, v);
-  }
   return pb_max(&top);
+}
+
+// The largest of some values; -infinity of none.
+PB_INLINE float pb_largest(const float *values, size_t count) {
+  size_t whole = count - count % PB_LANES;
+  pb_lanes last;
+  pb_load_part(&last, values + whole, count - whole, -__builtin_inff());
+  return pb_largest_with(&last, values, whole);
 }
 
 // exp(x) within about one unit in the last place: x = n ln 2 + r with |r| <= ln 2 / 2, Taylor's

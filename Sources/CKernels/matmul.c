@@ -53,7 +53,7 @@ typedef struct {
 
 // A part of the panel that comes next, which is fetched into the second-level cache meanwhile: `lines` of it
 // for every STRIDE inner values. Weights come from memory where there are more of them than a cache holds;
-// a panel that has to be waited for costs as much as five more tiles of it.
+// to wait for a panel costs as much as one more tile of it.
 typedef struct {
   const char *first;
   size_t lines;
