@@ -165,9 +165,8 @@ double pb_log_sum_exp(const float *values, size_t count) {
   return (double)maximum + log(total);
 }
 
-// A panel's columns are a line of the cache. The sums of a tile are eight registers of AVX2, as many as it
-// takes to keep two multipliers busy.
-enum { PANEL = 8, TILE_ROWS = 4 };
+// A panel's columns are a line of the cache.
+enum { PANEL = 8 };
 typedef double pb_eight __attribute__((vector_size(8 * PANEL), aligned(8)));
 
 size_t pb_products_scratch(size_t rows, size_t width) {
@@ -185,27 +184,50 @@ static void pack_columns(const double *x, size_t rows, size_t width, double *pan
     }
 }
 
-PB_CLONES
-void pb_add_products(const double *x, size_t rows, size_t width, double *sums, double *scratch) {
-  pack_columns(x, rows, width, scratch);
+// The sums of a tile are as many registers as it takes to keep two multipliers busy.
+PB_INLINE void add_products(size_t tile_rows, const double *panels, size_t rows, size_t width,
+                            double *sums) {
   for (size_t j = 0; j < width; j += PANEL) {
-    const double *right = scratch + j * rows;
+    const double *right = panels + j * rows;
     size_t columns = width - j < PANEL ? width - j : PANEL;
     // Up to the diagonal, and as far over it as a tile reaches.
-    for (size_t i = 0; i < j + columns; i += TILE_ROWS) {
-      const double *left = scratch + i / PANEL * PANEL * rows + i % PANEL;
-      pb_eight sum[TILE_ROWS] = {{0}};
+    for (size_t i = 0; i < j + columns; i += tile_rows) {
+      const double *left = panels + i / PANEL * PANEL * rows + i % PANEL;
+      pb_eight sum[PANEL] = {{0}};
       for (size_t k = 0; k < rows; k++) {
         pb_eight b;
         memcpy(&b, right + k * PANEL, sizeof b);
-        for (size_t r = 0; r < TILE_ROWS; r++) {
+        for (size_t r = 0; r < tile_rows; r++) {
           double value = left[k * PANEL + r];
           pb_eight a = {value, value, value, value, value, value, value, value};
           sum[r] = __builtin_elementwise_fma(a, b, sum[r]);
         }
       }
-      for (size_t r = 0; r < TILE_ROWS && i + r < width; r++)
+      for (size_t r = 0; r < tile_rows && i + r < width; r++)
         for (size_t c = 0; c < columns; c++) sums[(i + r) * width + j + c] += sum[r][c];
     }
   }
+}
+
+PB_CLONES
+static void add_products_4(const double *panels, size_t rows, size_t width, double *sums) {
+  add_products(4, panels, rows, width, sums);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void add_products_8(
+    const double *panels, size_t rows, size_t width, double *sums) {
+  add_products(8, panels, rows, width, sums);
+}
+#endif
+
+void pb_add_products(const double *x, size_t rows, size_t width, double *sums, double *scratch) {
+  pack_columns(x, rows, width, scratch);
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("x86-64-v4")) {
+    add_products_8(scratch, rows, width, sums);
+    return;
+  }
+#endif
+  add_products_4(scratch, rows, width, sums);
 }

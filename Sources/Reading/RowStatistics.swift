@@ -265,10 +265,11 @@ private struct RowSums {
     var (vectors, values): ([[Double]], [Double]) = ([], [])
     if directions > 0 {
       var covariance = products
-      for column in 0..<width {
-        for row in 0...column {
-          covariance[column * width + row] =
-            (products[row * width + column] - n * shift[row] * shift[column]) / (n - 1)
+      for row in 0..<width {
+        for column in row..<width {
+          let value = (products[row * width + column] - n * shift[row] * shift[column]) / (n - 1)
+          covariance[row * width + column] = value
+          covariance[column * width + row] = value
         }
       }
       guard covariance.allSatisfy(\.isFinite) else { throw .notFinite(hook: hook.name) }

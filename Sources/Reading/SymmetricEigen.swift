@@ -1,6 +1,7 @@
 import COpenBLAS
 
-/// The largest eigenvalues of a symmetric matrix and their eigenvectors, by LAPACK's `dsyevr`.
+/// The largest eigenvalues of a symmetric matrix and their eigenvectors: a few of a large one by
+/// `BlockLanczos`, else by LAPACK's `dsyevr`.
 struct SymmetricEigen {
   /// Falling.
   let values: [Double]
@@ -8,11 +9,33 @@ struct SymmetricEigen {
   /// positive.
   let vectors: [[Double]]
 
+  /// Of smaller matrices a decomposition of the whole is as fast.
+  private static let largeSize = 128
+
   /// - Parameters:
-  ///   - matrix: [size, size], of which one triangle is read; it is destroyed.
+  ///   - matrix: [size, size], both of its triangles; it is destroyed.
   ///   - count: how many, from 1 to `size`.
   /// - Returns: nil if they cannot be found.
   init?(_ matrix: inout [Double], size: Int, count: Int) {
+    guard size >= SymmetricEigen.largeSize, BlockLanczos.counts ~= count,
+      let found = BlockLanczos(matrix, size: size, count: count)
+    else {
+      self.init(whole: &matrix, size: size, count: count)
+      return
+    }
+    self.init(values: found.values, vectors: found.vectors)
+  }
+
+  private init(values: [Double], vectors: [[Double]]) {
+    self.values = values
+    self.vectors = vectors.map { vector in
+      let largest = vector.reduce(0.0) { abs($1) > abs($0) ? $1 : $0 }
+      return largest < 0 ? vector.map { -$0 } : vector
+    }
+  }
+
+  /// The same by a decomposition of the whole matrix.
+  init?(whole matrix: inout [Double], size: Int, count: Int) {
     guard size > 0, 1...size ~= count, matrix.count == size * size, let order = Int32(exactly: size)
     else { return nil }
     openblas_set_num_threads(1)
@@ -38,11 +61,8 @@ struct SymmetricEigen {
       }
     }
     guard Int(found) == count else { return nil }
-    values = found_values[..<count].reversed()
-    vectors = (0..<count).reversed().map { number in
-      let vector = Array(columns[number * size..<(number + 1) * size])
-      let largest = vector.reduce(0.0) { abs($1) > abs($0) ? $1 : $0 }
-      return largest < 0 ? vector.map { -$0 } : vector
-    }
+    self.init(
+      values: found_values[..<count].reversed(),
+      vectors: (0..<count).reversed().map { Array(columns[$0 * size..<($0 + 1) * size]) })
   }
 }

@@ -1,5 +1,6 @@
 #ifndef PATCHBAY_CKERNELS_H
 #define PATCHBAY_CKERNELS_H
+#include "blocks.h"
 #include "matmul.h"
 #include "statistics.h"
 #include "storage.h"
