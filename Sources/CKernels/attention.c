@@ -20,6 +20,8 @@ void pb_pack_keys(const float *keys, size_t stride, size_t count, size_t head_wi
   for (size_t i = 0; i < count; i++) {
     size_t position = first + i;
     float *lane = packed + position / PB_LANES * PB_LANES * head_width + position % PB_LANES;
+    // Value by value: vectors that are scattered are slower.
+#pragma clang loop vectorize(disable) unroll_count(8)
     for (size_t d = 0; d < head_width; d++) lane[d * PB_LANES] = keys[i * stride + d];
   }
 }

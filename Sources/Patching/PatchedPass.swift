@@ -84,6 +84,7 @@ final class PatchedPass {
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   func run(_ items: [PatchedRun], finish: (Int, UnsafePointer<Float>) -> Void) throws {
     self.items = items
+    reserve(rows: items.reduce(0) { $0 + $1.runs.length - $1.start })
     slots = []
     slotOfItem = Array(repeating: nil, count: items.count)
     edits = [:]
@@ -102,6 +103,13 @@ final class PatchedPass {
       try mlpHalf(layer)
     }
     try finalNorm(finish)
+  }
+
+  /// Makes room for so many rows at once: memory that grows with them is new again and again.
+  private func reserve(rows: Int) {
+    for buffer in [stream, nextStream, normalized, branch] { _ = buffer.need(rows * config.width) }
+    for buffer in [q, k, v, z] { _ = buffer.need(rows * config.heads * config.headWidth) }
+    _ = hidden.need(rows * config.mlpWidth)
   }
 
   // The halves of a block.
@@ -200,6 +208,9 @@ final class PatchedPass {
     let (width, inner) = (config.width, config.heads * config.headWidth)
     let total = slots.reduce(0) { $0 + $1.rows.count }
     let count = work.reduce(0) { $0 + $1.changed.count }
+    // The first slots of which all rows have changed, whose products lie where they belong.
+    let whole = zip(slots, work).prefix { $0.rows == $1.changed }.count
+    let wholeRows = slots[..<whole].reduce(0) { $0 + $1.rows.count }
     var offsets: [Int] = []
     var input = stream.pointer
     if count == total {
@@ -226,12 +237,13 @@ final class PatchedPass {
       let target = buffer.need(total * inner)
       if isLast, kind == .q {
         try projectLast(weight, normal, offsets, work, into: target)
-      } else if count == total {
-        weight.apply(normal, rows: count, into: target, scratch: scratch)
       } else {
-        let output = projected.need(count * inner)
-        weight.apply(normal, rows: count, into: output, scratch: scratch)
-        for (index, slot) in slots.enumerated() {
+        weight.apply(normal, rows: count, into: target, scratch: scratch)
+        let rest = count - wholeRows
+        let output = projected.need(rest * inner)
+        output.update(from: target + wholeRows * inner, count: rest * inner)
+        for index in whole..<slots.count {
+          let slot = slots[index]
           let rows = target + slot.offset * inner
           let changed = work[index].changed
           if changed != slot.rows {
@@ -241,7 +253,7 @@ final class PatchedPass {
               from: cached.pointer + slot.rows.lowerBound * inner, count: slot.rows.count * inner)
           }
           (rows + (changed.lowerBound - slot.rows.lowerBound) * inner).update(
-            from: output + offsets[index] * inner, count: changed.count * inner)
+            from: output + (offsets[index] - wholeRows) * inner, count: changed.count * inner)
         }
       }
       replaceInputs(kind, weight, layer, block.ln1, into: target)

@@ -2,9 +2,11 @@ import Model
 
 /// The attention of a patched pass.
 extension PatchedPass {
-  /// What the attention of a run needs, besides the head.
-  private struct Attending {
-    let item: PatchedRun
+  /// What the attention of a run needs, besides the head. A class: as a value it would be copied for each.
+  private final class Attending {
+    let runs: PairRuns
+    /// Those of its edits that are at the scores and the pattern of the block.
+    let scoreEdits, patternEdits: [Edit]
     /// Positions whose z is wanted.
     let rows: Range<Int>
     let heads: Range<Int>
@@ -14,6 +16,18 @@ extension PatchedPass {
     let keys, values: CausalAttention.Rows
     /// Rows of z.
     let mixed: UnsafeMutablePointer<Float>
+
+    init(
+      _ item: PatchedRun, layer: Int, rows: Range<Int>, heads: Range<Int>, prefix: PairRuns.Run,
+      queries: UnsafePointer<Float>, keys: CausalAttention.Rows, values: CausalAttention.Rows,
+      mixed: UnsafeMutablePointer<Float>
+    ) {
+      runs = item.runs
+      scoreEdits = item.edits.filter { $0.hook == HookPoint(.attnScores, layer: layer) }
+      patternEdits = item.edits.filter { $0.hook == HookPoint(.pattern, layer: layer) }
+      (self.rows, self.heads, self.prefix) = (rows, heads, prefix)
+      (self.queries, self.keys, self.values, self.mixed) = (queries, keys, values, mixed)
+    }
   }
 
   /// z of the rows that go on.
@@ -44,7 +58,7 @@ extension PatchedPass {
       }
       all.append(
         Attending(
-          item: items[slot.item], rows: rows, heads: heads, prefix: prefix,
+          items[slot.item], layer: layer, rows: rows, heads: heads, prefix: prefix,
           queries: q.pointer + (slot.offset + rows.lowerBound - slot.rows.lowerBound) * inner,
           keys: try pieces(k, .k), values: try pieces(v, .v), mixed: mixed))
     }
@@ -65,7 +79,7 @@ extension PatchedPass {
     var numbers: [ObjectIdentifier: Int] = [:]
     var groups: [[Attending]] = []
     for run in all {
-      let pair = ObjectIdentifier(run.item.runs)
+      let pair = ObjectIdentifier(run.runs)
       let number = numbers[pair] ?? groups.count
       if number == groups.count { groups += [[], []] }
       numbers[pair] = number
@@ -78,16 +92,16 @@ extension PatchedPass {
   ///
   /// - Parameter knownKeys: as for `CausalAttention.scores`.
   private func attend(_ layer: Int, _ head: Int, _ run: Attending, knownKeys: Int) {
-    let (rows, length) = (run.rows, run.item.runs.length)
+    let (rows, length) = (run.rows, run.runs.length)
     let scores = scores.need(rows.count * rows.upperBound)
     attention.scores(
       head: head, layer: layer, q: run.queries, first: rows.lowerBound, count: rows.count,
       keys: run.keys, knownKeys: knownKeys, into: scores)
-    for edit in run.item.edits where edit.hook == HookPoint(.attnScores, layer: layer) {
+    for edit in run.scoreEdits {
       edit.apply(toAttention: scores, of: head, rows: rows, length: length)
     }
     attention.softmax(scores, first: rows.lowerBound, count: rows.count, into: scores)
-    for edit in run.item.edits where edit.hook == HookPoint(.pattern, layer: layer) {
+    for edit in run.patternEdits {
       edit.apply(toAttention: scores, of: head, rows: rows, length: length)
     }
     attention.mix(
