@@ -157,6 +157,22 @@ private func singleFile(_ changes: [String: String] = [:], model: String = "") -
     }
   }
 
+  /// Cut off where a line is not done, merges would make other tokens without a word. A last line without
+  /// its break alone is left out, as `GPT2Tokenizer` does.
+  @Test func mergesMustNotBeCutOff() throws {
+    let vocabulary = #"{"a": 0, "b": 1, "ab": 2, "aab": 3, "ba": 4, "<|endoftext|>": 5}"#
+    let whole = "#version\na b\na ab\nb a\n"
+    for count in 0...whole.utf8.count {
+      let merges = String(whole.prefix(count))
+      let lacking = 4 - max(1, merges.count { $0 == "\n" })
+      let (error, folder) = try errorOfTwoFiles(vocabulary: vocabulary, merges: merges)
+      let expected = TokenizerError.mergesCutOff(
+        path: folder.file("merges.txt"), lacking: lacking, vocabulary: folder.file("vocab.json"))
+      let isInLine = count > 0 && !merges.hasSuffix("\n")
+      #expect(error == (isInLine && lacking > 1 ? expected : nil), "\(count) bytes")
+    }
+  }
+
   @Test func addedTokensMustFollowTheVocabulary() throws {
     let (error, folder) = try errorOfTwoFiles(["added_tokens.json": #"{"<pad>": 7}"#])
     #expect(

@@ -21,6 +21,8 @@ public enum TokenizerError: ReportableError, Equatable {
   case badMerge(path: String, number: Int)
   /// A merge names a token, or makes one, that the vocabulary lacks; merges count from 1.
   case mergeOutOfVocabulary(path: String, number: Int, token: String)
+  /// merges.txt ends in a line, and tokens of the vocabulary are made by no merge.
+  case mergesCutOff(path: String, lacking: Int, vocabulary: String)
   case unknownTokenOutOfVocabulary(path: String, token: String)
   /// The file gives an added token another id than the one after those before it.
   case addedTokenID(path: String, token: String, stated: Int, assigned: Int)
@@ -53,6 +55,9 @@ public enum TokenizerError: ReportableError, Equatable {
     case .mergeOutOfVocabulary(let path, let number, let token):
       "merge \(number) of \(path) needs the token \(quoted(token)), which the vocabulary lacks; "
         + "the two must come from the same tokenizer"
+    case .mergesCutOff(let path, let lacking, let vocabulary):
+      "\(path) is cut off: it ends within a line, and no merge of it makes \(lacking) of the tokens of "
+        + "\(vocabulary); fetch the file again"
     case .unknownTokenOutOfVocabulary(let path, let token):
       "\(path) names \(quoted(token)) as the unknown token, but its vocabulary lacks it; "
         + "fetch the file again"

@@ -18,6 +18,8 @@ struct TokenizerFiles {
   private(set) var unknownToken: [UInt8]?
   private(set) var fusesUnknown = false
   private(set) var added: [TokenizerSettings.Added] = []
+  /// Whether merges.txt has something behind its last line break, which is left out.
+  private(set) var mergesEndInLine = false
   /// `add_prefix_space` where tokenizer_config.json does not decide it.
   private(set) var prependsSpace: Bool?
   /// The token that the post-processor puts before a text.
@@ -71,6 +73,7 @@ struct TokenizerFiles {
       line += 1
       start = position
     }
+    mergesEndInLine = start < text.count
   }
 
   private mutating func addMerge(

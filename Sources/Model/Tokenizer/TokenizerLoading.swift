@@ -21,6 +21,7 @@ struct LoadedTokenizer {
     try readMerges(files)
     try addTokens(files, settings)
     try findEndOfText(files, settings, directory)
+    try checkMerges(files)
   }
 
   /// The tokens in order of their ids, which must be 0 and on without a hole.
@@ -160,6 +161,23 @@ struct LoadedTokenizer {
         path: files.vocabularyPath,
         setting: "\"\(String(decoding: before, as: UTF8.self))\" before each text, "
           + "which is not its bos_token")
+    }
+  }
+
+  /// A merges.txt that ends in a line may have been cut off, and then text would have other tokens without a
+  /// word. One that only lacks its last line break lacks one merge by it, as `GPT2Tokenizer` has it.
+  private func checkMerges(_ files: TokenizerFiles) throws(TokenizerError) {
+    guard files.mergesEndInLine else { return }
+    var isMade = [Bool](repeating: false, count: spellings.count)
+    for case let merge? in mergeList { isMade[Int(merge.result)] = true }
+    for id in addedTokens.tokens.keys { isMade[Int(id)] = true }
+    for id in model.byteIDs + [endOfText, model.unknown ?? -1] where id >= 0 {
+      isMade[Int(id)] = true
+    }
+    let lacking = isMade.count { !$0 }
+    guard lacking <= 1 else {
+      throw .mergesCutOff(
+        path: files.mergesPath, lacking: lacking, vocabulary: files.vocabularyPath)
     }
   }
 
