@@ -32,6 +32,12 @@ struct ReportCommand: ParsableCommand {
     printError(
       "wrote \(page) (\(byteSize(html.utf8.count))) and the results of "
         + "\(counted(study.folders.count, "part")) beside it in \(duration(seconds))")
+    let old = study.otherFolders.filter { isTaken("\(options.out)/\($0)") }
+    if !old.isEmpty {
+      printError(
+        "not of this report: \(old.joined(separator: ", ")) in \(options.out), which an earlier one left"
+      )
+    }
   }
 }
 

@@ -150,8 +150,13 @@ struct Study {
   }
 
   /// The directories that were written beside the page.
-  var folders: [String] {
-    let made: [(String, Bool)] = [
+  var folders: [String] { parts.filter(\.isMade).map(\.folder) }
+
+  /// Those of parts that it has not.
+  var otherFolders: [String] { parts.filter { !$0.isMade }.map(\.folder) }
+
+  private var parts: [(folder: String, isMade: Bool)] {
+    [
       ("baselines", task.baselines.value != nil), ("lens", lens.value != nil),
       ("attribution", layers.value != nil || heads.value != nil),
       ("patching", stream.value != nil), ("heads", insides.value != nil),
@@ -159,7 +164,6 @@ struct Study {
       ("path-logits", toLogits.value != nil), ("path-q", toQueries.value != nil),
       ("path-v", toValues.value != nil), ("circuit", circuit?.value != nil), ("scores", true),
     ]
-    return made.filter(\.1).map(\.0)
   }
 }
 

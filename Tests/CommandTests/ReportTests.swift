@@ -277,7 +277,13 @@ import Testing
     try Program.analyze.refuse(
       "report", "--cache", shared.path, "--out", out, status: 73, saying: ["--force", out])
     #expect(try names(in: out) == ["index.html"])
-    try report(shared.path, "--force", "--title", "A <b> & c")
+    // What an earlier report left of parts that this one has not is named, and stays.
+    try FileManager.default.createDirectory(
+      atPath: out + "/circuit", withIntermediateDirectories: false)
+    let run = try Program.analyze.succeed(
+      "report", "--cache", shared.path, "--out", out, "--force", "--title", "A <b> & c")
+    #expect(run.errors.contains("not of this report: circuit in \(out)"))
+    #expect(exists(out + "/circuit"))
     let page = try Page(out)
     #expect(page.body.all("h1").map(\.text) == ["A <b> & c"])
   }
