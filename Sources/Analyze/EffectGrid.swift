@@ -113,6 +113,12 @@ extension EffectGrid {
       rows = sweep.list.map(\.name)
       columns = [""]
       columnAxis = ""
+    case .headRole:
+      columns = (0..<inner).map { "H\($0)" }
+      columnAxis = "head"
+      rowAxis = "layer, role"
+      rowsInGroup = sweep.roles.count
+      for (row, cell) in outer.enumerated() { rows[row] += " " + (cell.role ?? "") }
     case .headPosition, .headEdge:
       let isEdge = sweep.axis == .headEdge
       columns = (0..<inner).map { isEdge ? "\($0)" : "H\($0)" }

@@ -50,6 +50,7 @@ struct Heatmap {
       if [.headPosition, .headEdge].contains(result.sweep.axis) {
         label += " pos \(cell.position ?? 0)"
       }
+      if result.sweep.axis == .headRole, let role = cell.role { label += " \(role)" }
       return (label, Array(effects[first..<min(first + columns, effects.count)]))
     }
     switch result.sweep.axis {
@@ -57,7 +58,7 @@ struct Heatmap {
       let numbers = (0..<columns).map(String.init)
       let pieces = (0..<columns).map { labels.piece($0) ?? "" }
       header = pieces.contains { !$0.isEmpty } ? [numbers, pieces] : [numbers]
-    case .head, .headPosition: header = [(0..<columns).map { "H\($0)" }]
+    case .head, .headPosition, .headRole: header = [(0..<columns).map { "H\($0)" }]
     case .neuron, .direction: header = [(0..<columns).map(String.init)]
     case .role: header = [result.sweep.roles]
     case .all, .list: header = [["effect"]]

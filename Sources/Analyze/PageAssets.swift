@@ -199,7 +199,7 @@ enum PageAssets {
         prompts.hidden = !pair;
         figure.section.toggleAttribute('data-pair', Boolean(pair));
         if (!pair) return;
-        if (figure.byPosition && figure.axes.includes('head'))
+        if (figure.byPosition && figure.axes.includes('head') && !figure.axes.includes('role'))
           figure.svg.querySelectorAll('.rows text').forEach((node, row) => {
             const at = place(figure, row * figure.columns);
             node.textContent = [

@@ -15,7 +15,7 @@ extension Sweep {
   /// The names of the places on axes that have more than numbers, by axis.
   var axisLabels: [String: [String]] {
     switch axis {
-    case .role: ["role": roles]
+    case .role, .headRole: ["role": roles]
     case .direction: ["direction": subspaces.indices.map { "direction \($0)" }]
     case .list: ["cell": list.map(\.name)]
     default: [:]

@@ -28,8 +28,8 @@ struct SweepOptions: ParsableArguments {
     name: .long,
     help: """
       One cell for each layer and position (pos), role (role), head (head), position and head \
-      (head-pos), head and two positions of a pattern (head-dest-src), single value (neuron), direction \
-      of --subspace (direction), or one a layer (all); by default pos for the residual stream and its \
+      (head-pos), role and head (head-role), head and two positions of a pattern (head-dest-src), single \
+      value (neuron), direction of --subspace (direction), or one a layer (all); by default pos for the residual stream and its \
       writers, head inside attention, all elsewhere.
       """)
   var by: SweepAxis?

@@ -25,7 +25,7 @@ public struct Sweep: Sendable, Equatable {
   /// How many neighbouring layers a cell patches at once: those from layer − window / 2 on, as far as
   /// there are any (Meng et al. 2022 patch windows of 10).
   public let window: Int
-  /// The roles of `SweepAxis.role`.
+  /// The roles of an axis that has them.
   public let roles: [String]
   /// The directions of `SweepAxis.direction`, or the one subspace that every cell patches; empty where
   /// whole rows are patched.
@@ -40,7 +40,7 @@ public struct Sweep: Sendable, Equatable {
 
   /// - Parameters:
   ///   - severed: `.attnOut`, `.mlpOut`; of sweeps of `.residPost` alone.
-  ///   - roles: for `SweepAxis.role`; at least one.
+  ///   - roles: for an axis that has them; at least one.
   ///   - subspaces: for `SweepAxis.direction` one a cell; else none, or one for all.
   /// - Throws: `PatchingError` if the hook has no such axis or cannot be patched.
   public init(
@@ -60,7 +60,7 @@ public struct Sweep: Sendable, Equatable {
     if axis == .headEdge, !kind.isAttention { throw .noAttendedPositions(kind) }
     if axis == .neuron, kind.isAttention || kind.hasHeadAxis { throw .noNeurons(kind) }
     if axis.hasPositions, place != nil { throw .positionGivenTwice(axis) }
-    if axis == .role, roles.isEmpty { throw .noRoles }
+    if axis.hasRoles, roles.isEmpty { throw .noRoles }
     guard window >= 1, window == 1 || kind.isInBlock else { throw .noWindow(kind) }
     precondition(axis != .list && (axis == .direction || subspaces.count < 2))
     if axis == .direction, subspaces.isEmpty { throw .noDirections }
@@ -248,6 +248,7 @@ public struct Sweep: Sendable, Equatable {
     case .role: outer + ["role"]
     case .head: outer + ["head"]
     case .headPosition: outer + ["pos", "head"]
+    case .headRole: outer + ["role", "head"]
     case .headEdge: outer + ["head", "dest", "src"]
     case .neuron: outer + ["neuron"]
     case .direction: outer + ["direction"]
@@ -264,6 +265,7 @@ public struct Sweep: Sendable, Equatable {
     case .role: outer + [roles.count]
     case .head: outer + [config.heads]
     case .headPosition: outer + [positions, config.heads]
+    case .headRole: outer + [roles.count, config.heads]
     case .headEdge: outer + [config.heads, positions, positions]
     case .neuron: outer + [neurons(config)]
     case .direction: outer + [subspaces.count]
@@ -285,6 +287,10 @@ public struct Sweep: Sendable, Equatable {
       case .headPosition:
         positions.flatMap { position in
           heads.map { Cell(layer: layer, head: $0, place: .index(position)) }
+        }
+      case .headRole:
+        roles.flatMap { role in
+          heads.map { Cell(layer: layer, head: $0, place: .role(role)) }
         }
       case .headEdge:
         heads.flatMap { head in

@@ -8,6 +8,8 @@ public enum SweepAxis: String, Sendable, CaseIterable {
   case head = "head"
   /// One cell a head and position: layers × positions × heads.
   case headPosition = "head-pos"
+  /// One cell a head and role: layers × roles × heads.
+  case headRole = "head-role"
   /// For patterns and scores, one cell a head, attending position and attended position: layers ×
   /// heads × positions × positions.
   case headEdge = "head-dest-src"
@@ -24,15 +26,18 @@ public enum SweepAxis: String, Sendable, CaseIterable {
   /// Whether each cell has a position of its own.
   public var hasPositions: Bool {
     switch self {
-    case .position, .role, .headPosition, .headEdge: true
+    case .position, .role, .headPosition, .headRole, .headEdge: true
     case .head, .neuron, .direction, .all, .list: false
     }
   }
 
+  /// Whether each cell has a role of its own.
+  public var hasRoles: Bool { self == .role || self == .headRole }
+
   /// Whether each cell has a head of its own.
   public var hasHeads: Bool {
     switch self {
-    case .head, .headPosition, .headEdge: true
+    case .head, .headPosition, .headRole, .headEdge: true
     case .position, .role, .neuron, .direction, .all, .list: false
     }
   }

@@ -156,7 +156,8 @@ import Testing
     ["--hooks", "resid_pre"], ["--hooks", "z"], ["--hooks", "z", "--pos", "-1"],
     ["--hooks", "pattern", "--by", "head-pos"], ["--hooks", "mlp_post", "--by", "all"],
     ["--hooks", "pattern1", "--by", "head-dest-src"], ["--hooks", "mlp_out", "--by", "neuron"],
-    ["--hooks", "resid_pre", "--by", "role"], ["--hooks", "z", "--pos", "END"],
+    ["--hooks", "resid_pre", "--by", "role"], ["--hooks", "z", "--by", "head-role"],
+    ["--hooks", "z", "--pos", "END"],
     ["--hooks", "embed"], ["--hooks", "ln_final.hook_normalized"], ["--hooks", "k-1,k0"],
   ])
   func cellsHaveTheNamesAndNumbersOfThePatch(arguments: [String]) throws {

@@ -59,6 +59,36 @@ import Testing
     #expect(page.contains("L0 subject"))
   }
 
+  /// Each head at each role is what the heads at that role are by themselves.
+  @Test func headsAreSweptAtEveryRole() throws {
+    let cache = try capture(SweepCommandTests.rows)
+    let out = folder.path("out")
+    let file = try json(
+      "patch", "--cache", cache, "--hooks", "z", "--by", "head-role", "--out", out, "--verify",
+      "all")
+    let sweep = file.sweeps[0]
+    let roles = ["S", "subject", "O", "END"]
+    let heads = try #require(sweep.shape.last)
+    #expect(sweep.axes == ["layer", "role", "head"] && sweep.shape == [3, 4, heads])
+    #expect(sweep.labels == ["role": roles])
+    for (number, role) in roles.enumerated() {
+      let alone = try json("patch", "--cache", cache, "--hooks", "z", "--pos", role).sweeps[0]
+      #expect(alone.shape == [3, heads])
+      for layer in 0..<3 {
+        for head in 0..<heads {
+          let cell = (layer * roles.count + number) * heads + head
+          #expect(sweep.effect[cell] == alone.effect[layer * heads + head], "\(role)")
+        }
+      }
+    }
+    let page = try String(contentsOfFile: out + "/patch.html", encoding: .utf8)
+    #expect(page.contains(">L0 subject<") && page.contains(">L2 END<"))
+    #expect(page.contains("layer, role"))
+    try Program.analyze.refuse(
+      "patch", "--cache", cache, "--hooks", "resid_pre", "--by", "head-role", status: 64,
+      saying: ["resid_pre"])
+  }
+
   @Test func listsOfCellsAreReadAndPatchedTogether() throws {
     let list = try folder.write(
       "cells.csv",

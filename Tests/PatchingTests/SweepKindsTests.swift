@@ -77,6 +77,14 @@ import Testing
     try compare(result, naive(direction)) { cell in
       [Patch(HookPoint(kind, layer: cell.layer), place: cell.place)]
     }
+    if kind.hasHeadAxis {
+      let heads = try self.result(
+        try Sweep(kind, layers: layers, by: .headRole, roles: roles), direction)
+      #expect(heads.shape == [3, 3, runs.model.config.heads])
+      try compare(heads, naive(direction)) { cell in
+        [Patch(HookPoint(kind, layer: cell.layer), head: cell.head, place: cell.place)]
+      }
+    }
     // The role of one position is that position.
     let byPosition = try self.result(
       try Sweep(kind, layers: layers, by: .all, at: .index(-1)), direction)
@@ -280,6 +288,7 @@ import Testing
       try Sweep(.residPre, layers: [0], by: .direction)
     }
     #expect(throws: PatchingError.noRoles) { try Sweep(.residPre, layers: [0], by: .role) }
+    #expect(throws: PatchingError.noRoles) { try Sweep(.z, layers: [0], by: .headRole) }
   }
 
   @Test func listsThatDoNotFitAreRefused() throws {
