@@ -136,7 +136,7 @@ extension PatchEngine {
       }
       let row = Array(
         UnsafeBufferPointer(start: pass.lastRow(sequence: 0), count: model.config.width))
-      return reader.values(of: pair, rows: row, clean: cleanRow)[0]
+      return reader.values(of: [FinalRows(pair: pair, rows: row, clean: cleanRow)])[0][0]
     }
   }
 

@@ -12,6 +12,14 @@ extension PatchEngine {
   /// The most bytes of cached arrays that a thread keeps of several pairs.
   private static let groupBytes = 128 << 20
 
+  /// What runs as one pass.
+  struct Batch: Sendable {
+    /// By pair, in their order.
+    let parts: [PairCells]
+    /// The pairs whose cells are put into order together: the batches before and after have others of them.
+    let group: Range<Int>
+  }
+
   /// Some cells of a pair, which run in the same pass.
   struct PairCells: Sendable {
     let pair: Int
@@ -26,7 +34,7 @@ extension PatchEngine {
   func batches(
     of cells: [Cell], _ sweep: Sweep, _ pairs: [PatchingPair], _ source: PatchSource,
     prompts: [Prompt], isKnown: (Int, Int) -> Bool
-  ) -> [[PairCells]] {
+  ) -> [Batch] {
     // Many pairs have the same alignment, and then the same shape by cell: nil where there is no such
     // cell.
     let alignments = pairs.map { alignment(of: $0, source == .otherRun, prompts) }
@@ -45,7 +53,7 @@ extension PatchEngine {
         }
       }
       members.sort { ($0.shape.block, $0.pair, $0.cell) < ($1.shape.block, $1.pair, $1.cell) }
-      return PatchEngine.cut(members, rows: limit)
+      return PatchEngine.cut(members, rows: limit).map { Batch(parts: $0, group: group) }
     }
   }
 

@@ -68,15 +68,21 @@ public struct PatchEngine: Sendable {
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
     let reader = MetricReader(model: model, metrics: task.metrics)
     let pairs = task.pairs
+    let pairsAtATime = 16
     let noised = try NoisedRuns.finalRows(of: pairs, prompts: prompts, model, threads: threads)
+    let groups = (pairs.count + pairsAtATime - 1) / pairsAtATime
     let values = try parallelMap(
-      pairs.count, threads: threads, with: { MultiplyScratch() },
+      groups, threads: threads, with: { MultiplyScratch() },
       { number, scratch in
-        let pair = pairs[number]
-        let clean = try finalRow(of: pair.clean, prompts)
-        let corrupted = try noised[number] ?? finalRow(of: pair.corrupted, prompts)
-        return reader.values(of: pair, rows: clean + corrupted, clean: clean, scratch: scratch)
-      })
+        let some = number * pairsAtATime..<min(pairs.count, (number + 1) * pairsAtATime)
+        let rows = try some.map { number in
+          let clean = try finalRow(of: pairs[number].clean, prompts)
+          let corrupted = try noised[number] ?? finalRow(of: pairs[number].corrupted, prompts)
+          return FinalRows(pair: pairs[number], rows: clean + corrupted, clean: clean)
+        }
+        return reader.values(of: rows, scratch: scratch)
+      }
+    ).joined()
     return task.metrics.indices.map { metric in
       values.map { Baseline(clean: $0[0][metric], corrupted: $0[1][metric]) }
     }
@@ -216,13 +222,14 @@ public struct PatchEngine: Sendable {
       noised = NoisedRuns(model, hooks: noisedHooks)
     }
 
-    /// Holds the runs of these pairs, as far as some thread has them, and lets all others go. Returns
-    /// those that are to be made.
-    func hold(_ pairs: [Int]) -> [Int] {
-      let known = pairs.map { ($0, held[$0] ?? inUse[$0]) }
-      held = Dictionary(
-        uniqueKeysWithValues: known.compactMap { pair, runs in runs.map { (pair, $0) } })
-      return known.compactMap { pair, runs in runs == nil ? pair : nil }
+    /// Holds the runs of a batch's pairs, as far as some thread has them, and lets those of other groups go.
+    /// Returns the pairs whose runs are to be made.
+    func hold(_ batch: Batch) -> [Int] {
+      held = held.filter { batch.group.contains($0.key) }
+      return batch.parts.map(\.pair).filter { pair in
+        held[pair] = held[pair] ?? inUse[pair]
+        return held[pair] == nil
+      }
     }
 
     func runs(of pair: Int, make: () -> PairRuns) -> PairRuns {
@@ -235,7 +242,7 @@ public struct PatchEngine: Sendable {
 
   /// Runs a batch as one pass.
   private func run(
-    _ batch: [PairCells], _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
+    _ batch: Batch, _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
     direction: Direction, _ values: SourceValues, prompts: [Prompt], baselines: [[Baseline]],
     _ worker: Worker
   ) throws -> (values: [CellValues], operations: Double) {
@@ -243,9 +250,14 @@ public struct PatchEngine: Sendable {
     var results: [CellValues] = []
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
+    func note(_ place: (cell: Int, pair: Int), _ values: [Float], isUnchanged: Bool) {
+      results.append(
+        CellValues(
+          cell: place.cell, pair: place.pair, values: values, isUnchanged: isUnchanged))
+    }
     let noised = try worker.noised.arrays(
-      of: worker.hold(batch.map(\.pair)), task.pairs, prompts: prompts)
-    let parts = batch.map { part in
+      of: worker.hold(batch), task.pairs, prompts: prompts)
+    let parts = batch.parts.map { part in
       let pair = task.pairs[part.pair]
       let runs = worker.runs(of: part.pair) {
         PairRuns(
@@ -259,17 +271,14 @@ public struct PatchEngine: Sendable {
     let edits =
       try sweep.path.map { try pathEdits($0, parts, values, worker.paths) }
       ?? parts.map { try self.edits(sweep, $0, values) }
-    for (part, (own, edits)) in zip(batch, zip(parts, edits)) {
-      func note(_ number: Int, _ value: (Baseline) -> Float, isUnchanged: Bool) {
-        results.append(
-          CellValues(
-            cell: number, pair: part.pair, values: baselines.map { value($0[part.pair]) },
-            isUnchanged: isUnchanged))
-      }
+    for (part, (own, edits)) in zip(batch.parts, zip(parts, edits)) {
+      let baselines = baselines.map { $0[part.pair] }
       for (number, edits) in zip(part.cells, edits) {
         switch try outcome(of: edits, own.runs) {
-        case .receiving: note(number, { $0.receiving(direction) }, isUnchanged: true)
-        case .source: note(number, { $0.source(direction) }, isUnchanged: false)
+        case .receiving:
+          note((number, part.pair), baselines.map { $0.receiving(direction) }, isUnchanged: true)
+        case .source:
+          note((number, part.pair), baselines.map { $0.source(direction) }, isUnchanged: false)
         case .computed(let edits):
           items.append(PatchedRun(runs: own.runs, edits: edits))
           places.append((number, part.pair))
@@ -281,21 +290,21 @@ public struct PatchEngine: Sendable {
       finalRows[number] = Array(UnsafeBufferPointer(start: row, count: model.config.width))
     }
     let reader = MetricReader(model: model, metrics: task.metrics)
-    for pair in batch.map(\.pair) {
-      let own = places.indices.filter { places[$0].pair == pair }
-      let reached = own.filter { finalRows[$0] != nil }
-      var values = own.map { _ in baselines.map { $0[pair].receiving(direction) } }
-      if !reached.isEmpty {
-        let read = reader.values(
-          of: task.pairs[pair], rows: reached.flatMap { finalRows[$0] ?? [] },
-          clean: try finalRow(of: task.pairs[pair].clean, prompts), scratch: worker.scratch)
-        let byPlace = Dictionary(uniqueKeysWithValues: zip(reached, read))
-        for (index, place) in own.enumerated() { values[index] = byPlace[place] ?? values[index] }
-      }
-      for (place, values) in zip(own, values) {
-        results.append(
-          CellValues(cell: places[place].cell, pair: pair, values: values, isUnchanged: false))
-      }
+    // What does not reach the last position leaves the receiving run's metrics.
+    for (place, row) in zip(places, finalRows) where row == nil {
+      note(place, baselines.map { $0[place.pair].receiving(direction) }, isUnchanged: false)
+    }
+    let reached = Dictionary(
+      grouping: places.indices.filter { finalRows[$0] != nil }, by: { places[$0].pair }
+    ).sorted { $0.key < $1.key }
+    let rows = try reached.map { pair, own in
+      FinalRows(
+        pair: task.pairs[pair], rows: own.flatMap { finalRows[$0] ?? [] },
+        clean: try finalRow(of: task.pairs[pair].clean, prompts))
+    }
+    let read = reader.values(of: rows, scratch: worker.scratch)
+    for ((_, own), values) in zip(reached, read) {
+      for (number, values) in zip(own, values) { note(places[number], values, isUnchanged: false) }
     }
     return (results, worker.operations - before)
   }

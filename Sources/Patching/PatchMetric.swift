@@ -11,6 +11,13 @@ public protocol PatchMetric: Sendable {
   ///   - logits: those of `tokensRead(of: pair)` in their order, or of the vocabulary [V].
   ///   - clean: the same of the pair's clean run.
   func value(of pair: PatchingPair, logits: [Float], clean: [Float]) -> Float
+  /// Whether it reads the clean run's logits. Where it reads the whole vocabulary and not these, `clean` is
+  /// empty.
+  var readsCleanRun: Bool { get }
+}
+
+extension PatchMetric {
+  public var readsCleanRun: Bool { true }
 }
 
 /// The metrics of a pair that has a right and a wrong answer.
@@ -64,6 +71,8 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
   /// Whether it reads the answer's logit.
   public var readsAnswer: Bool { self != .klDivergence }
 
+  public var readsCleanRun: Bool { self == .klDivergence }
+
   /// Whether it reads the wrong answer's logit.
   public var readsWrongAnswer: Bool { self == .logitDiff }
 
@@ -102,6 +111,15 @@ public func logSumExp(_ logits: [Float]) -> Double {
   }
 }
 
+/// Rows of ln_final.hook_normalized at the last position of some runs of a pair.
+struct FinalRows {
+  let pair: PatchingPair
+  /// [count, D]
+  let rows: [Float]
+  /// [D], of the pair's clean run.
+  let clean: [Float]
+}
+
 /// Reads metrics from rows of ln_final.hook_normalized.
 struct MetricReader: Sendable {
   let model: GPT2
@@ -110,36 +128,52 @@ struct MetricReader: Sendable {
   /// Rows whose logits are held at a time.
   private static let rowsAtATime = 64
 
-  /// The metrics of some runs of a pair.
+  /// The metrics of some runs of some pairs. W_U, which is larger than any cache, is read once for many
+  /// runs, whosever they are.
   ///
-  /// - Parameters:
-  ///   - rows: [count, D], the last position of each run.
-  ///   - clean: [D], of the pair's clean run.
-  ///   - scratch: counts the operations.
-  /// - Returns: by run and metric.
-  func values(
-    of pair: PatchingPair, rows: [Float], clean: [Float],
-    scratch: MultiplyScratch = MultiplyScratch()
-  ) -> [[Float]] {
+  /// - Parameter scratch: counts the operations.
+  /// - Returns: by element of `all`, run and metric.
+  func values(of all: [FinalRows], scratch: MultiplyScratch = MultiplyScratch()) -> [[[Float]]] {
     let width = model.config.width
-    let count = rows.count / width
-    let tokens = metrics.map { $0.tokensRead(of: pair) }
-    var values = [[Float]](repeating: Array(repeating: 0, count: metrics.count), count: count)
-    for (number, metric) in metrics.enumerated() {
-      guard let tokens = tokens[number] else { continue }
-      let logits = model.unembedding.logits(of: clean + rows, count: 1 + count, tokens: tokens)
-      for row in 0..<count {
-        values[row][number] = metric.value(of: pair, logits: logits[1 + row], clean: logits[0])
+    let tokens = all.map { rows in metrics.map { $0.tokensRead(of: rows.pair) } }
+    var values = all.map { rows in
+      [[Float]](
+        repeating: Array(repeating: 0, count: metrics.count), count: rows.rows.count / width)
+    }
+    for (index, some) in all.enumerated() {
+      for (number, metric) in metrics.enumerated() {
+        guard let tokens = tokens[index][number] else { continue }
+        let count = values[index].count
+        let logits = model.unembedding.logits(
+          of: some.clean + some.rows, count: 1 + count, tokens: tokens)
+        for run in 0..<count {
+          values[index][run][number] = metric.value(
+            of: some.pair, logits: logits[1 + run], clean: logits[0])
+        }
       }
     }
-    guard tokens.contains(where: { $0 == nil }) else { return values }
-    let cleanLogits = logits(clean, scratch)[0]
-    for first in stride(from: 0, to: count, by: MetricReader.rowsAtATime) {
-      let some = first..<min(count, first + MetricReader.rowsAtATime)
-      let block = Array(rows[some.lowerBound * width..<some.upperBound * width])
-      for (row, logits) in zip(some, logits(block, scratch)) {
-        for (number, metric) in metrics.enumerated() where tokens[number] == nil {
-          values[row][number] = metric.value(of: pair, logits: logits, clean: cleanLogits)
+    // The clean run of an element stands before its others.
+    var wanted: [(index: Int, run: Int?)] = []
+    for index in all.indices {
+      let whole = metrics.indices.filter { tokens[index][$0] == nil }
+      guard !whole.isEmpty, !values[index].isEmpty else { continue }
+      if whole.contains(where: { metrics[$0].readsCleanRun }) { wanted.append((index, nil)) }
+      wanted += values[index].indices.map { (index, $0) }
+    }
+    var clean: (index: Int, logits: [Float]) = (-1, [])
+    for first in stride(from: 0, to: wanted.count, by: MetricReader.rowsAtATime) {
+      let some = wanted[first..<min(wanted.count, first + MetricReader.rowsAtATime)]
+      let rows = some.flatMap { index, run in
+        run.map { all[index].rows[$0 * width..<($0 + 1) * width] } ?? all[index].clean[...]
+      }
+      for ((index, run), logits) in zip(some, logits(rows, scratch)) {
+        guard let run else {
+          clean = (index, logits)
+          continue
+        }
+        for (number, metric) in metrics.enumerated() where tokens[index][number] == nil {
+          values[index][run][number] = metric.value(
+            of: all[index].pair, logits: logits, clean: clean.index == index ? clean.logits : [])
         }
       }
     }

@@ -12,6 +12,8 @@ from patchbay_compare.patchbay import write_pairs
 
 SWEEPS = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v",
           "pattern"]  # fmt: skip
+# Ours takes a fiftieth of a round, so that one run of it says little: a round has its median.
+OURS_A_ROUND = 5
 
 
 @dataclass
@@ -30,8 +32,9 @@ def compare_sweeps(bench: Bench, weights: str, count: int, length: int, differ_a
                    directions: list[str], names: list[str], repeats: int):  # fmt: skip
     """Patch sweeps against transformer_lens.patching, pair by pair, cell by cell.
 
-    The two take turns, round by round; medians count. Our time is that of the sweep, the
-    cache's reading included and the model's loading not; the whole process stands behind it.
+    The two take turns, round by round, ours OURS_A_ROUND times each; medians count. Our time is
+    that of the sweep, the cache's reading included and the model's loading not; the whole
+    process stands behind it.
     """
     hooked, batch, cache = capture_pairs(bench, weights, count, length, differ_at)
     clean_diff, corrupted_diff = baselines(hooked, batch)
@@ -51,15 +54,21 @@ def compare_sweeps(bench: Bench, weights: str, count: int, length: int, differ_a
             rounds = []
             for _ in range(repeats):
                 out = bench.folder / f"patch-{weights}-{direction}-{name}"
-                rows, summary, process = bench.patchbay.patch(cache, [name], direction, out)
-                alone = bench.patchbay.patch(cache, [name], direction, out, threads=1)[1]
+                several, alone = (
+                    [bench.patchbay.patch(cache, [name], direction, out, used)
+                     for _ in range(OURS_A_ROUND)]
+                    for used in (None, 1)
+                )  # fmt: skip
+                rows, summary, _ = several[-1]
                 start = time.perf_counter()
                 theirs = lens.sweep(hooked, batch, name, direction).astype(np.float64)
                 seconds = time.perf_counter() - start
                 peak = bench.patchbay.peak()
                 rounds.append(Timing(
-                    seconds, sweep_of(summary, name)["seconds"], process,
-                    sweep_of(alone, name)["seconds"], peak["all"], peak["one_thread"],
+                    seconds, statistics.median(sweep_of(run[1], name)["seconds"] for run in several),
+                    statistics.median(run[2] for run in several),
+                    statistics.median(sweep_of(run[1], name)["seconds"] for run in alone),
+                    peak["all"], peak["one_thread"],
                 ))  # fmt: skip
             axes = (-1, *[1] * (theirs.ndim - 1))
             effect = (theirs - base.reshape(axes)) / gap.reshape(axes)
