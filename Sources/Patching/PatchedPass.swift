@@ -159,32 +159,70 @@ final class PatchedPass {
 
   private func mlpHalf(_ layer: Int) throws {
     try enter(.mlp(layer), layer)
-    let count = slots.reduce(0) { $0 + $1.rows.count }
-    if count > 0 {
-      let block = model.blocks[layer]
-      let values = stream.pointer
-      apply(.residMid, layer, to: values)
-      var input = values
-      if edits[HookPoint(.mlpIn, layer: layer)] != nil {
-        input = gathered.need(count * config.width)
-        input.update(from: values, count: count * config.width)
-        apply(.mlpIn, layer, to: input)
-      }
-      let normal = layerNorm(
-        input, rows: count, block.ln2, scale: .ln2Scale, normalized: .ln2Normalized, layer
-      ) { $0.offset }
-      let hidden = hidden.need(count * config.mlpWidth)
-      block.mlpIn.apply(normal, rows: count, into: hidden, scratch: scratch)
-      apply(.mlpPre, layer, to: hidden)
-      pb_gelu_new(hidden, hidden, count * config.mlpWidth)
-      apply(.mlpPost, layer, to: hidden)
-      let output = branch.need(count * config.width)
-      block.mlpOut.apply(hidden, rows: count, into: output, scratch: scratch)
-      apply(.mlpOut, layer, to: output)
-      pb_add(values, output, values, count * config.width)
-    }
+    apply(.residMid, layer, to: stream.pointer)
+    if !slots.isEmpty { addMLP(layer) }
     try enter(.after(layer), layer)
     apply(.residPost, layer, to: stream.pointer)
+  }
+
+  /// Adds mlp_out to the stream. The MLP runs for no row whose mlp_out is another's.
+  private func addMLP(_ layer: Int) {
+    let block = model.blocks[layer]
+    let width = config.width
+    let kept = slots.map { rowsOfMLP($0, layer) }
+    let count = kept.reduce(0) { $0 + $1.count }
+    var offsets = slots.map(\.offset)
+    func place(_ index: Int) -> UnsafeMutablePointer<Float> {
+      let slot = slots[index]
+      return stream.pointer
+        + (slot.offset + kept[index].lowerBound - slot.rows.lowerBound) * width
+    }
+    var input = stream.pointer
+    if kept != slots.map(\.rows) || edits[HookPoint(.mlpIn, layer: layer)] != nil {
+      input = gathered.need(count * width)
+      var offset = 0
+      for index in slots.indices {
+        (input + offset * width).update(from: place(index), count: kept[index].count * width)
+        offsets[index] = offset
+        offset += kept[index].count
+      }
+    }
+    func replace(_ kind: HookKind, in values: UnsafeMutablePointer<Float>) {
+      apply(kind, layer, to: values, rowsOf: { kept[$0] }, offset: { offsets[$0] })
+    }
+    replace(.mlpIn, in: input)
+    let normal = layerNorm(
+      input, rows: count, block.ln2, scale: .ln2Scale, normalized: .ln2Normalized, layer,
+      rowsOf: { kept[$0] }, offset: { offsets[$0] })
+    let hidden = hidden.need(count * config.mlpWidth)
+    block.mlpIn.apply(normal, rows: count, into: hidden, scratch: scratch)
+    replace(.mlpPre, in: hidden)
+    pb_gelu_new(hidden, hidden, count * config.mlpWidth)
+    replace(.mlpPost, in: hidden)
+    let output = branch.need(count * width)
+    block.mlpOut.apply(hidden, rows: count, into: output, scratch: scratch)
+    replace(.mlpOut, in: output)
+    for (index, slot) in slots.enumerated() {
+      pb_add(
+        place(index), output + offsets[index] * width, place(index), kept[index].count * width)
+      let others = slot.rows.lowerBound..<kept[index].lowerBound
+      guard !others.isEmpty else { continue }
+      let values = row.need(others.count * width)
+      for edit in items[slot.item].edits where edit.hook == HookPoint(.mlpOut, layer: layer) {
+        edit.apply(to: values, rows: others, config: config)
+      }
+      let target = stream.pointer + slot.offset * width
+      pb_add(target, values, target, others.count * width)
+    }
+  }
+
+  /// The rows of a run that its MLP is run for: not the first ones, where an edit puts other rows into mlp_out.
+  private func rowsOfMLP(_ slot: Slot, _ layer: Int) -> Range<Int> {
+    let edit = items[slot.item].edits.first { $0.hook == HookPoint(.mlpOut, layer: layer) }
+    guard let edit, edit.site.isWholeRows, !edit.adds,
+      edit.positions.contains(slot.rows.lowerBound)
+    else { return slot.rows }
+    return min(edit.positions.upperBound, slot.rows.upperBound)..<slot.rows.upperBound
   }
 
   private func finalNorm(_ finish: (Int, UnsafePointer<Float>) -> Void) throws {

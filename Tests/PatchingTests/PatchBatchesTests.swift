@@ -34,10 +34,14 @@ import Testing
 
     var found: [[Int]] = []
     var lastBlock: [Int: Int] = [:]  // by pair, of the batches so far
+    var lastGroup = 0..<0
     for batch in batches {
-      #expect(Set(batch.map(\.pair)).count == batch.count, "a pair is there twice")
+      #expect(Set(batch.parts.map(\.pair)).count == batch.parts.count, "a pair is there twice")
+      #expect(batch.parts.allSatisfy { batch.group.contains($0.pair) })
+      #expect(lastGroup == batch.group || lastGroup.upperBound <= batch.group.lowerBound)
+      lastGroup = batch.group
       var rows: [Int] = []
-      for part in batch {
+      for part in batch.parts {
         let alignment = engine.alignment(of: pairs[part.pair], true, runs.prompts)
         for number in part.cells {
           found.append([part.pair, number])

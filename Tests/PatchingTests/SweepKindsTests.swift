@@ -133,6 +133,33 @@ import Testing
       result.sweep.hookName(of: result.cells[0]) == "blocks.2.attn.hook_z+blocks.0.attn.hook_z")
   }
 
+  /// Where a pass leaves the MLP out for rows whose mlp_out is another's, with whatever else is patched.
+  @Test(arguments: PatchEngineTests.directions)
+  func patchedOutputsOfMLPsNeedNoMLP(direction: Direction) throws {
+    let out = HookPoint(.mlpOut, layer: 1)
+    let list = [
+      [Patch(HookPoint(.residPre, layer: 0), place: .index(4)), Patch(out, place: .index(4))],
+      [Patch(HookPoint(.residPre, layer: 0), place: .index(4)), Patch(out, place: .index(5))],
+      [Patch(HookPoint(.residPre, layer: 0), place: .index(4)), Patch(out)],
+      [Patch(HookPoint(.mlpPost, layer: 1), place: .index(4)), Patch(out, place: .index(4))],
+      [Patch(HookPoint(.attnOut, layer: 1)), Patch(out, place: .index(4), neuron: 2)],
+      [
+        Patch(HookPoint(.mlpOut, layer: 0), place: .index(4)), Patch(out, place: .index(4)),
+        Patch(out, place: .index(5)), Patch(HookPoint(.mlpOut, layer: 2), place: .role("END")),
+      ],
+      [Patch(HookPoint(.z, layer: 2), head: 1), Patch(HookPoint(.mlpOut, layer: 2))],
+    ].map { ListedCell(name: "", patches: $0) }
+    let sweep = try result(try Sweep(name: "cells", list: list), direction)
+    try compare(sweep, naive(direction)) { list[$0.number ?? 0].patches }
+    let windows = try result(try Sweep(.mlpOut, layers: [0, 1, 2], window: 2), direction)
+    try compare(windows, naive(direction)) { cell in
+      let layer = cell.layer ?? 0
+      return (max(0, layer - 1)...layer).map {
+        Patch(HookPoint(.mlpOut, layer: $0), place: cell.place)
+      }
+    }
+  }
+
   /// The later one of two patches of the same place holds, as in a whole pass.
   @Test(arguments: PatchEngineTests.directions)
   func resultsCanBePatchedTwice(direction: Direction) throws {
