@@ -35,8 +35,7 @@ struct ReportCommand: ParsableCommand {
     let old = study.otherFolders.filter { isTaken("\(options.out)/\($0)") }
     if !old.isEmpty {
       printError(
-        "not of this report: \(old.joined(separator: ", ")) in \(options.out), which an earlier one left"
-      )
+        "not of this report: \(old.joined(separator: ", ")) in \(options.out)")
     }
   }
 }

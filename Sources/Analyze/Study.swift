@@ -152,7 +152,7 @@ struct Study {
   /// The directories that were written beside the page.
   var folders: [String] { parts.filter(\.isMade).map(\.folder) }
 
-  /// Those of parts that it has not.
+  /// The directories of parts that it does not have.
   var otherFolders: [String] { parts.filter { !$0.isMade }.map(\.folder) }
 
   private var parts: [(folder: String, isMade: Bool)] {

@@ -214,20 +214,20 @@ static void add_products_4(const double *panels, size_t rows, size_t width, doub
   add_products(4, panels, rows, width, sums);
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__linux__)
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void add_products_8(
     const double *panels, size_t rows, size_t width, double *sums) {
   add_products(8, panels, rows, width, sums);
 }
+
+size_t pb_products_tile_rows(void) { return __builtin_cpu_supports("x86-64-v4") ? 8 : 4; }
+#else
+#define add_products_8 add_products_4
+size_t pb_products_tile_rows(void) { return 4; }
 #endif
 
-void pb_add_products(const double *x, size_t rows, size_t width, double *sums, double *scratch) {
+void pb_add_products(const double *x, size_t rows, size_t width, size_t tile_rows, double *sums,
+                     double *scratch) {
   pack_columns(x, rows, width, scratch);
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("x86-64-v4")) {
-    add_products_8(scratch, rows, width, sums);
-    return;
-  }
-#endif
-  add_products_4(scratch, rows, width, sums);
+  (tile_rows == 8 ? add_products_8 : add_products_4)(scratch, rows, width, sums);
 }

@@ -16,7 +16,7 @@ extension PatchEngine {
   struct Batch: Sendable {
     /// By pair, in their order.
     let parts: [PairCells]
-    /// The pairs whose cells are put into order together: the batches before and after have others of them.
+    /// The pairs whose cells are put into order together; its other cells are in the batches before and after.
     let group: Range<Int>
   }
 
@@ -114,8 +114,8 @@ extension PatchEngine {
   ///   - rows: of all cells of a pair.
   ///   - limit: rows of a pass.
   private func groups(rows: [Int], limit: Int, lengths: [Int]) -> [Range<Int>] {
-    // Keys, values and streams of both runs.
-    let bytesPerPosition = 6 * 4 * model.config.width * model.config.layers
+    // Queries, keys, values, z, outputs and streams.
+    let bytesPerPosition = 9 * 4 * model.config.width * model.config.layers
     var groups: [Range<Int>] = []
     var (size, bytes) = (0, 0)
     for pair in rows.indices {

@@ -68,7 +68,7 @@ public struct PatchEngine: Sendable {
   public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
     let reader = MetricReader(model: model, metrics: task.metrics)
     let pairs = task.pairs
-    let pairsAtATime = 16
+    let pairsAtATime = max(1, min(16, (pairs.count + threads - 1) / threads))
     let noised = try NoisedRuns.finalRows(of: pairs, prompts: prompts, model, threads: threads)
     let groups = (pairs.count + pairsAtATime - 1) / pairsAtATime
     let values = try parallelMap(

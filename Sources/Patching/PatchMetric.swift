@@ -11,8 +11,7 @@ public protocol PatchMetric: Sendable {
   ///   - logits: those of `tokensRead(of: pair)` in their order, or of the vocabulary [V].
   ///   - clean: the same of the pair's clean run.
   func value(of pair: PatchingPair, logits: [Float], clean: [Float]) -> Float
-  /// Whether it reads the clean run's logits. Where it reads the whole vocabulary and not these, `clean` is
-  /// empty.
+  /// Whether it reads the clean run's logits. If it reads the whole vocabulary and not these, `clean` is empty.
   var readsCleanRun: Bool { get }
 }
 
@@ -160,7 +159,7 @@ struct MetricReader: Sendable {
       if whole.contains(where: { metrics[$0].readsCleanRun }) { wanted.append((index, nil)) }
       wanted += values[index].indices.map { (index, $0) }
     }
-    var clean: (index: Int, logits: [Float]) = (-1, [])
+    var clean: [Float] = []
     for first in stride(from: 0, to: wanted.count, by: MetricReader.rowsAtATime) {
       let some = wanted[first..<min(wanted.count, first + MetricReader.rowsAtATime)]
       let rows = some.flatMap { index, run in
@@ -168,12 +167,12 @@ struct MetricReader: Sendable {
       }
       for ((index, run), logits) in zip(some, logits(rows, scratch)) {
         guard let run else {
-          clean = (index, logits)
+          clean = logits
           continue
         }
         for (number, metric) in metrics.enumerated() where tokens[index][number] == nil {
           values[index][run][number] = metric.value(
-            of: all[index].pair, logits: logits, clean: clean.index == index ? clean.logits : [])
+            of: all[index].pair, logits: logits, clean: metric.readsCleanRun ? clean : [])
         }
       }
     }

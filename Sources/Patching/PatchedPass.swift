@@ -105,7 +105,7 @@ final class PatchedPass {
     try finalNorm(finish)
   }
 
-  /// Makes room for so many rows at once: memory that grows with them is new again and again.
+  /// Makes room for so many rows at once. Buffers that grew row by row would be new memory each time.
   private func reserve(rows: Int) {
     for buffer in [stream, nextStream, normalized, branch] { _ = buffer.need(rows * config.width) }
     for buffer in [q, k, v, z] { _ = buffer.need(rows * config.heads * config.headWidth) }
@@ -165,7 +165,7 @@ final class PatchedPass {
     apply(.residPost, layer, to: stream.pointer)
   }
 
-  /// Adds mlp_out to the stream. The MLP runs for no row whose mlp_out is another's.
+  /// Adds mlp_out to the stream. The MLP is left out for the first rows of a run where they get another mlp_out.
   private func addMLP(_ layer: Int) {
     let block = model.blocks[layer]
     let width = config.width
@@ -216,7 +216,8 @@ final class PatchedPass {
     }
   }
 
-  /// The rows of a run that its MLP is run for: not the first ones, where an edit puts other rows into mlp_out.
+  /// The rows of a run that its MLP runs for: all behind those that its first edit of mlp_out replaces, if that
+  /// begins with the first row.
   private func rowsOfMLP(_ slot: Slot, _ layer: Int) -> Range<Int> {
     let edit = items[slot.item].edits.first { $0.hook == HookPoint(.mlpOut, layer: layer) }
     guard let edit, edit.site.isWholeRows, !edit.adds,
@@ -230,8 +231,8 @@ final class PatchedPass {
     let count = slots.reduce(0) { $0 + $1.rows.count }
     let normal = layerNorm(
       stream.pointer, rows: count, model.lnFinal, scale: .finalScale,
-      normalized: .finalNormalized, nil
-    ) { $0.offset }
+      normalized: .finalNormalized, nil, rowsOf: { slots[$0].rows },
+      offset: { slots[$0].offset })
     for slot in slots where slot.rows.upperBound == items[slot.item].runs.length {
       finish(slot.item, normal + (slot.offset + slot.rows.count - 1) * config.width)
     }
@@ -331,8 +332,8 @@ final class PatchedPass {
   /// (x - mean) / scale, and then w and b where they are not folded away.
   ///
   /// - Parameters:
-  ///   - rowsOf: the positions of a slot among the rows; all of the slot's by default.
-  ///   - offset: the first row of a slot, by its number or itself.
+  ///   - rowsOf: the positions of a slot, by its number, among the rows.
+  ///   - offset: the first row of a slot.
   private func layerNorm(
     _ x: UnsafePointer<Float>, rows: Int, _ weights: LayerNormWeights?, scale scaleKind: HookKind,
     normalized normalizedKind: HookKind, _ layer: Int?, rowsOf: (Int) -> Range<Int>,
@@ -348,15 +349,6 @@ final class PatchedPass {
     }
     apply(normalizedKind, layer, to: out, rowsOf: rowsOf, offset: offset)
     return out
-  }
-
-  private func layerNorm(
-    _ x: UnsafePointer<Float>, rows: Int, _ weights: LayerNormWeights?, scale scaleKind: HookKind,
-    normalized normalizedKind: HookKind, _ layer: Int?, offset: (Slot) -> Int
-  ) -> UnsafeMutablePointer<Float> {
-    layerNorm(
-      x, rows: rows, weights, scale: scaleKind, normalized: normalizedKind, layer,
-      rowsOf: { slots[$0].rows }, offset: { offset(slots[$0]) })
   }
 
   /// Replaces what edits ask for in a buffer that holds all rows.

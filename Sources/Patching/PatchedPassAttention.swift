@@ -2,7 +2,7 @@ import Model
 
 /// The attention of a patched pass.
 extension PatchedPass {
-  /// What the attention of a run needs, besides the head. A class: as a value it would be copied for each.
+  /// What the attention of a run needs, besides the head. A class: a value would be copied head by head.
   private final class Attending {
     let runs: PairRuns
     /// Those of its edits that are at the scores and the pattern of the block.

@@ -3,8 +3,8 @@ import Patching
 
 /// The largest eigenvalues of a large symmetric matrix and their eigenvectors, without a decomposition of
 /// the whole: by block Lanczos iteration (Golub and Underwood 1977, "The block Lanczos method for
-/// computing eigenvalues") from eight random vectors, every block made orthogonal to all before it. It
-/// finds an eigenvalue as often as it is one, up to eight times.
+/// computing eigenvalues") from eight random vectors, every block made orthogonal to all before it.
+/// Eigenvalues that are equal are found too, up to eight of them.
 struct BlockLanczos {
   /// Falling.
   let values: [Double]
@@ -15,14 +15,17 @@ struct BlockLanczos {
   static let counts = 1...Int(PB_BLOCK)
 
   /// What a residual |Ax − λx| may be of the largest |Ax| of vectors of length 1 that was met.
-  private static let tolerance = 1e-12
-  /// What is less of it is nothing but rounding.
-  private static let negligible = 1e-13
+  private static let tolerance = 1e-14
+  /// The part of it below which a vector is nothing but rounding.
+  private static let negligible = 1e-15
+  /// Bounds what a search in vain costs.
+  private static let mostVectors = 320
 
   /// - Parameters:
   ///   - matrix: [size, size], both of its triangles.
   ///   - count: one of `counts`.
-  /// - Returns: nil if half as many vectors as the matrix has rows are not enough, and for a matrix of zeros.
+  /// - Returns: nil if 320 vectors, or half as many as the matrix has rows, are not enough, and for a matrix
+  ///   of zeros.
   init?(_ matrix: [Double], size: Int, count: Int) {
     let width = Int(PB_BLOCK)
     var random = SplitMix64(state: 0)
@@ -32,7 +35,7 @@ struct BlockLanczos {
     var products: [[Double]] = []  // by block j: Q_iᵀ A Q_j of the blocks i up to j, [j + 1, 8, 8]
     var scale = 0.0
     var nextTest = 3
-    while (basis.blocks.count + 1) * width <= size / 2 {
+    while (basis.blocks.count + 1) * width <= min(size / 2, BlockLanczos.mostVectors) {
       basis.blocks.append(next)
       let blocks = basis.blocks.count
       var product = Basis.Block(repeating: 0, count: size * width)

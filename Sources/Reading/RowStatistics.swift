@@ -250,7 +250,8 @@ private struct RowSums {
     withUnsafeTemporaryAllocation(
       of: Double.self, capacity: pb_products_scratch(rows, width)
     ) { scratch in
-      pb_add_products(centred, rows, width, &products, scratch.baseAddress)
+      pb_add_products(
+        centred, rows, width, pb_products_tile_rows(), &products, scratch.baseAddress)
     }
   }
 

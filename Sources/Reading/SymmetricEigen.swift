@@ -17,7 +17,8 @@ struct SymmetricEigen {
   ///   - count: how many, from 1 to `size`.
   /// - Returns: nil if they cannot be found.
   init?(_ matrix: inout [Double], size: Int, count: Int) {
-    guard size >= SymmetricEigen.largeSize, BlockLanczos.counts ~= count,
+    guard size >= SymmetricEigen.largeSize, matrix.count == size * size,
+      BlockLanczos.counts ~= count,
       let found = BlockLanczos(matrix, size: size, count: count)
     else {
       self.init(whole: &matrix, size: size, count: count)

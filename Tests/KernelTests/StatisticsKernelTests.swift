@@ -59,15 +59,19 @@ import Testing
       var generator = SeededGenerator(seed: UInt64(100 * rows + width))
       let x = generator.floats(rows * width).map(Double.init)
       let before = generator.floats(width * width).map(Double.init)
-      var sums = before
-      var scratch = [Double](repeating: .nan, count: pb_products_scratch(rows, width))
-      pb_add_products(x, rows, width, &sums, &scratch)
-      for i in 0..<width {
-        for j in i..<width {
-          var expected = 0.0
-          for k in 0..<rows { expected.addProduct(x[k * width + i], x[k * width + j]) }
-          expected += before[i * width + j]
-          #expect(sums[i * width + j] == expected, "\(rows) rows of \(width), at \(i), \(j)")
+      for tileRows in Set([4, pb_products_tile_rows()]) {
+        var sums = before
+        var scratch = [Double](repeating: .nan, count: pb_products_scratch(rows, width))
+        pb_add_products(x, rows, width, tileRows, &sums, &scratch)
+        for i in 0..<width {
+          for j in i..<width {
+            var expected = 0.0
+            for k in 0..<rows { expected.addProduct(x[k * width + i], x[k * width + j]) }
+            expected += before[i * width + j]
+            #expect(
+              sums[i * width + j] == expected,
+              "\(rows) rows of \(width) in tiles of \(tileRows), at \(i), \(j)")
+          }
         }
       }
     }

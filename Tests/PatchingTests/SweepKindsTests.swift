@@ -151,6 +151,17 @@ import Testing
     ].map { ListedCell(name: "", patches: $0) }
     let sweep = try result(try Sweep(name: "cells", list: list), direction)
     try compare(sweep, naive(direction)) { list[$0.number ?? 0].patches }
+    // Of the first two, whose rows are the same, one leaves a row out.
+    let operations = try list.prefix(2).map {
+      try result(try Sweep(name: "cells", list: [$0]), direction).operations
+    }
+    let config = runs.model.config
+    // Of other pairs the stream at position 4 is the same in both runs.
+    let changed = task.pairs.count {
+      runs.prompts[$0.clean].tokens[4] != runs.prompts[$0.corrupted].tokens[4]
+    }
+    let ofMLP = Double(4 * config.width * config.mlpWidth * changed)
+    #expect(changed > 0 && operations[1] - operations[0] == ofMLP)
     let windows = try result(try Sweep(.mlpOut, layers: [0, 1, 2], window: 2), direction)
     try compare(windows, naive(direction)) { cell in
       let layer = cell.layer ?? 0

@@ -39,7 +39,7 @@ import Testing
     let found = try #require(SymmetricEigen(&copy, size: size, count: count))
     let scale = (0..<size).map { abs(spectrum.value($0)) }.max() ?? 0
     for (number, values) in zip(found.values, whole.values).enumerated() {
-      #expect(abs(values.0 - values.1) < 1e-11 * scale, "\(number)")
+      #expect(abs(values.0 - values.1) < 2e-14 * scale, "\(number)")
     }
     check(found, matrix, size, scale)
     check(whole, matrix, size, scale)
@@ -78,7 +78,7 @@ import Testing
         let difference = image - eigen.values[number] * vector[row]
         return sum + (difference / scale) * (difference / scale)
       }
-      #expect(squares.squareRoot() < 1e-11, "\(number)")
+      #expect(squares.squareRoot() < 1e-13, "\(number)")
     }
   }
 

@@ -28,7 +28,12 @@ size_t pb_products_scratch(size_t rows, size_t width);
 /// changed too. The same bits on every CPU: terms are added in the rows' order, each by a fused
 /// multiply-add, and then to the sum that was there.
 ///   x: [rows, width].  sums: [width, width].
-void pb_add_products(const double *x, size_t rows, size_t width, double *sums, double *scratch);
+///   tile_rows: 4, or what `pb_products_tile_rows` gives. The bits do not depend on it.
+void pb_add_products(const double *x, size_t rows, size_t width, size_t tile_rows, double *sums,
+                     double *scratch);
+
+/// The rows of a tile that is fastest on this CPU, 4 or 8.
+size_t pb_products_tile_rows(void);
 
 /// ln of the sum of exp(x) over `count` values, at least one, in a fixed order; not a number if a value
 /// is none or the largest one is infinite. Its error is about 1e-6.

@@ -56,8 +56,8 @@ public enum TokenizerError: ReportableError, Equatable {
       "merge \(number) of \(path) needs the token \(quoted(token)), which the vocabulary lacks; "
         + "the two must come from the same tokenizer"
     case .mergesCutOff(let path, let lacking, let vocabulary):
-      "\(path) is cut off: it ends within a line, and no merge of it makes \(lacking) of the tokens of "
-        + "\(vocabulary); fetch the file again"
+      "\(path) ends within a line and seems to be cut off, for no merge of it makes \(lacking) of the "
+        + "tokens of \(vocabulary); fetch the file again, or end its last line if it is whole"
     case .unknownTokenOutOfVocabulary(let path, let token):
       "\(path) names \(quoted(token)) as the unknown token, but its vocabulary lacks it; "
         + "fetch the file again"
