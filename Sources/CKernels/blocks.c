@@ -1,17 +1,11 @@
 #include "include/blocks.h"
-#include "clones.h"
+#include "eight.h"
 #include <string.h>
 
-typedef double pb_eight __attribute__((vector_size(8 * PB_BLOCK), aligned(8)));
+_Static_assert(PB_BLOCK == PB_EIGHT, "a block's row is a vector");
 
 // As many sums at a time as keep two multipliers of AVX2 busy and fit its registers.
 enum { SUMS = 4 };
-
-// sum += value * b
-PB_INLINE void add_multiple(pb_eight *sum, double value, const pb_eight *b) {
-  pb_eight a = {value, value, value, value, value, value, value, value};
-  *sum = __builtin_elementwise_fma(a, *b, *sum);
-}
 
 PB_CLONES
 void pb_multiply_block(const double *matrix, size_t n, const double *x, double *y) {
@@ -24,7 +18,7 @@ void pb_multiply_block(const double *matrix, size_t n, const double *x, double *
     pb_eight sum[SUMS] = {{0}};
     for (size_t j = 0; j < n; j++) {
       memcpy(&b, x + j * PB_BLOCK, sizeof b);
-      for (size_t r = 0; r < SUMS; r++) add_multiple(&sum[r], row[r][j], &b);
+      for (size_t r = 0; r < SUMS; r++) pb_add_multiple(&sum[r], row[r][j], &b);
     }
     memcpy(y + i * PB_BLOCK, sum, rows * sizeof *sum);
   }
@@ -37,7 +31,7 @@ void pb_block_dots(const double *q, const double *w, size_t n, double *dots) {
     pb_eight sum[SUMS] = {{0}};
     for (size_t i = 0; i < n; i++) {
       memcpy(&b, w + i * PB_BLOCK, sizeof b);
-      for (size_t r = 0; r < SUMS; r++) add_multiple(&sum[r], q[i * PB_BLOCK + first + r], &b);
+      for (size_t r = 0; r < SUMS; r++) pb_add_multiple(&sum[r], q[i * PB_BLOCK + first + r], &b);
     }
     memcpy(dots + first * PB_BLOCK, sum, sizeof sum);
   }
@@ -50,7 +44,7 @@ void pb_subtract_block(const double *q, const double *c, size_t n, double *w) {
     memcpy(&sum, w + i * PB_BLOCK, sizeof sum);
     for (size_t r = 0; r < PB_BLOCK; r++) {
       memcpy(&b, c + r * PB_BLOCK, sizeof b);
-      add_multiple(&sum, -q[i * PB_BLOCK + r], &b);
+      pb_add_multiple(&sum, -q[i * PB_BLOCK + r], &b);
     }
     memcpy(w + i * PB_BLOCK, &sum, sizeof sum);
   }

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "eight.h"
 #include "lanes.h"
 
 typedef double pb_doubles __attribute__((vector_size(128)));
@@ -166,8 +167,7 @@ double pb_log_sum_exp(const float *values, size_t count) {
 }
 
 // A panel's columns are a line of the cache.
-enum { PANEL = 8 };
-typedef double pb_eight __attribute__((vector_size(8 * PANEL), aligned(8)));
+enum { PANEL = PB_EIGHT };
 
 size_t pb_products_scratch(size_t rows, size_t width) {
   return (width + PANEL - 1) / PANEL * PANEL * rows;
@@ -197,11 +197,7 @@ PB_INLINE void add_products(size_t tile_rows, const double *panels, size_t rows,
       for (size_t k = 0; k < rows; k++) {
         pb_eight b;
         memcpy(&b, right + k * PANEL, sizeof b);
-        for (size_t r = 0; r < tile_rows; r++) {
-          double value = left[k * PANEL + r];
-          pb_eight a = {value, value, value, value, value, value, value, value};
-          sum[r] = __builtin_elementwise_fma(a, b, sum[r]);
-        }
+        for (size_t r = 0; r < tile_rows; r++) pb_add_multiple(&sum[r], left[k * PANEL + r], &b);
       }
       for (size_t r = 0; r < tile_rows && i + r < width; r++)
         for (size_t c = 0; c < columns; c++) sums[(i + r) * width + j + c] += sum[r][c];

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Patching
 
-/// Roles, lists, subspaces, noise, templates and ablation, held against naive full passes.
+/// Roles, lists (SweepListTests.swift), subspaces, noise, templates and ablation, held against naive full passes.
 @Suite struct SweepKindsTests {
   let reference: ReferencePairs
   let runs: CachedRuns
@@ -25,7 +25,7 @@ import Testing
     task = AnswerTask(pairs: pairs)
   }
 
-  private func result(
+  func result(
     _ sweep: Sweep, _ direction: Direction = .denoise, _ source: PatchSource = .otherRun
   ) throws -> SweepResult {
     let engine = runs.engine()
@@ -39,12 +39,12 @@ import Testing
     return result
   }
 
-  private func cached(_ hook: HookPoint, _ prompt: Int) throws -> [Float] {
+  func cached(_ hook: HookPoint, _ prompt: Int) throws -> [Float] {
     try runs.cache.read(hook: try #require(runs.cache.hookIndex(hook.name)), prompt: prompt)
   }
 
   /// A sample of cells against `naive`, with the other run's values unless others are given.
-  private func compare(
+  func compare(
     _ result: SweepResult, _ naive: NaivePatching, count: Int = 12,
     patches: (Cell) -> [Patch], values: ((HookPoint, Int) throws -> [Float])? = nil
   ) throws {
@@ -60,7 +60,7 @@ import Testing
     }
   }
 
-  private func naive(_ direction: Direction) -> NaivePatching {
+  func naive(_ direction: Direction) -> NaivePatching {
     NaivePatching(runs: runs, task: task, direction: direction)
   }
 
@@ -93,149 +93,10 @@ import Testing
     #expect(byRole.patched == byPosition.patched)
   }
 
-  @Test(arguments: PatchEngineTests.directions)
-  func cellsOfAListArePatchedTogether(direction: Direction) throws {
-    let list = [
-      ListedCell(
-        name: "heads of two layers",
-        patches: [
-          Patch(HookPoint(.z, layer: 2), head: 1), Patch(HookPoint(.z, layer: 0), head: 0),
-          Patch(HookPoint(.z, layer: 2), head: 2, place: .index(-1)),
-        ]),
-      ListedCell(
-        name: "all over a block",
-        patches: [
-          Patch(HookPoint(.mlpPost, layer: 1), place: .index(5), neuron: 3),
-          Patch(HookPoint(.k, layer: 1), head: 1), Patch(HookPoint(.q, layer: 1), place: .index(4)),
-          Patch(HookPoint(.pattern, layer: 1), head: 0, place: .index(5), key: 2),
-          Patch(HookPoint(.attnOut, layer: 1), place: .role("END")),
-        ]),
-      ListedCell(
-        name: "ends",
-        patches: [
-          Patch(HookPoint(.embed), place: .role("subject")),
-          Patch(HookPoint(.finalNormalized), place: .index(0)),
-          Patch(HookPoint(.residPost, layer: 2), place: .role("END")),
-        ]),
-      ListedCell(
-        name: "stream twice",
-        patches: [
-          Patch(HookPoint(.residMid, layer: 1), place: .index(4)),
-          Patch(HookPoint(.residPre, layer: 0), place: .index(2)),
-        ]),
-      ListedCell(
-        name: "nowhere", patches: [Patch(HookPoint(.z, layer: 0), place: .index(1000))]),
-    ]
-    let result = try result(try Sweep(name: "cells", list: list), direction)
-    #expect(result.shape == [5] && result.pairs(of: 4).isEmpty && result.pairs(of: 0).count == 3)
-    try compare(result, naive(direction)) { list[$0.number ?? 0].patches }
-    #expect(
-      result.sweep.hookName(of: result.cells[0]) == "blocks.2.attn.hook_z+blocks.0.attn.hook_z")
-  }
-
-  /// Where a pass leaves the MLP out for rows whose mlp_out is another's, with whatever else is patched.
-  @Test(arguments: PatchEngineTests.directions)
-  func patchedOutputsOfMLPsNeedNoMLP(direction: Direction) throws {
-    let out = HookPoint(.mlpOut, layer: 1)
-    let list = [
-      [Patch(HookPoint(.residPre, layer: 0), place: .index(4)), Patch(out, place: .index(4))],
-      [Patch(HookPoint(.residPre, layer: 0), place: .index(4)), Patch(out, place: .index(5))],
-      [Patch(HookPoint(.residPre, layer: 0), place: .index(4)), Patch(out)],
-      [Patch(HookPoint(.mlpPost, layer: 1), place: .index(4)), Patch(out, place: .index(4))],
-      [Patch(HookPoint(.attnOut, layer: 1)), Patch(out, place: .index(4), neuron: 2)],
-      [
-        Patch(HookPoint(.mlpOut, layer: 0), place: .index(4)), Patch(out, place: .index(4)),
-        Patch(out, place: .index(5)), Patch(HookPoint(.mlpOut, layer: 2), place: .role("END")),
-      ],
-      [Patch(HookPoint(.z, layer: 2), head: 1), Patch(HookPoint(.mlpOut, layer: 2))],
-    ].map { ListedCell(name: "", patches: $0) }
-    let sweep = try result(try Sweep(name: "cells", list: list), direction)
-    try compare(sweep, naive(direction)) { list[$0.number ?? 0].patches }
-    // Of the first two, whose rows are the same, one leaves a row out.
-    let operations = try list.prefix(2).map {
-      try result(try Sweep(name: "cells", list: [$0]), direction).operations
-    }
-    let config = runs.model.config
-    // Of other pairs the stream at position 4 is the same in both runs.
-    let changed = task.pairs.count {
-      runs.prompts[$0.clean].tokens[4] != runs.prompts[$0.corrupted].tokens[4]
-    }
-    let ofMLP = Double(4 * config.width * config.mlpWidth * changed)
-    #expect(changed > 0 && operations[1] - operations[0] == ofMLP)
-    let windows = try result(try Sweep(.mlpOut, layers: [0, 1, 2], window: 2), direction)
-    try compare(windows, naive(direction)) { cell in
-      let layer = cell.layer ?? 0
-      return (max(0, layer - 1)...layer).map {
-        Patch(HookPoint(.mlpOut, layer: $0), place: cell.place)
-      }
-    }
-  }
-
-  /// The later one of two patches of the same place holds, as in a whole pass.
-  @Test(arguments: PatchEngineTests.directions)
-  func resultsCanBePatchedTwice(direction: Direction) throws {
-    let result = HookPoint(.result, layer: 1)
-    let list = [
-      [Patch(result), Patch(result)], [Patch(result, head: 1), Patch(result, head: 1)],
-      [Patch(result, place: .role("END")), Patch(result, head: 1)],
-      [Patch(result, head: 0, place: .index(4)), Patch(result, head: 2, place: .index(5))],
-      [Patch(HookPoint(.z, layer: 1), head: 0), Patch(result, head: 2)],
-    ].map { ListedCell(name: "", patches: $0) }
-    let sweep = try self.result(try Sweep(name: "cells", list: list), direction)
-    try compare(sweep, naive(direction)) { list[$0.number ?? 0].patches }
-    #expect(
-      sweep.patched[1]
-        == (try self.result(
-          try Sweep(name: "cells", list: [ListedCell(name: "", patches: [list[1].patches[0]])]),
-          direction)).patched[0])
-  }
-
-  @Test func headInputsGoAlone() throws {
-    let layer = 1
-    func list(_ kinds: [(HookKind, Int)]) throws(PatchingError) -> Sweep {
-      try Sweep(
-        name: "cells",
-        list: [
-          ListedCell(
-            name: "", patches: kinds.map { Patch(HookPoint($0.0, layer: $0.1), place: .index(-1)) })
-        ])
-    }
-    for own in [HookKind.attnIn, .qInput, .kInput, .vInput] {
-      for other in [HookKind.ln1Scale, .ln1Normalized] + (own == .attnIn ? [.qInput, .vInput] : [])
-      {
-        for kinds in [[(own, layer), (other, layer)], [(other, layer), (own, layer)]] {
-          #expect(throws: PatchingError.self, "\(kinds)") { try list(kinds) }
-        }
-        _ = try list([(own, layer), (other, layer + 1)])
-      }
-    }
-    for kinds in [
-      [(HookKind.qInput, layer), (.kInput, layer), (.vInput, layer)],
-      [(.residPre, layer), (.attnIn, layer)], [(.vInput, layer), (.z, layer), (.ln1Scale, 2)],
-    ] {
-      let sweep = try list(kinds)
-      try compare(try result(sweep), naive(.denoise)) { sweep.list[$0.number ?? 0].patches }
-    }
-  }
-
   @Test func aWindowOfAnySizeIsAllLayers() throws {
     let all = try result(try Sweep(.mlpOut, layers: [1], window: 7))
     for window in [8, 1 << 40, .max] {
       #expect(try result(try Sweep(.mlpOut, layers: [1], window: window)).patched == all.patched)
-    }
-  }
-
-  @Test func aListOfSingleCellsIsTheirSweep() throws {
-    for kind in [HookKind.z, .pattern, .v] {
-      let sweep = try result(try Sweep(kind, layers: [0, 2], by: .head, at: .index(4)))
-      let list = sweep.cells.map { cell in
-        ListedCell(
-          name: "",
-          patches: [
-            Patch(HookPoint(kind, layer: cell.layer), head: cell.head, place: cell.place)
-          ])
-      }
-      #expect(try result(try Sweep(name: "cells", list: list)).patched == sweep.patched)
     }
   }
 
@@ -327,26 +188,6 @@ import Testing
     }
     #expect(throws: PatchingError.noRoles) { try Sweep(.residPre, layers: [0], by: .role) }
     #expect(throws: PatchingError.noRoles) { try Sweep(.z, layers: [0], by: .headRole) }
-  }
-
-  @Test func listsThatDoNotFitAreRefused() throws {
-    let config = runs.model.config
-    for patch in [
-      Patch(HookPoint(.z, layer: 0), head: config.heads), Patch(HookPoint(.z, layer: 0), head: -1),
-      Patch(HookPoint(.z, layer: config.layers)), Patch(HookPoint(.pattern, layer: 0), key: -1),
-      Patch(HookPoint(.mlpPost, layer: 0), neuron: config.mlpWidth),
-    ] {
-      let sweep = try Sweep(name: "cells", list: [ListedCell(name: "x", patches: [patch])])
-      #expect(throws: PatchingError.self, "\(patch)") { try runs.engine().require([sweep]) }
-    }
-    for patch in [
-      Patch(HookPoint(.unembed)), Patch(HookPoint(.residPre, layer: 0), head: 0),
-      Patch(HookPoint(.z, layer: 0), neuron: 0), Patch(HookPoint(.z, layer: 0), key: 0),
-    ] {
-      #expect(throws: PatchingError.self, "\(patch)") {
-        try Sweep(name: "cells", list: [ListedCell(name: "x", patches: [patch])])
-      }
-    }
   }
 
   @Test(arguments: [HookKind.embed, .residMid, .z, .pattern, .attnScores, .mlpPre, .ln1Scale])
