@@ -30,7 +30,8 @@ struct SweepSeries {
 
   /// - Throws: what the engine throws, `PatchingError.otherSweeps`, `FileError`.
   func run(_ sweeps: [Sweep]) throws -> Results {
-    let baselines = try engine.baselines(task, prompts: prompts)
+    let noised = NoisedArrays(for: sweeps, config: engine.model.config)
+    let baselines = try engine.baselines(task, prompts: prompts, noised: noised)
     var progress = Progress(
       title, unit: "cells",
       total: sweeps.reduce(0) {
@@ -43,7 +44,7 @@ struct SweepSeries {
     let results = try sweeps.enumerated().map { number, sweep in
       let result = try engine.run(
         sweep, task, direction: direction, source: source, prompts: prompts, baselines: baselines,
-        known: unfinished?.known(ofSweep: number) ?? [],
+        noised: noised, known: unfinished?.known(ofSweep: number) ?? [],
         note: { try unfinished?.note($0, ofSweep: number) }
       ) { progress.update(done: before + $0) }
       before += result[0].cellCount

@@ -45,7 +45,9 @@ void pb_pack_transposed(const float *matrix, size_t inner, size_t columns, size_
 
 size_t pb_multiply_scratch(void) { return BLOCK_ROWS * BLOCK_INNER; }
 
-// What sums are added to: rows of a tile's width, `stride` apart, or one for all where that is 0.
+// What sums are added to: rows of a tile's width, `stride` apart, or one for all where that is 0. It and what
+// is fetched are given by address: as values they would go by the stack in halves and be read whole, which waits
+// until all that was stored before, the last tile too, has left the core.
 typedef struct {
   const float *first;
   size_t stride;
@@ -67,7 +69,7 @@ typedef struct {
 // core's other thread takes half of what can be decoded, as neighbours on shared machines do. The third is
 // left to a broadcast, since a core reads twice a cycle and no more.
 PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, const float *a,
-                    const float *b, size_t inner, addends start, prefetch next, float *y,
+                    const float *b, size_t inner, const addends *start, const prefetch *next, float *y,
                     size_t y_stride) {
   const int width = vectors * PB_LANES;
   pb_lanes sum[WIDE_ROWS][2], weights[2];
@@ -76,8 +78,10 @@ PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, cons
       pb_fill(&sum[r][v], 0);
       __builtin_prefetch(y + r * y_stride + v * PB_LANES, 1);
     }
+  const char *wanted = next->first;
+  const size_t lines = next->lines;
   for (size_t k = 0; k < inner;) {
-    for (size_t l = 0; l < next.lines; l++, next.first += LINE) __builtin_prefetch(next.first, 0, 2);
+    for (size_t l = 0; l < lines; l++, wanted += LINE) __builtin_prefetch(wanted, 0, 2);
     for (size_t end = inner - k < STRIDE ? inner : k + STRIDE; k < end; k++, a += tile_rows) {
       const float *again = a;
       __asm__("" : "+r"(again));  // or the compiler would make one load of two
@@ -96,7 +100,7 @@ PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, cons
   for (int r = 0; r < rows; r++)
     for (int v = 0; v < vectors; v++) {
       pb_lanes all;
-      pb_load(&all, start.first + r * start.stride + v * PB_LANES);
+      pb_load(&all, start->first + r * start->stride + v * PB_LANES);
       all = all + sum[r][v];
       pb_store(y + r * y_stride + v * PB_LANES, &all);
     }
@@ -108,8 +112,8 @@ PB_INLINE void tile(const int rows, const int tile_rows, const int vectors, cons
 
 // Named by its features: for arch=x86-64-v4 clang keeps to half registers.
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void tile_wide(
-    size_t rows, const float *a, const float *b, size_t inner, addends start, prefetch next, float *y,
-    size_t y_stride) {
+    size_t rows, const float *a, const float *b, size_t inner, const addends *start, const prefetch *next,
+    float *y, size_t y_stride) {
   switch (rows) {
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
     CASE(12)
@@ -155,8 +159,8 @@ static void pack_wide(const float *x, size_t x_stride, size_t rows, size_t inner
 #if defined(__x86_64__) && defined(__linux__)
 __attribute__((target_clones("default", "arch=x86-64-v3")))
 #endif
-static void tile_narrow(size_t rows, const float *a, const float *b, size_t inner, addends start,
-                        prefetch next, float *y, size_t y_stride) {
+static void tile_narrow(size_t rows, const float *a, const float *b, size_t inner, const addends *start,
+                        const prefetch *next, float *y, size_t y_stride) {
   switch (rows) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
 }
 
@@ -209,8 +213,8 @@ typedef struct {
   size_t width, rows;  // of a tile
   // [rows of a tile, inner] -> [inner, rows of a tile]
   void (*pack)(const float *x, size_t x_stride, size_t rows, size_t inner, float *packed);
-  void (*multiply)(size_t rows, const float *a, const float *b, size_t inner, addends start,
-                   prefetch next, float *y, size_t y_stride);
+  void (*multiply)(size_t rows, const float *a, const float *b, size_t inner, const addends *start,
+                   const prefetch *next, float *y, size_t y_stride);
 } kernel;
 
 static const kernel narrow = {NARROW, NARROW_ROWS, pack_narrow, tile_narrow};
@@ -268,12 +272,13 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
                            : bias ? (addends){bias + column, 0}
                                   : (addends){zeros, 0};
           if (right - left == width) {
-            kernel->multiply(count, packed, panel, depth, before, next, out, y_stride);
+            kernel->multiply(count, packed, panel, depth, &before, &next, out, y_stride);
           } else {
             for (size_t r = 0; r < count; r++)
               memcpy(edge + r * width + left, before.first + r * before.stride,
                      (right - left) * sizeof(float));
-            kernel->multiply(count, packed, panel, depth, (addends){edge, width}, next, edge, width);
+            before = (addends){edge, width};
+            kernel->multiply(count, packed, panel, depth, &before, &next, edge, width);
             for (size_t r = 0; r < count; r++)
               memcpy(out + r * y_stride, edge + r * width + left, (right - left) * sizeof(float));
           }

@@ -2,7 +2,7 @@ import Model
 
 /// A part of a run's activation.
 struct Site: Hashable, Sendable {
-  let hook: HookPoint
+  var hook: HookPoint
   /// Rows; for scores and patterns those of the position that attends.
   let positions: Range<Int>
   /// One head, or nil for all; nil for hooks without heads.
@@ -41,6 +41,13 @@ struct Edit {
 
   var hook: HookPoint { site.hook }
   var positions: Range<Int> { site.positions }
+
+  /// The same at another hook with the same values.
+  func moved(to hook: HookPoint) -> Edit {
+    var site = site
+    site.hook = hook
+    return Edit(site: site, values: values, isOfSource: isOfSource, adds: adds)
+  }
 
   /// Replaces the part of it that lies in some rows of the hook.
   ///

@@ -1,6 +1,55 @@
 import CacheFormat
 import Model
 import Parallel
+import Synchronization
+
+/// The arrays of runs with noise, kept from the baselines on for all sweeps over the same pairs, as far as they
+/// fit into some bytes. Others are computed again by each sweep.
+public final class NoisedArrays: Sendable {
+  private struct Entry: Sendable {
+    let prompt: Int
+    let noise: EmbeddingNoise?
+    let arrays: [HookPoint: Matrix]
+  }
+
+  let hooks: Set<HookPoint>
+  private let byteLimit: Int
+  private let config: ModelConfig
+  private let entries = Mutex<[Int: Entry]>([:])
+
+  /// - Parameter byteLimit: of all arrays.
+  public init(for sweeps: [Sweep], config: ModelConfig, byteLimit: Int = 128 << 20) {
+    hooks = sweeps.reduce(into: []) {
+      $0.formUnion(NoisedRuns.hooks(for: $1, config: config))
+    }
+    self.byteLimit = byteLimit
+    self.config = config
+  }
+
+  /// The first of some pairs with noise, all whose arrays fit.
+  func thatFit(_ pairs: [PatchingPair], prompts: [Prompt]) -> Range<Int> {
+    var bytes = 0
+    for (number, pair) in pairs.enumerated() where pair.noise != nil {
+      let length = prompts[pair.corrupted].tokens.count
+      for hook in hooks {
+        bytes += config.valueCount(of: hook.kind, positions: length) * MemoryLayout<Float>.stride
+      }
+      if bytes > byteLimit { return 0..<number }
+    }
+    return pairs.indices
+  }
+
+  /// Those of a pair's corrupted run; nil if they are not kept.
+  func arrays(of number: Int, _ pair: PatchingPair) -> [HookPoint: Matrix]? {
+    guard let entry = entries.withLock({ $0[number] }) else { return nil }
+    return entry.prompt == pair.corrupted && entry.noise == pair.noise ? entry.arrays : nil
+  }
+
+  func keep(_ arrays: [HookPoint: Matrix], of number: Int, _ pair: PatchingPair) {
+    let entry = Entry(prompt: pair.corrupted, noise: pair.noise, arrays: arrays)
+    entries.withLock { $0[number] = entry }
+  }
+}
 
 /// Computes the corrupted runs of pairs that have noise: no cache holds them.
 ///
@@ -9,15 +58,19 @@ final class NoisedRuns {
   private let pass: ForwardPass
   private let model: GPT2
   private let hooks: Set<HookPoint>
+  private let kept: NoisedArrays?
 
   /// Rows of one pass, if one run has no more.
   private static let rowsPerPass = 256
 
-  /// - Parameter hooks: those whose arrays are kept.
-  init(_ model: GPT2, hooks: Set<HookPoint>) {
+  /// - Parameters:
+  ///   - hooks: those whose arrays are wanted.
+  ///   - kept: what was computed before.
+  init(_ model: GPT2, hooks: Set<HookPoint>, kept: NoisedArrays? = nil) {
     pass = ForwardPass(model)
     self.model = model
     self.hooks = hooks
+    self.kept = kept.flatMap { hooks.isSubset(of: $0.hooks) ? $0 : nil }
   }
 
   /// The arrays that a sweep's patched passes may ask for.
@@ -37,12 +90,23 @@ final class NoisedRuns {
     of numbers: [Int], _ pairs: [PatchingPair], prompts: [Prompt]
   ) throws -> [Int: [HookPoint: Matrix]] {
     var arrays: [Int: [HookPoint: Matrix]] = [:]
-    for group in NoisedRuns.groups(numbers, pairs, prompts: prompts) {
-      try run(group, pairs, prompts: prompts) { activation in
-        guard self.hooks.contains(activation.hook) else { return }
-        for (sequence, number) in group.enumerated() {
-          arrays[number, default: [:]][activation.hook] = copy(of: activation, sequence: sequence)
-        }
+    for number in numbers { arrays[number] = kept?.arrays(of: number, pairs[number]) }
+    let others = numbers.filter { arrays[$0] == nil }
+    for group in NoisedRuns.groups(others, pairs, prompts: prompts) {
+      arrays.merge(try self.arrays(ofGroup: group, pairs, prompts: prompts)) { $1 }
+    }
+    return arrays
+  }
+
+  /// The same of pairs that make a pass.
+  private func arrays(
+    ofGroup group: [Int], _ pairs: [PatchingPair], prompts: [Prompt]
+  ) throws -> [Int: [HookPoint: Matrix]] {
+    var arrays: [Int: [HookPoint: Matrix]] = [:]
+    try run(group, pairs, prompts: prompts) { activation in
+      guard self.hooks.contains(activation.hook) else { return }
+      for (sequence, number) in group.enumerated() {
+        arrays[number, default: [:]][activation.hook] = copy(of: activation, sequence: sequence)
       }
     }
     return arrays
@@ -51,26 +115,40 @@ final class NoisedRuns {
   /// The rows [D] of ln_final.hook_normalized at the last positions of the corrupted runs, by pair; nil
   /// for pairs without noise.
   ///
+  /// - Parameter kept: gets what fits.
   /// - Throws: `PassError`.
   static func finalRows(
-    of pairs: [PatchingPair], prompts: [Prompt], _ model: GPT2, threads: Int
+    of pairs: [PatchingPair], prompts: [Prompt], _ model: GPT2, threads: Int, kept: NoisedArrays?
   ) throws -> [[Float]?] {
-    let groups = groups(Array(pairs.indices), pairs, prompts: prompts)
+    let fitting = kept?.thatFit(pairs, prompts: prompts) ?? 0..<0
+    // Every thread has its share.
+    let rows = pairs.reduce(0) { $0 + ($1.noise == nil ? 0 : prompts[$1.corrupted].tokens.count) }
+    let limit = min(rowsPerPass, max(1, rows / threads))
+    func groups(_ numbers: Range<Int>) -> [[Int]] {
+      NoisedRuns.groups(Array(numbers), pairs, prompts: prompts, rowsPerPass: limit)
+    }
+    let keeping = groups(fitting)
+    let all = keeping + groups(fitting.upperBound..<pairs.count)
     let found = try parallelMap(
-      groups.count, threads: threads, with: { NoisedRuns(model, hooks: []) },
-      { number, runs in
-        try runs.run(groups[number], pairs, prompts: prompts) { _ in }
-        return groups[number].indices.map { sequence in
+      all.count, threads: threads,
+      with: { (NoisedRuns(model, hooks: kept?.hooks ?? []), NoisedRuns(model, hooks: [])) },
+      { number, workers in
+        let group = all[number]
+        let runs = number < keeping.count ? workers.0 : workers.1
+        for (pair, arrays) in try runs.arrays(ofGroup: group, pairs, prompts: prompts) {
+          kept?.keep(arrays, of: pair, pairs[pair])
+        }
+        return group.indices.map { sequence in
           Array(
             UnsafeBufferPointer(
               start: runs.pass.lastRow(sequence: sequence), count: model.config.width))
         }
       })
-    var rows = [[Float]?](repeating: nil, count: pairs.count)
-    for (group, found) in zip(groups, found) {
-      for (number, row) in zip(group, found) { rows[number] = row }
+    var finalRows = [[Float]?](repeating: nil, count: pairs.count)
+    for (group, found) in zip(all, found) {
+      for (number, row) in zip(group, found) { finalRows[number] = row }
     }
-    return rows
+    return finalRows
   }
 
   private func run(
@@ -89,7 +167,8 @@ final class NoisedRuns {
 
   /// Those of the pairs that have noise, as many together as make a pass.
   private static func groups(
-    _ numbers: [Int], _ pairs: [PatchingPair], prompts: [Prompt]
+    _ numbers: [Int], _ pairs: [PatchingPair], prompts: [Prompt],
+    rowsPerPass: Int = NoisedRuns.rowsPerPass
   ) -> [[Int]] {
     var groups: [[Int]] = []
     var rows = 0

@@ -52,7 +52,7 @@ extension PatchEngine {
           members.append(Member(pair: pair, cell: number, shape: shape))
         }
       }
-      members.sort { ($0.shape.block, $0.pair, $0.cell) < ($1.shape.block, $1.pair, $1.cell) }
+      members.sort { $0.order < $1.order }
       return PatchEngine.cut(members, rows: limit).map { Batch(parts: $0, group: group) }
     }
   }
@@ -87,6 +87,9 @@ extension PatchEngine {
   private struct Member {
     let pair, cell: Int
     let shape: CellShape
+
+    /// Cells that can begin alike, and so be one run for a while, are neighbours.
+    var order: (Int, Int, Int, Int) { (shape.block, pair, shape.start, cell) }
   }
 
   /// What a cell of a pair asks of a pass.
@@ -94,16 +97,19 @@ extension PatchEngine {
     let rows: Int
     /// The one that it enters at. Cells of paths, which have their senders in common, are not told apart.
     let block: Int
+    /// The first position that it changes.
+    let start: Int
   }
 
   private func shape(of cell: Cell, _ sweep: Sweep, _ alignment: Alignment) -> CellShape? {
     guard let sites = sites(sweep, cell, alignment) else { return nil }
     guard let first = sites.first, let start = sites.map(\.positions.lowerBound).min() else {
-      return CellShape(rows: 0, block: 0)
+      return CellShape(rows: 0, block: 0, start: 0)
     }
     return CellShape(
       rows: alignment.length - start,
-      block: sweep.path == nil ? Entry(first.hook).firstAttention(of: model.config.layers) : 0)
+      block: sweep.path == nil ? Entry(first.hook).firstAttention(of: model.config.layers) : 0,
+      start: start)
   }
 
   /// Neighbouring pairs whose cells are put into order together. A pair whose cells take a good part of a

@@ -64,15 +64,19 @@ public struct PatchEngine: Sendable {
   /// The metrics of the clean and the corrupted run of every pair, from the cached final rows; by
   /// metric and pair. Runs with noise are computed. Whether the model is the cache's is not confirmed.
   ///
+  /// - Parameter noised: gets the runs with noise, as far as they fit.
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`, `PassError`.
-  public func baselines(_ task: any PatchingTask, prompts: [Prompt]) throws -> [[Baseline]] {
+  public func baselines(
+    _ task: any PatchingTask, prompts: [Prompt], noised kept: NoisedArrays? = nil
+  ) throws -> [[Baseline]] {
     let reader = MetricReader(model: model, metrics: task.metrics)
     let pairs = task.pairs
     let pairsAtATime = max(1, min(16, (pairs.count + threads - 1) / threads))
-    let noised = try NoisedRuns.finalRows(of: pairs, prompts: prompts, model, threads: threads)
+    let noised = try NoisedRuns.finalRows(
+      of: pairs, prompts: prompts, model, threads: threads, kept: kept)
     let groups = (pairs.count + pairsAtATime - 1) / pairsAtATime
     let values = try parallelMap(
-      groups, threads: threads, with: { MultiplyScratch() },
+      groups, threads: threads, with: { MetricReader.Scratch() },
       { number, scratch in
         let some = number * pairsAtATime..<min(pairs.count, (number + 1) * pairsAtATime)
         let rows = try some.map { number in
@@ -108,6 +112,7 @@ public struct PatchEngine: Sendable {
   /// - Parameters:
   ///   - prompts: the prompts of the cache.
   ///   - baselines: from `baselines(_:prompts:)`, by metric and pair.
+  ///   - noised: what `baselines` was given.
   ///   - known: runs of this very sweep that are not to be computed again.
   ///   - note: called with runs as they are computed, in any order; one call at a time.
   ///   - progress: called with the number of cells done, over all pairs; one call at a time.
@@ -117,7 +122,8 @@ public struct PatchEngine: Sendable {
   public func run(
     _ sweep: Sweep, _ task: any PatchingTask, direction: Direction,
     source: PatchSource = .otherRun, prompts: [Prompt], baselines: [[Baseline]],
-    known: [CellValues] = [], note: ([CellValues]) throws -> Void = { _ in },
+    noised: NoisedArrays? = nil, known: [CellValues] = [],
+    note: ([CellValues]) throws -> Void = { _ in },
     progress: (Int) -> Void = { _ in }
   ) throws -> [SweepResult] {
     let start = DispatchTime.now().uptimeNanoseconds
@@ -161,7 +167,8 @@ public struct PatchEngine: Sendable {
       isKnown[$0 * pairs.count + $1]
     }
     try parallelForEach(
-      batches.count, threads: threads, with: { Worker(model, noisedHooks, inUse) },
+      batches.count, threads: threads,
+      with: { Worker(model, NoisedRuns(model, hooks: noisedHooks, kept: noised), inUse) },
       { number, worker in
         try run(
           batches[number], cells, sweep, task, direction: direction, values, prompts: prompts,
@@ -209,17 +216,16 @@ public struct PatchEngine: Sendable {
     let pass: PatchedPass
     let paths: PathPass
     /// For metrics.
-    let scratch = MultiplyScratch()
-    var operations: Double { pass.operations + paths.operations + scratch.operations }
+    let scratch = MetricReader.Scratch()
+    var operations: Double { pass.operations + paths.operations + scratch.products.operations }
     let noised: NoisedRuns
     private let inUse: RunsInUse
     private var held: [Int: PairRuns] = [:]
 
-    init(_ model: GPT2, _ noisedHooks: Set<HookPoint>, _ inUse: RunsInUse) {
-      self.inUse = inUse
+    init(_ model: GPT2, _ noised: NoisedRuns, _ inUse: RunsInUse) {
+      (self.noised, self.inUse) = (noised, inUse)
       pass = PatchedPass(model)
       paths = PathPass(model)
-      noised = NoisedRuns(model, hooks: noisedHooks)
     }
 
     /// Holds the runs of a batch's pairs, as far as some thread has them, and lets those of other groups go.

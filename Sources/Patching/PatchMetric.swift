@@ -124,16 +124,24 @@ struct MetricReader: Sendable {
   let model: GPT2
   let metrics: [any PatchMetric]
 
-  /// Rows whose logits are held at a time.
-  private static let rowsAtATime = 64
+  /// Rows whose logits are held at a time, at most: of GPT-2's vocabulary 26 MB. Fewer take W_U from memory more
+  /// often.
+  private static let rowsAtATime = 128
+
+  /// What a thread keeps from call to call: fresh memory is slow.
+  final class Scratch {
+    let products = MultiplyScratch()
+    let rows = PassBuffer()  // [count, D]
+    let logits = PassBuffer()  // [count, V]
+  }
 
   /// The metrics of some runs of some pairs. W_U, which is larger than any cache, is read once for many
   /// runs, whosever they are.
   ///
   /// - Parameter scratch: counts the operations.
   /// - Returns: by element of `all`, run and metric.
-  func values(of all: [FinalRows], scratch: MultiplyScratch = MultiplyScratch()) -> [[[Float]]] {
-    let width = model.config.width
+  func values(of all: [FinalRows], scratch: Scratch = Scratch()) -> [[[Float]]] {
+    let (width, vocabulary) = (model.config.width, model.config.vocabulary)
     let tokens = all.map { rows in metrics.map { $0.tokensRead(of: rows.pair) } }
     var values = all.map { rows in
       [[Float]](
@@ -159,13 +167,24 @@ struct MetricReader: Sendable {
       if whole.contains(where: { metrics[$0].readsCleanRun }) { wanted.append((index, nil)) }
       wanted += values[index].indices.map { (index, $0) }
     }
-    var clean: [Float] = []
-    for first in stride(from: 0, to: wanted.count, by: MetricReader.rowsAtATime) {
-      let some = wanted[first..<min(wanted.count, first + MetricReader.rowsAtATime)]
-      let rows = some.flatMap { index, run in
-        run.map { all[index].rows[$0 * width..<($0 + 1) * width] } ?? all[index].clean[...]
+    var (clean, logits) = ([Float](), [Float](repeating: 0, count: wanted.isEmpty ? 0 : vocabulary))
+    let parts = (wanted.count + MetricReader.rowsAtATime - 1) / MetricReader.rowsAtATime
+    for part in 0..<parts {
+      let some = wanted[part * wanted.count / parts..<(part + 1) * wanted.count / parts]
+      let rows = scratch.rows.need(some.count * width)
+      for (place, (index, run)) in some.enumerated() {
+        let row =
+          run.map { all[index].rows[$0 * width..<($0 + 1) * width] } ?? all[index].clean[...]
+        for (d, value) in row.enumerated() { rows[place * width + d] = value }
       }
-      for ((index, run), logits) in zip(some, logits(rows, scratch)) {
+      let found = scratch.logits.need(some.count * vocabulary)
+      model.unembedding.linear.apply(rows, rows: some.count, into: found, scratch: scratch.products)
+      for (place, (index, run)) in some.enumerated() {
+        logits.withUnsafeMutableBufferPointer {
+          _ = $0.update(
+            fromContentsOf: UnsafeBufferPointer(
+              start: found + place * vocabulary, count: vocabulary))
+        }
         guard let run else {
           clean = logits
           continue
@@ -177,18 +196,5 @@ struct MetricReader: Sendable {
       }
     }
     return values
-  }
-
-  /// The logits [V] of each of some rows [count, D].
-  private func logits(_ rows: [Float], _ scratch: MultiplyScratch) -> [[Float]] {
-    let (width, vocabulary) = (model.config.width, model.config.vocabulary)
-    let count = rows.count / width
-    let all = [Float](unsafeUninitializedCapacity: count * vocabulary) { buffer, initialized in
-      if let base = buffer.baseAddress {
-        model.unembedding.linear.apply(rows, rows: count, into: base, scratch: scratch)
-      }
-      initialized = count * vocabulary
-    }
-    return (0..<count).map { Array(all[$0 * vocabulary..<($0 + 1) * vocabulary]) }
   }
 }

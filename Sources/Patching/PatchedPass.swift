@@ -65,6 +65,8 @@ final class PatchedPass {
   struct AttentionWork {
     /// Positions in the stream whose q, k and v are computed; those of other rows are cached.
     let changed: Range<Int>
+    /// Positions whose q, k and v are the source run's.
+    var ofSource = 0..<0
     /// The heads that are run; the z of others is cached.
     let heads: Range<Int>
   }
@@ -83,14 +85,14 @@ final class PatchedPass {
   ///
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   func run(_ items: [PatchedRun], finish: (Int, UnsafePointer<Float>) -> Void) throws {
-    self.items = items
+    self.items = items.map(enteringAttention)
     reserve(rows: items.reduce(0) { $0 + $1.runs.length - $1.start })
     slots = []
     slotOfItem = Array(repeating: nil, count: items.count)
     edits = [:]
     joining = [:]
     forking = [:]
-    for ((number, item), fork) in zip(items.enumerated(), forks()) {
+    for ((number, item), fork) in zip(self.items.enumerated(), forks()) {
       for edit in item.edits { edits[edit.hook, default: []].append((number, edit)) }
       if let fork {
         forking[fork.layer, default: []].append((number, fork.parent))
@@ -286,10 +288,16 @@ final class PatchedPass {
           let rows = target + slot.offset * inner
           let changed = work[index].changed
           if changed != slot.rows {
-            let cached = try items[slot.item].runs.array(
-              .receiving, HookPoint(kind, layer: layer))
+            let (runs, hook) = (items[slot.item].runs, HookPoint(kind, layer: layer))
+            let cached = try runs.array(.receiving, hook)
             rows.update(
               from: cached.pointer + slot.rows.lowerBound * inner, count: slot.rows.count * inner)
+            let own = work[index].ofSource
+            if !own.isEmpty {
+              (rows + (own.lowerBound - slot.rows.lowerBound) * inner).update(
+                from: try runs.array(.source, hook).pointer + own.lowerBound * inner,
+                count: own.count * inner)
+            }
           }
           (rows + (changed.lowerBound - slot.rows.lowerBound) * inner).update(
             from: output + (offsets[index] - wholeRows) * inner, count: changed.count * inner)
@@ -324,7 +332,8 @@ final class PatchedPass {
     for (slot, work) in zip(slots, work)
     where slot.rows.contains(last(slot)) && !work.changed.contains(last(slot)) {
       let cached = try items[slot.item].runs.array(
-        .receiving, HookPoint(.q, layer: config.layers - 1))
+        work.ofSource.contains(last(slot)) ? .source : .receiving,
+        HookPoint(.q, layer: config.layers - 1))
       row(slot).update(from: cached.pointer + last(slot) * inner, count: inner)
     }
   }

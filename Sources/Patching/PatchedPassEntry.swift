@@ -102,8 +102,15 @@ extension PatchedPass {
       )
     }
     if changesInput {
-      let changed = here.filter { $0.hook.kind.isBeforeQueries }.map(\.positions).hull
-      return (slot(start..<length, start: start), .init(changed: changed, heads: all))
+      let inputs = here.filter { $0.hook.kind.isBeforeQueries }
+      let changed = inputs.map(\.positions).hull
+      let isOfSource = inputs.count == 1 && putsSourceStream(inputs[0])
+      return (
+        slot(start..<length, start: start),
+        isOfSource
+          ? .init(changed: changed.lowerBound..<changed.lowerBound, ofSource: changed, heads: all)
+          : .init(changed: changed, heads: all)
+      )
     }
     // Queries, scores, patterns, z and results at a position change that row alone; keys and values
     // change all from there on.
@@ -126,12 +133,27 @@ extension PatchedPass {
   /// in all later blocks: what they attend to is the source's too. Returns the first row that is not
   /// one of them; nil if there is none, or it is not known.
   func rowsOfSource(_ item: PatchedRun) -> Int? {
-    guard item.edits.count == 1, let edit = item.edits.first, edit.hook.kind == .residPre,
-      edit.site.isWholeRows,
+    guard item.edits.count == 1, let edit = item.edits.first, putsSourceStream(edit),
       edit.positions.lowerBound == item.runs.firstDifference,
-      edit.positions.upperBound < item.runs.length, edit.isOfSource
+      edit.positions.upperBound < item.runs.length
     else { return nil }
     return edit.positions.upperBound
+  }
+
+  /// Whether rows of a block's input become the source run's.
+  private func putsSourceStream(_ edit: Edit) -> Bool {
+    edit.hook.kind == .residPre && edit.site.isWholeRows && edit.isOfSource && !edit.adds
+  }
+
+  /// The same run with the output of a block, where its first edit is that, as the input of the next one, where
+  /// more is known of its rows.
+  func enteringAttention(_ run: PatchedRun) -> PatchedRun {
+    let first = run.edits[0]
+    guard first.hook.kind == .residPost, let layer = first.hook.layer, layer + 1 < config.layers
+    else { return run }
+    var edits = run.edits
+    edits[0] = first.moved(to: HookPoint(.residPre, layer: layer + 1))
+    return PatchedRun(runs: run.runs, edits: edits)
   }
 
   /// Lets the runs that begin at a place behind the attention of a block join with their changed rows.
