@@ -11,7 +11,7 @@ enum {
   WIDE_ROWS = 12,
   NARROW = PB_LANES,
   NARROW_ROWS = 6,
-  BLOCK_ROWS = 576,   // rows of x that are packed at a time, whole tiles of either kind
+  BLOCK_ROWS = 144,   // rows of x that are packed at a time, whole tiles of either kind
   BLOCK_INNER = 768,  // inner values that are summed at a time; part of what a product is
   AHEAD = 768,        // values of a panel between one that is used and one that is fetched
   STRIDE = 8,         // inner values between which lines of the next panel are fetched
