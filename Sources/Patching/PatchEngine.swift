@@ -16,7 +16,7 @@ public struct PatchEngine: Sendable {
   public let cache: CacheReader
   public let model: GPT2
   public let threads: Int
-  /// Rows that run as one pass, at most, if one cell has no more. Each takes about 4·(9·D + M) bytes a
+  /// Rows that run as one pass, at most, if one cell has no more. Each takes about 40·D bytes a
   /// thread.
   let rowsPerPass: Int
   private let confirm: @Sendable () throws -> Void
@@ -24,7 +24,7 @@ public struct PatchEngine: Sendable {
   /// - Parameter confirm: throws if the model is not the cache's. It is called before anything of a sweep is
   ///   noted or returned, not before the sweep begins: the digest of the weights can take as long.
   public init(
-    cache: CacheReader, model: GPT2, threads: Int, rowsPerPass: Int = 512,
+    cache: CacheReader, model: GPT2, threads: Int, rowsPerPass: Int = 360,
     confirm: @escaping @Sendable () throws -> Void = {}
   ) {
     self.cache = cache

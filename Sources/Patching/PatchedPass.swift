@@ -47,6 +47,9 @@ final class PatchedPass {
   private let hidden = PassBuffer()  // [R, M]
   let row = PassBuffer()  // [D]
 
+  /// Rows of the MLP's hidden values at a time, at most, where nothing is put into them.
+  private static let rowsOfHidden = 144
+
   /// What a run holds.
   struct Slot {
     var item: Int
@@ -111,7 +114,6 @@ final class PatchedPass {
   private func reserve(rows: Int) {
     for buffer in [stream, nextStream, normalized, branch] { _ = buffer.need(rows * config.width) }
     for buffer in [q, k, v, z] { _ = buffer.need(rows * config.heads * config.headWidth) }
-    _ = hidden.need(rows * config.mlpWidth)
   }
 
   // The halves of a block.
@@ -196,13 +198,22 @@ final class PatchedPass {
     let normal = layerNorm(
       input, rows: count, block.ln2, scale: .ln2Scale, normalized: .ln2Normalized, layer,
       rowsOf: { kept[$0] }, offset: { offsets[$0] })
-    let hidden = hidden.need(count * config.mlpWidth)
-    block.mlpIn.apply(normal, rows: count, into: hidden, scratch: scratch)
-    replace(.mlpPre, in: hidden)
-    pb_gelu_new(hidden, hidden, count * config.mlpWidth)
-    replace(.mlpPost, in: hidden)
     let output = branch.need(count * width)
-    block.mlpOut.apply(hidden, rows: count, into: output, scratch: scratch)
+    // Some rows at a time, whose hidden values then are near when they are read again.
+    let isEdited = [.mlpPre, .mlpPost].contains { edits[HookPoint($0, layer: layer)] != nil }
+    let limit = PatchedPass.rowsOfHidden
+    let parts = isEdited ? 1 : (count + limit - 1) / limit
+    for part in 0..<parts {
+      let rows = part * count / parts..<(part + 1) * count / parts
+      let hidden = hidden.need(rows.count * config.mlpWidth)
+      block.mlpIn.apply(
+        normal + rows.lowerBound * width, rows: rows.count, into: hidden, scratch: scratch)
+      replace(.mlpPre, in: hidden)
+      pb_gelu_new(hidden, hidden, rows.count * config.mlpWidth)
+      replace(.mlpPost, in: hidden)
+      block.mlpOut.apply(
+        hidden, rows: rows.count, into: output + rows.lowerBound * width, scratch: scratch)
+    }
     replace(.mlpOut, in: output)
     for (index, slot) in slots.enumerated() {
       pb_add(

@@ -126,6 +126,51 @@ private struct TracedFacts {
     }
   }
 
+  /// Runs with noise are computed once or again and again, as far as they fit.
+  @Test(arguments: [0, 100_000, 1 << 30])
+  func keptRunsGiveTheSame(byteLimit: Int) throws {
+    let facts = try TracedFacts("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, facts.tokens)
+    let (engine, task) = (runs.engine(), try facts.task(width: model.config.width))
+    let sweeps = try TracedFacts.sweeps(model.config).map(\.sweep)
+    let kept = NoisedArrays(for: sweeps, config: model.config, byteLimit: byteLimit)
+    let baselines = try engine.baselines(task, prompts: runs.prompts, noised: kept)
+    #expect(baselines == (try engine.baselines(task, prompts: runs.prompts)))
+    let count = task.pairs.indices.count { kept.arrays(of: $0, task.pairs[$0]) != nil }
+    switch byteLimit {
+    case 0: #expect(count == 0)
+    case 1 << 30: #expect(count == task.pairs.count)
+    default: #expect(0 < count && count < task.pairs.count, "\(count) fit")
+    }
+    for sweep in sweeps {
+      let result = try engine.run(
+        sweep, task, direction: .denoise, prompts: runs.prompts, baselines: baselines, noised: kept)
+      #expect(result[0].patched == (try runs.run(sweep, task, .denoise)).patched, "\(sweep.name)")
+    }
+    // What is kept is of one prompt and one noise.
+    for change in [{ $0.corrupted += 1 }, { $0.noise = nil }] as [(inout PatchingPair) -> Void] {
+      var other = task.pairs[0]
+      change(&other)
+      #expect(kept.arrays(of: 0, other) == nil)
+    }
+    #expect(kept.arrays(of: 1, task.pairs[0]) == nil, "another sample")
+  }
+
+  /// A sweep that asks for hooks which were not kept computes them.
+  @Test func hooksThatWereNotKeptAreComputed() throws {
+    let facts = try TracedFacts("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, facts.tokens)
+    let (engine, task) = (runs.engine(), try facts.task(width: model.config.width))
+    let kept = NoisedArrays(for: [try Sweep(.residPost, layers: [0])], config: model.config)
+    let baselines = try engine.baselines(task, prompts: runs.prompts, noised: kept)
+    let sweep = try Sweep(.pattern, layers: [1])
+    let result = try engine.run(
+      sweep, task, direction: .denoise, prompts: runs.prompts, baselines: baselines, noised: kept)
+    #expect(result[0].patched == (try runs.run(sweep, task, .denoise)).patched)
+  }
+
   @Test func deviationIsThatOfAllValues() throws {
     let model = try GPT2(directory: ReferenceArrays.path("tiny"), processing: .raw)
     let tokens: [Int32] = [3, 50, 3]

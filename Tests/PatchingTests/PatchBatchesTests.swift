@@ -33,7 +33,7 @@ import Testing
       of: cells, sweep, pairs, .otherRun, prompts: runs.prompts, isKnown: isKnown)
 
     var found: [[Int]] = []
-    var lastBlock: [Int: Int] = [:]  // by pair, of the batches so far
+    var last: [Int: (block: Int, start: Int)] = [:]  // by pair, of the batches so far
     var lastGroup = 0..<0
     for batch in batches {
       #expect(Set(batch.parts.map(\.pair)).count == batch.parts.count, "a pair is there twice")
@@ -48,9 +48,14 @@ import Testing
           let sites = try #require(engine.sites(sweep, cells[number], alignment))
           rows.append(sites.first.map { alignment.length - $0.positions.lowerBound } ?? 0)
           guard let site = sites.first else { continue }
-          let block = Entry(site.hook).firstAttention(of: model.config.layers)
-          #expect(block >= lastBlock[part.pair] ?? 0, "a pair's cells go from block to block")
-          lastBlock[part.pair] = block
+          let here = (
+            block: Entry(site.hook).firstAttention(of: model.config.layers),
+            start: sites.map(\.positions.lowerBound).min() ?? 0
+          )
+          #expect(
+            here >= last[part.pair] ?? (0, 0),
+            "a pair's cells go from block to block, and in each from position to position")
+          last[part.pair] = here
         }
       }
       #expect(
@@ -64,6 +69,28 @@ import Testing
       }.map { [pair, $0] }
     }
     #expect(found.sorted { $0.lexicographicallyPrecedes($1) } == expected)
+  }
+
+  /// To the last bit: passes of more rows than an MLP, and of more runs than the logits, takes at a time.
+  @Test(arguments: [HookKind.mlpOut, .mlpPost])
+  func largePassesGiveTheSame(kind: HookKind) throws {
+    let reference = try ReferencePairs("odd")
+    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let runs = try CachedRuns(model, reference.tokens)
+    let task = AnswerTask(
+      pairs: (0..<30).map { reference.task.pairs[$0 % 3] },
+      metrics: [AnswerMetric.logProbability, .klDivergence])
+    let sweep = try Sweep(kind, layers: [0, 1, 2], by: .position)
+    func run(rowsPerPass: Int) throws -> [[[Float?]]] {
+      let engine = runs.engine(threads: 1, rowsPerPass: rowsPerPass)
+      return try engine.run(
+        sweep, task, direction: .noise, prompts: runs.prompts,
+        baselines: try engine.baselines(task, prompts: runs.prompts)
+      ).map(\.patched)
+    }
+    let all = try run(rowsPerPass: 100_000)
+    #expect(all[0].joined().count { $0 != nil } > 400, "there are too few")
+    #expect(try run(rowsPerPass: 40) == all)
   }
 
   /// Several threads have some batches each, but none of a few rows where there are more threads; one
