@@ -145,15 +145,15 @@ extension PatchedPass {
     edit.hook.kind == .residPre && edit.site.isWholeRows && edit.isOfSource && !edit.adds
   }
 
-  /// The same run with the output of a block, where its first edit is that, as the input of the next one, where
-  /// more is known of its rows.
+  /// The same run with the output of a block, where its first edits are of that, as the input of the next one,
+  /// where more is known of its rows.
   func enteringAttention(_ run: PatchedRun) -> PatchedRun {
-    let first = run.edits[0]
-    guard first.hook.kind == .residPost, let layer = first.hook.layer, layer + 1 < config.layers
+    let first = run.edits[0].hook
+    guard first.kind == .residPost, let layer = first.layer, layer + 1 < config.layers
     else { return run }
-    var edits = run.edits
-    edits[0] = first.moved(to: HookPoint(.residPre, layer: layer + 1))
-    return PatchedRun(runs: run.runs, edits: edits)
+    let next = HookPoint(.residPre, layer: layer + 1)
+    return PatchedRun(
+      runs: run.runs, edits: run.edits.map { $0.hook == first ? $0.moved(to: next) : $0 })
   }
 
   /// Lets the runs that begin at a place behind the attention of a block join with their changed rows.

@@ -47,6 +47,30 @@ extension SweepKindsTests {
       result.sweep.hookName(of: result.cells[0]) == "blocks.2.attn.hook_z+blocks.0.attn.hook_z")
   }
 
+  /// What a block puts out is what the next one gets, of the source run with its queries, keys and values, with
+  /// whatever else is patched.
+  @Test(arguments: PatchEngineTests.directions)
+  func streamsBetweenBlocksArePatchedTogether(direction: Direction) throws {
+    let (out, next) = (HookPoint(.residPost, layer: 0), HookPoint(.residPre, layer: 1))
+    let last = HookPoint(.residPost, layer: 2)
+    let list = [
+      [Patch(out, place: .index(4)), Patch(out, place: .index(6))],
+      [Patch(out, place: .index(6)), Patch(out, place: .index(4)), Patch(last, place: .index(-1))],
+      [Patch(out, place: .index(4)), Patch(next, place: .index(5))],
+      [Patch(out, place: .index(4), neuron: 2), Patch(next, place: .index(4), neuron: 3)],
+      [Patch(out, place: .index(4)), Patch(HookPoint(.ln1Scale, layer: 1), place: .index(5))],
+      [Patch(out, place: .index(4)), Patch(HookPoint(.q, layer: 1), head: 1)],
+      [Patch(next, place: .index(-1)), Patch(HookPoint(.k, layer: 1), head: 0)],
+      [Patch(next, place: .index(4)), Patch(HookPoint(.vInput, layer: 1), head: 1)],
+      [Patch(out, place: .index(4)), Patch(HookPoint(.mlpOut, layer: 1), place: .index(4))],
+      [Patch(HookPoint(.attnOut, layer: 0), place: .index(4)), Patch(out, place: .index(5))],
+      [Patch(HookPoint(.residPost, layer: 1), place: .index(-1))],
+      [Patch(last, place: .index(4)), Patch(last, place: .index(-1))],
+    ].map { ListedCell(name: "", patches: $0) }
+    let found = try result(try Sweep(name: "cells", list: list), direction)
+    try compare(found, naive(direction)) { list[$0.number ?? 0].patches }
+  }
+
   /// Where a pass leaves the MLP out for rows whose mlp_out is another's, with whatever else is patched.
   @Test(arguments: PatchEngineTests.directions)
   func patchedOutputsOfMLPsNeedNoMLP(direction: Direction) throws {
