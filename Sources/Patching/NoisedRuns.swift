@@ -4,7 +4,7 @@ import Parallel
 import Synchronization
 
 /// The arrays of runs with noise, kept from the baselines on for all sweeps over the same pairs, as far as they
-/// fit into some bytes. Others are computed again by each sweep.
+/// fit into some bytes. Others are computed again where a sweep needs them.
 public final class NoisedArrays: Sendable {
   private struct Entry: Sendable {
     let prompt: Int

@@ -17,7 +17,7 @@ public struct PatchEngine: Sendable {
   public let model: GPT2
   public let threads: Int
   /// Rows that run as one pass, at most, if one cell has no more. Each takes about 40·D bytes a
-  /// thread.
+  /// thread, and 4·M more where values within MLPs are swept.
   let rowsPerPass: Int
   private let confirm: @Sendable () throws -> Void
 

@@ -143,10 +143,11 @@ private struct TracedFacts {
     case 1 << 30: #expect(count == task.pairs.count)
     default: #expect(0 < count && count < task.pairs.count, "\(count) fit")
     }
-    for sweep in sweeps {
+    for (sweep, direction) in sweeps.flatMap({ [($0, Direction.denoise), ($0, .noise)] }) {
       let result = try engine.run(
-        sweep, task, direction: .denoise, prompts: runs.prompts, baselines: baselines, noised: kept)
-      #expect(result[0].patched == (try runs.run(sweep, task, .denoise)).patched, "\(sweep.name)")
+        sweep, task, direction: direction, prompts: runs.prompts, baselines: baselines, noised: kept
+      )
+      #expect(result[0].patched == (try runs.run(sweep, task, direction)).patched, "\(sweep.name)")
     }
     // What is kept is of one prompt and one noise.
     for change in [{ $0.corrupted += 1 }, { $0.noise = nil }] as [(inout PatchingPair) -> Void] {

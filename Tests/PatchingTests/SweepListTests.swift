@@ -69,6 +69,16 @@ extension SweepKindsTests {
     ].map { ListedCell(name: "", patches: $0) }
     let found = try result(try Sweep(name: "cells", list: list), direction)
     try compare(found, naive(direction)) { list[$0.number ?? 0].patches }
+    // Given twice, a patch is no longer known to bring the source run's queries, keys and values.
+    let operations = try [1, 2].map { count in
+      let patches = Array(repeating: Patch(next, place: .index(4)), count: count)
+      return try result(
+        try Sweep(name: "cells", list: [ListedCell(name: "", patches: patches)]), direction
+      ).operations
+    }
+    let config = runs.model.config
+    let products = 2 * 3 * config.width * config.heads * config.headWidth
+    #expect(operations[1] - operations[0] == Double(task.pairs.count * products))
   }
 
   /// Where a pass leaves the MLP out for rows whose mlp_out is another's, with whatever else is patched.
