@@ -98,9 +98,9 @@ import Testing
       saying: ["at prompt 3, blocks.1.hook_mlp_out: it shares rows with prompt 2"])
     try change("segment-000000.pbs") { $0[base + 100] ^= 0x10 }
 
-    // All others can be read.
+    // All others can be read; of the source run nothing but outputs of MLPs.
     try Program.cachedump.succeed("show", cache, "--prompt", "3", "--hook", "z1")
-    try Program.analyze.succeed("patch", "--cache", cache, "--hooks", "resid_pre")
+    try Program.analyze.succeed("patch", "--cache", cache, "--hooks", "mlp_out")
   }
 
   private func offset(ofHook hook: Int, prompt: Int, in reader: CacheReader) throws -> Int {
