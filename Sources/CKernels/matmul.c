@@ -46,8 +46,8 @@ void pb_pack_transposed(const float *matrix, size_t inner, size_t columns, size_
 size_t pb_multiply_scratch(void) { return BLOCK_ROWS * BLOCK_INNER; }
 
 // What sums are added to: rows of a tile's width, `stride` apart, or one for all where that is 0. It and what
-// is fetched are given by address: as values they would go by the stack in halves and be read whole, which waits
-// until all that was stored before, the last tile too, has left the core.
+// is fetched are given by address: as values they would be put on the stack in halves and read whole, which a
+// core cannot do before both have reached its cache.
 typedef struct {
   const float *first;
   size_t stride;
