@@ -122,24 +122,21 @@ final class PatchedPass {
     let block = model.blocks[layer]
     let isLast = layer == config.layers - 1
     let inner = config.heads * config.headWidth
-    apply(.residPre, layer, to: stream.pointer)
+    apply(.residPre, layer, to: stream.pointer, allRows)
 
-    try projectChanged(layer, work)
-
-    // z of the rows that go on: in the last block those at the last position.
-    var after: [Slot] = []
-    var count = 0
-    for slot in slots {
-      let length = items[slot.item].runs.length
-      var next = slot
-      next.rows = isLast ? slot.rows.clamped(to: (length - 1)..<length) : slot.rows
-      next.offset = count
-      count += next.rows.count
-      after.append(next)
-    }
-    let mixed = z.need(count * inner)
-    try attend(layer, work, after, into: mixed)
+    var after = slots
     if isLast {
+      let last = Part(slots.map { $0.rows.clamped(to: length(of: $0) - 1..<length(of: $0)) })
+      for index in after.indices {
+        (after[index].rows, after[index].offset) = (last.rows[index], last.offsets[index])
+      }
+    }
+    var attended = Part(after.map { rowsRun($0, .attnOut, layer) })
+    try projectChanged(layer, work, queries: attended)
+    let mixed = z.need(attended.count * inner)
+    try attend(layer, work, attended, into: mixed)
+    if isLast {
+      let count = after.reduce(0) { $0 + $1.rows.count }
       let target = nextStream.need(count * config.width)
       for (slot, next) in zip(slots, after) {
         let first = slot.offset + (next.rows.lowerBound - slot.rows.lowerBound)
@@ -148,171 +145,149 @@ final class PatchedPass {
       }
       swap(&stream, &nextStream)
     }
+    attended.keep { !after[$0].rows.isEmpty }
     slots = after.filter { !$0.rows.isEmpty }
     indexSlots()
 
-    apply(.z, layer, to: mixed)
-    let output = branch.need(count * config.width)
-    block.output.apply(mixed, rows: count, into: output, scratch: scratch)
-    replaceResults(layer, z: mixed, output: output)
-    apply(.attnOut, layer, to: output)
-    pb_add(stream.pointer, output, stream.pointer, count * config.width)
+    apply(.z, layer, to: mixed, attended)
+    let output = branch.need(attended.count * config.width)
+    block.output.apply(mixed, rows: attended.count, into: output, scratch: scratch)
+    replaceResults(layer, z: mixed, output: output, attended)
+    apply(.attnOut, layer, to: output, attended)
+    add(output, attended, of: HookPoint(.attnOut, layer: layer))
   }
 
   private func mlpHalf(_ layer: Int) throws {
     try enter(.mlp(layer), layer)
-    apply(.residMid, layer, to: stream.pointer)
+    apply(.residMid, layer, to: stream.pointer, allRows)
     if !slots.isEmpty { addMLP(layer) }
     try enter(.after(layer), layer)
-    apply(.residPost, layer, to: stream.pointer)
+    apply(.residPost, layer, to: stream.pointer, allRows)
   }
 
   private func finalNorm(_ finish: (Int, UnsafePointer<Float>) -> Void) throws {
     try enter(.final, config.layers - 1)
-    let count = slots.reduce(0) { $0 + $1.rows.count }
     let normal = layerNorm(
-      stream.pointer, rows: count, model.lnFinal, scale: .finalScale,
-      normalized: .finalNormalized, nil, rowsOf: { slots[$0].rows },
-      offset: { slots[$0].offset })
-    for slot in slots where slot.rows.upperBound == items[slot.item].runs.length {
+      stream.pointer, allRows, model.lnFinal, scale: .finalScale, normalized: .finalNormalized, nil)
+    for slot in slots where slot.rows.upperBound == length(of: slot) {
       finish(slot.item, normal + (slot.offset + slot.rows.count - 1) * config.width)
     }
   }
 
   // The parts of the halves.
 
-  /// q, k and v of all rows: computed where the stream has changed, from the cache elsewhere.
-  private func projectChanged(_ layer: Int, _ work: [AttentionWork]) throws {
+  /// q, k and v: computed where the stream has changed, from the cache elsewhere.
+  ///
+  /// - Parameter queries: the rows whose q is wanted.
+  private func projectChanged(_ layer: Int, _ work: [AttentionWork], queries: Part) throws {
     let block = model.blocks[layer]
-    let isLast = layer == config.layers - 1
     let (width, inner) = (config.width, config.heads * config.headWidth)
-    let total = slots.reduce(0) { $0 + $1.rows.count }
-    let count = work.reduce(0) { $0 + $1.changed.count }
+    let total = allRows.count
+    let changed = Part(work.map(\.changed))
     // The first slots of which all rows have changed, whose products lie where they belong.
     let whole = zip(slots, work).prefix { $0.rows == $1.changed }.count
     let wholeRows = slots[..<whole].reduce(0) { $0 + $1.rows.count }
-    var offsets: [Int] = []
     var input = stream.pointer
-    if count == total {
-      offsets = slots.map(\.offset)
-    } else {
-      input = gathered.need(count * width)
-      var place = 0
-      for (slot, work) in zip(slots, work) {
-        offsets.append(place)
-        let first = slot.offset + work.changed.lowerBound - slot.rows.lowerBound
-        (input + place * width).update(
-          from: stream.pointer + first * width, count: work.changed.count * width)
-        place += work.changed.count
-      }
+    if changed.count < total {
+      input = gathered.need(changed.count * width)
+      gather(changed, into: input)
     }
     let normal = layerNorm(
-      input, rows: count, block.ln1, scale: .ln1Scale, normalized: .ln1Normalized, layer,
-      rowsOf: { work[$0].changed }, offset: { offsets[$0] })
+      input, changed, block.ln1, scale: .ln1Scale, normalized: .ln1Normalized, layer)
 
     let targets: [(HookKind, Linear, PassBuffer)] = [
       (.q, block.query, q), (.k, block.key, k), (.v, block.value, v),
     ]
     for (kind, weight, buffer) in targets {
       let target = buffer.need(total * inner)
-      if isLast, kind == .q {
-        try projectLast(weight, normal, offsets, work, into: target)
+      if kind == .q, queries.count < total {
+        try projectQueries(layer, normal, changed, work, queries, into: target)
       } else {
-        weight.apply(normal, rows: count, into: target, scratch: scratch)
-        let rest = count - wholeRows
+        weight.apply(normal, rows: changed.count, into: target, scratch: scratch)
+        let rest = changed.count - wholeRows
         let output = projected.need(rest * inner)
         output.update(from: target + wholeRows * inner, count: rest * inner)
         for index in whole..<slots.count {
           let slot = slots[index]
           let rows = target + slot.offset * inner
-          let changed = work[index].changed
-          if changed != slot.rows {
+          let own = changed.rows[index]
+          if own != slot.rows {
             let (runs, hook) = (items[slot.item].runs, HookPoint(kind, layer: layer))
             let cached = try runs.array(.receiving, hook)
             rows.update(
               from: cached.pointer + slot.rows.lowerBound * inner, count: slot.rows.count * inner)
-            let own = work[index].ofSource
-            if !own.isEmpty {
-              (rows + (own.lowerBound - slot.rows.lowerBound) * inner).update(
-                from: try runs.array(.source, hook).pointer + own.lowerBound * inner,
-                count: own.count * inner)
+            let source = work[index].ofSource
+            if !source.isEmpty {
+              (rows + (source.lowerBound - slot.rows.lowerBound) * inner).update(
+                from: try runs.array(.source, hook).pointer + source.lowerBound * inner,
+                count: source.count * inner)
             }
           }
-          (rows + (changed.lowerBound - slot.rows.lowerBound) * inner).update(
-            from: output + (offsets[index] - wholeRows) * inner, count: changed.count * inner)
+          (rows + (own.lowerBound - slot.rows.lowerBound) * inner).update(
+            from: output + (changed.offsets[index] - wholeRows) * inner, count: own.count * inner)
         }
       }
       replaceInputs(kind, weight, layer, block.ln1, into: target)
-      apply(kind, layer, to: target)
+      apply(kind, layer, to: target, allRows)
     }
   }
 
-  /// q of the last positions in the last block, where nothing asks for others.
-  private func projectLast(
-    _ weight: Linear, _ normal: UnsafePointer<Float>, _ offsets: [Int], _ work: [AttentionWork],
-    into target: UnsafeMutablePointer<Float>
+  /// q of some rows alone.
+  ///
+  /// - Parameter normal: normalised rows of the stream, those of `changed`.
+  private func projectQueries(
+    _ layer: Int, _ normal: UnsafePointer<Float>, _ changed: Part, _ work: [AttentionWork],
+    _ wanted: Part, into target: UnsafeMutablePointer<Float>
   ) throws {
     let (width, inner) = (config.width, config.heads * config.headWidth)
-    func last(_ slot: Slot) -> Int { items[slot.item].runs.length - 1 }
-    func row(_ slot: Slot) -> UnsafeMutablePointer<Float> {
-      target + (slot.offset + last(slot) - slot.rows.lowerBound) * inner
+    let computed = Part(zip(wanted.rows, changed.rows).map { $0.clamped(to: $1) })
+    let input = gathered.need(computed.count * width)  // what was there is normalised by now
+    for (index, rows) in computed.rows.enumerated() {
+      (input + computed.offsets[index] * width).update(
+        from: normal + changed.place(of: rows.lowerBound, index) * width, count: rows.count * width)
     }
-    let changed = slots.indices.filter { work[$0].changed.contains(last(slots[$0])) }
-    let input = gathered.need(changed.count * width)  // what was there is normalised by now
-    for (place, index) in changed.enumerated() {
-      let first = offsets[index] + last(slots[index]) - work[index].changed.lowerBound
-      (input + place * width).update(from: normal + first * width, count: width)
-    }
-    let output = projected.need(changed.count * inner)
-    weight.apply(input, rows: changed.count, into: output, scratch: scratch)
-    for (place, index) in changed.enumerated() {
-      row(slots[index]).update(from: output + place * inner, count: inner)
-    }
-    for (slot, work) in zip(slots, work)
-    where slot.rows.contains(last(slot)) && !work.changed.contains(last(slot)) {
-      let cached = try items[slot.item].runs.array(
-        work.ofSource.contains(last(slot)) ? .source : .receiving,
-        HookPoint(.q, layer: config.layers - 1))
-      row(slot).update(from: cached.pointer + last(slot) * inner, count: inner)
+    let output = projected.need(computed.count * inner)
+    model.blocks[layer].query.apply(input, rows: computed.count, into: output, scratch: scratch)
+    for (index, slot) in slots.enumerated() {
+      for position in wanted.rows[index] {
+        let row = target + (slot.offset + position - slot.rows.lowerBound) * inner
+        if computed.rows[index].contains(position) {
+          row.update(from: output + computed.place(of: position, index) * inner, count: inner)
+        } else {
+          let cached = try items[slot.item].runs.array(
+            work[index].ofSource.contains(position) ? .source : .receiving,
+            HookPoint(.q, layer: layer))
+          row.update(from: cached.pointer + position * inner, count: inner)
+        }
+      }
     }
   }
 
-  /// (x - mean) / scale, and then w and b where they are not folded away.
-  ///
-  /// - Parameters:
-  ///   - rowsOf: the positions of a slot, by its number, among the rows.
-  ///   - offset: the first row of a slot.
+  /// (x - mean) / scale of the rows of a part, and then w and b where they are not folded away.
   func layerNorm(
-    _ x: UnsafePointer<Float>, rows: Int, _ weights: LayerNormWeights?, scale scaleKind: HookKind,
-    normalized normalizedKind: HookKind, _ layer: Int?, rowsOf: (Int) -> Range<Int>,
-    offset: (Int) -> Int
+    _ x: UnsafePointer<Float>, _ part: Part, _ weights: LayerNormWeights?,
+    scale scaleKind: HookKind, normalized normalizedKind: HookKind, _ layer: Int?
   ) -> UnsafeMutablePointer<Float> {
+    let rows = part.count
     let out = normalized.need(rows * config.width)
     let divisors = scale.need(rows)
     pb_layernorm_centre(x, rows, config.width, config.layerNormEpsilon, divisors, out)
-    apply(scaleKind, layer, to: divisors, rowsOf: rowsOf, offset: offset)
+    apply(scaleKind, layer, to: divisors, part)
     pb_divide_rows(out, divisors, rows, config.width)
     if let weights {
       pb_scale_shift(out, weights.weight.pointer, weights.bias.pointer, rows, config.width, out)
     }
-    apply(normalizedKind, layer, to: out, rowsOf: rowsOf, offset: offset)
+    apply(normalizedKind, layer, to: out, part)
     return out
   }
 
-  /// Replaces what edits ask for in a buffer that holds all rows.
-  private func apply(_ kind: HookKind, _ layer: Int?, to values: UnsafeMutablePointer<Float>) {
-    apply(kind, layer, to: values, rowsOf: { slots[$0].rows }, offset: { slots[$0].offset })
-  }
-
-  func apply(
-    _ kind: HookKind, _ layer: Int?, to values: UnsafeMutablePointer<Float>,
-    rowsOf: (Int) -> Range<Int>, offset: (Int) -> Int
-  ) {
+  /// Replaces what edits ask for in a buffer that holds the rows of a part.
+  func apply(_ kind: HookKind, _ layer: Int?, to values: UnsafeMutablePointer<Float>, _ part: Part) {
     guard let edits = edits[HookPoint(kind, layer: layer)] else { return }
     let unit = config.valueCount(of: kind, positions: 1)
     for (item, edit) in edits {
       guard let index = slotOfItem[item] else { continue }
-      edit.apply(to: values + offset(index) * unit, rows: rowsOf(index), config: config)
+      edit.apply(to: values + part.offsets[index] * unit, rows: part.rows[index], config: config)
     }
   }
 
@@ -355,17 +330,17 @@ final class PatchedPass {
   /// attn_out as the sum of the heads' results z_h W_O[h], some of them others, and b_O, where an edit
   /// covers a position.
   private func replaceResults(
-    _ layer: Int, z: UnsafePointer<Float>, output: UnsafeMutablePointer<Float>
+    _ layer: Int, z: UnsafePointer<Float>, output: UnsafeMutablePointer<Float>, _ part: Part
   ) {
     guard let all = edits[HookPoint(.result, layer: layer)] else { return }
     let (width, headWidth) = (config.width, config.headWidth)
     let inner = config.heads * headWidth
     let (results, weight) = (row.need(config.heads * width), model.blocks[layer].output)
     for (item, edits) in Dictionary(grouping: all, by: \.item) {
-      guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
-      for position in slot.rows
+      guard let index = slotOfItem[item] else { continue }
+      for position in part.rows[index]
       where edits.contains(where: { $0.edit.positions.contains(position) }) {
-        let place = slot.offset + position - slot.rows.lowerBound
+        let place = part.place(of: position, index)
         for head in 0..<config.heads {
           let range = head * headWidth..<(head + 1) * headWidth
           weight.multiply(

@@ -30,19 +30,16 @@ extension PatchedPass {
     }
   }
 
-  /// z of the rows that go on.
-  ///
-  /// - Parameters:
-  ///   - after: the slots with those rows, and their places in z.
+  /// z of some rows.
   func attend(
-    _ layer: Int, _ work: [AttentionWork], _ after: [Slot], into z: UnsafeMutablePointer<Float>
+    _ layer: Int, _ work: [AttentionWork], _ part: Part, into z: UnsafeMutablePointer<Float>
   ) throws {
     let inner = config.heads * config.headWidth
     var all: [Attending] = []
-    for index in slots.indices where !after[index].rows.isEmpty {
-      let (slot, rows, heads) = (slots[index], after[index].rows, work[index].heads)
+    for index in slots.indices where !part.rows[index].isEmpty {
+      let (slot, rows, heads) = (slots[index], part.rows[index], work[index].heads)
       let runs = items[slot.item].runs
-      let mixed = z + after[index].offset * inner
+      let mixed = z + part.offsets[index] * inner
       if heads.count < config.heads {
         let cached = try runs.array(.receiving, HookPoint(.z, layer: layer))
         mixed.update(from: cached.pointer + rows.lowerBound * inner, count: rows.count * inner)
