@@ -10,7 +10,7 @@ public protocol PatchMetric: Sendable {
   /// - Parameters:
   ///   - logits: those of `tokensRead(of: pair)` in their order, or of the vocabulary [V].
   ///   - clean: the same of the pair's clean run.
-  func value(of pair: PatchingPair, logits: [Float], clean: [Float]) -> Float
+  func value(of pair: PatchingPair, logits: Span<Float>, clean: Span<Float>) -> Float
   /// Whether it reads the clean run's logits. If it reads the whole vocabulary and not these, `clean` is empty.
   var readsCleanRun: Bool { get }
 }
@@ -55,7 +55,7 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
     }
   }
 
-  public func value(of pair: PatchingPair, logits: [Float], clean: [Float]) -> Float {
+  public func value(of pair: PatchingPair, logits: Span<Float>, clean: Span<Float>) -> Float {
     switch self {
     case .logitDiff: logits[0] - logits[1]
     case .logit: logits[0]
@@ -75,36 +75,39 @@ public enum AnswerMetric: String, PatchMetric, CaseIterable {
   /// Whether it reads the wrong answer's logit.
   public var readsWrongAnswer: Bool { self == .logitDiff }
 
-  private static func logProbability(_ token: Int32?, _ logits: [Float]) -> Double {
+  private static func logProbability(_ token: Int32?, _ logits: Span<Float>) -> Double {
     guard let token else { return .nan }
     return Double(logits[Int(token)]) - logSumExp(logits)
   }
 
-  private static func divergence(of logits: [Float], from clean: [Float]) -> Double {
+  private static func divergence(of logits: Span<Float>, from clean: Span<Float>) -> Double {
     // Σ p_clean (clean - run) + ln Σ e^run - ln Σ e^clean, all in double precision: a small divergence
     // is a difference of large numbers.
-    let (top, cleanTop) = (Double(logits.max() ?? 0), Double(clean.max() ?? 0))
+    let (top, cleanTop) = (Double(largest(logits)), Double(largest(clean)))
     var (total, cleanTotal, difference) = (0.0, 0.0, 0.0)
-    for (value, cleanValue) in zip(logits, clean) {
-      let weight = exp(Double(cleanValue) - cleanTop)
+    for token in logits.indices {
+      let weight = exp(Double(clean[token]) - cleanTop)
       cleanTotal += weight
-      total += exp(Double(value) - top)
-      difference += weight * (Double(cleanValue) - Double(value))
+      total += exp(Double(logits[token]) - top)
+      difference += weight * (Double(clean[token]) - Double(logits[token]))
     }
     return difference / cleanTotal + (top + log(total)) - (cleanTop + log(cleanTotal))
   }
 
-  private static func rank(of token: Int32?, _ logits: [Float]) -> Float {
+  private static func largest(_ logits: Span<Float>) -> Float {
+    logits.withUnsafeBufferPointer { $0.max() } ?? 0
+  }
+
+  private static func rank(of token: Int32?, _ logits: Span<Float>) -> Float {
     guard let token else { return .nan }
     let own = logits[Int(token)]
     guard !own.isNaN else { return .nan }
-    return Float(logits.count { $0 > own })
+    return Float(logits.withUnsafeBufferPointer { $0.count { $0 > own } })
   }
-
 }
 
 /// ln Σ exp(x) of some logits, at least one, to about 1e-6; not a number if one is none.
-public func logSumExp(_ logits: [Float]) -> Double {
+public func logSumExp(_ logits: Span<Float>) -> Double {
   logits.withUnsafeBufferPointer { logits in
     logits.baseAddress.map { pb_log_sum_exp($0, logits.count) } ?? .nan
   }
@@ -154,8 +157,9 @@ struct MetricReader: Sendable {
         let logits = model.unembedding.logits(
           of: some.clean + some.rows, count: 1 + count, tokens: tokens)
         for run in 0..<count {
+          let (clean, own) = (logits[0], logits[1 + run])
           values[index][run][number] = metric.value(
-            of: some.pair, logits: logits[1 + run], clean: logits[0])
+            of: some.pair, logits: own.span, clean: clean.span)
         }
       }
     }
@@ -167,7 +171,7 @@ struct MetricReader: Sendable {
       if whole.contains(where: { metrics[$0].readsCleanRun }) { wanted.append((index, nil)) }
       wanted += values[index].indices.map { (index, $0) }
     }
-    var (clean, logits) = ([Float](), [Float](repeating: 0, count: wanted.isEmpty ? 0 : vocabulary))
+    var clean: [Float] = []
     let parts = (wanted.count + MetricReader.rowsAtATime - 1) / MetricReader.rowsAtATime
     for part in 0..<parts {
       let some = wanted[part * wanted.count / parts..<(part + 1) * wanted.count / parts]
@@ -180,18 +184,15 @@ struct MetricReader: Sendable {
       let found = scratch.logits.need(some.count * vocabulary)
       model.unembedding.linear.apply(rows, rows: some.count, into: found, scratch: scratch.products)
       for (place, (index, run)) in some.enumerated() {
-        logits.withUnsafeMutableBufferPointer {
-          _ = $0.update(
-            fromContentsOf: UnsafeBufferPointer(
-              start: found + place * vocabulary, count: vocabulary))
-        }
+        let logits = UnsafeBufferPointer(start: found + place * vocabulary, count: vocabulary)
         guard let run else {
-          clean = logits
+          clean = Array(logits)
           continue
         }
         for (number, metric) in metrics.enumerated() where tokens[index][number] == nil {
+          let cleanLogits = metric.readsCleanRun ? clean : []
           values[index][run][number] = metric.value(
-            of: all[index].pair, logits: logits, clean: metric.readsCleanRun ? clean : [])
+            of: all[index].pair, logits: logits.span, clean: cleanLogits.span)
         }
       }
     }

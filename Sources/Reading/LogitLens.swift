@@ -81,22 +81,25 @@ public struct LogitLens: Sendable {
     return scores
   }
 
-  private static func top(_ count: Int, of logits: [Float]) -> [TokenScore] {
+  private static func top(_ count: Int, of logits: Span<Float>) -> [TokenScore] {
     let total = logSumExp(logits)
     // Of equal ones the lower token comes first; NaN is the least of all.
-    func key(_ token: Int) -> Float { logits[token].isNaN ? -.infinity : logits[token] }
-    var best: [Int] = []
+    var best: [(token: Int, key: Float)] = []
     for token in logits.indices {
-      if best.count == count, let last = best.last, key(token) <= key(last) { continue }
-      let place = best.firstIndex { key($0) < key(token) } ?? best.count
-      best.insert(token, at: place)
+      let key = logits[token].isNaN ? -.infinity : logits[token]
+      if best.count == count, let last = best.last, key <= last.key { continue }
+      let place = best.firstIndex { $0.key < key } ?? best.count
+      best.insert((token, key), at: place)
       if best.count > count { best.removeLast() }
     }
-    return best.map {
-      TokenScore(
-        token: Int32($0), logit: logits[$0],
-        probability: exp(Double(logits[$0]) - total))
+    var scores: [TokenScore] = []
+    for (token, _) in best {
+      scores.append(
+        TokenScore(
+          token: Int32(token), logit: logits[token],
+          probability: exp(Double(logits[token]) - total)))
     }
+    return scores
   }
 }
 
@@ -221,7 +224,9 @@ final class LensWorker {
       }
       let clean = logits(streams - 1)
       for stream in 0..<streams {
-        take(place, stream, metric.value(of: pair, logits: logits(stream), clean: clean))
+        let logits = logits(stream)
+        take(
+          place, stream, metric.value(of: pair, logits: logits.span, clean: clean.span))
       }
     }
   }
@@ -243,12 +248,15 @@ final class LensWorker {
     _ numbers: [Int], _ prompts: [ReadPrompt], _ take: (Int, Int, Int, Int, Float) -> Void
   ) {
     var clean: [Float] = []
+    let needsClean = numbers.contains { metrics[$0].readsCleanRun }
     forEachLogits(of: queue, rows: queued.count) { row, logits in
       let (prompt, position, stream) = queued[row]
-      if stream == streams - 1 { clean = logits }
+      if needsClean, stream == streams - 1 {
+        clean = logits.withUnsafeBufferPointer { Array($0) }
+      }
       for metric in numbers {
         let value = metrics[metric].value(
-          of: prompts[prompt].pair, logits: logits, clean: clean)
+          of: prompts[prompt].pair, logits: logits, clean: clean.span)
         take(prompt, position, metric, stream, value)
       }
     }
@@ -258,7 +266,7 @@ final class LensWorker {
 
   /// The logits [V] of each of some rows [count, D] of ln_final.hook_normalized.
   func forEachLogits(
-    of rows: UnsafePointer<Float>, rows count: Int, _ body: (Int, [Float]) -> Void
+    of rows: UnsafePointer<Float>, rows count: Int, _ body: (Int, Span<Float>) -> Void
   ) {
     let (width, vocabulary) = (config.width, config.vocabulary)
     for first in stride(from: 0, to: count, by: LensWorker.rowsAtATime) {
@@ -269,7 +277,7 @@ final class LensWorker {
       for row in 0..<some {
         body(
           first + row,
-          Array(UnsafeBufferPointer(start: memory + row * vocabulary, count: vocabulary)))
+          UnsafeBufferPointer(start: memory + row * vocabulary, count: vocabulary).span)
       }
     }
   }
