@@ -46,29 +46,3 @@ public func parallelMap<Value: Sendable, Failure: Error>(
   try parallelMap(
     count, threads: threads, with: {}, { (index, _) throws(Failure) in try body(index) })
 }
-
-/// Computes `body` for 0 ..< count on as many threads and hands the values to `use` one by one, in
-/// the order of their numbers, on the calling thread. Only some values a thread are kept at a time,
-/// however many there are.
-public func parallelForEach<Context, Value: Sendable, Failure: Error>(
-  _ count: Int, threads: Int, with context: @Sendable () -> Context,
-  _ body: @Sendable (Int, Context) throws(Failure) -> Value,
-  then use: (Value) throws(Failure) -> Void
-) throws(Failure) {
-  let window = 16 * max(1, min(threads, count))
-  for first in stride(from: 0, to: count, by: window) {
-    let values = try parallelMap(
-      min(window, count - first), threads: threads, with: context,
-      { (index, own) throws(Failure) in try body(first + index, own) })
-    for value in values { try use(value) }
-  }
-}
-
-/// The same where threads need nothing of their own.
-public func parallelForEach<Value: Sendable, Failure: Error>(
-  _ count: Int, threads: Int, _ body: @Sendable (Int) throws(Failure) -> Value,
-  then use: (Value) throws(Failure) -> Void
-) throws(Failure) {
-  try parallelForEach(
-    count, threads: threads, with: {}, { (index, _) throws(Failure) in try body(index) }, then: use)
-}

@@ -2,6 +2,7 @@ import CacheFormat
 import Dispatch
 import Model
 import Parallel
+import Synchronization
 
 /// Runs sweeps of activation patching from a cache.
 ///
@@ -20,6 +21,7 @@ public struct PatchEngine: Sendable {
   /// thread, and 4·M more where values within MLPs are swept.
   let rowsPerPass: Int
   private let confirm: @Sendable () throws -> Void
+  private let spare: SparePasses
 
   /// - Parameter confirm: throws if the model is not the cache's. It is called before anything of a sweep is
   ///   noted or returned, not before the sweep begins: the digest of the weights can take as long.
@@ -32,6 +34,7 @@ public struct PatchEngine: Sendable {
     self.confirm = confirm
     self.threads = max(1, threads)
     self.rowsPerPass = max(1, rowsPerPass)
+    spare = SparePasses(model)
   }
 
   /// Checks that sweeps fit the model, and that the cache holds the arrays they cannot do without.
@@ -127,12 +130,8 @@ public struct PatchEngine: Sendable {
     progress: (Int) -> Void = { _ in }
   ) throws -> [SweepResult] {
     let start = DispatchTime.now().uptimeNanoseconds
-    var waited: UInt64 = 0
-    func confirmModel() throws {
-      let before = DispatchTime.now().uptimeNanoseconds
-      try confirm()
-      waited += DispatchTime.now().uptimeNanoseconds - before
-    }
+    // When the last batch was computed: the model is confirmed meanwhile, and can take longer.
+    var end = start
     let pairs = task.pairs
     let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0
     let cells = sweep.cells(positions: longest, config: model.config)
@@ -168,21 +167,22 @@ public struct PatchEngine: Sendable {
     }
     try parallelForEach(
       batches.count, threads: threads,
-      with: { Worker(model, NoisedRuns(model, hooks: noisedHooks, kept: noised), inUse) },
+      with: { Worker(spare, NoisedRuns(model, hooks: noisedHooks, kept: noised), inUse) },
       { number, worker in
         try run(
           batches[number], cells, sweep, task, direction: direction, values, prompts: prompts,
           baselines: baselines, worker)
       },
       then: { batch in
-        try confirmModel()
+        try confirm()
         take(batch.values)
         operations += batch.operations
+        end = max(end, batch.time)
         try note(batch.values)
         progress(done)
       })
-    try confirmModel()
-    let seconds = Double(DispatchTime.now().uptimeNanoseconds - start - waited) / 1e9
+    try confirm()
+    let seconds = Double(end - start) / 1e9
     return metrics.indices.map { metric in
       SweepResult(
         sweep: sweep, direction: direction, source: source, metric: metrics[metric].name,
@@ -210,49 +210,13 @@ public struct PatchEngine: Sendable {
     let cells: [Cell]
   }
 
-  /// What a thread keeps from batch to batch: a long prompt's cells are many batches, all of which
-  /// need the same arrays. Threads that work on the same pair share its runs.
-  private final class Worker {
-    let pass: PatchedPass
-    let paths: PathPass
-    /// For metrics.
-    let scratch = MetricReader.Scratch()
-    var operations: Double { pass.operations + paths.operations + scratch.products.operations }
-    let noised: NoisedRuns
-    private let inUse: RunsInUse
-    private var held: [Int: PairRuns] = [:]
-
-    init(_ model: GPT2, _ noised: NoisedRuns, _ inUse: RunsInUse) {
-      (self.noised, self.inUse) = (noised, inUse)
-      pass = PatchedPass(model)
-      paths = PathPass(model)
-    }
-
-    /// Holds the runs of a batch's pairs, as far as some thread has them, and lets those of other groups go.
-    /// Returns the pairs whose runs are to be made.
-    func hold(_ batch: Batch) -> [Int] {
-      held = held.filter { batch.group.contains($0.key) }
-      return batch.parts.map(\.pair).filter { pair in
-        held[pair] = held[pair] ?? inUse[pair]
-        return held[pair] == nil
-      }
-    }
-
-    func runs(of pair: Int, make: () -> PairRuns) -> PairRuns {
-      if let known = held[pair] { return known }
-      let runs = inUse.runs(of: pair, make: make)
-      held[pair] = runs
-      return runs
-    }
-  }
-
   /// Runs a batch as one pass.
   private func run(
     _ batch: Batch, _ cells: [Cell], _ sweep: Sweep, _ task: any PatchingTask,
     direction: Direction, _ values: SourceValues, prompts: [Prompt], baselines: [[Baseline]],
     _ worker: Worker
-  ) throws -> (values: [CellValues], operations: Double) {
-    let before = worker.operations
+  ) throws -> (values: [CellValues], operations: Double, time: UInt64) {
+    let before = worker.passes.operations
     var results: [CellValues] = []
     var items: [PatchedRun] = []
     var places: [(cell: Int, pair: Int)] = []
@@ -275,7 +239,7 @@ public struct PatchEngine: Sendable {
         cells: part.cells.map { cells[$0] })
     }
     let edits =
-      try sweep.path.map { try pathEdits($0, parts, values, worker.paths) }
+      try sweep.path.map { try pathEdits($0, parts, values, worker.passes.paths) }
       ?? parts.map { try self.edits(sweep, $0, values) }
     for (part, (own, edits)) in zip(batch.parts, zip(parts, edits)) {
       let baselines = baselines.map { $0[part.pair] }
@@ -292,7 +256,7 @@ public struct PatchEngine: Sendable {
       }
     }
     var finalRows = [[Float]?](repeating: nil, count: items.count)
-    try worker.pass.run(items) { number, row in
+    try worker.passes.patched.run(items) { number, row in
       finalRows[number] = Array(UnsafeBufferPointer(start: row, count: model.config.width))
     }
     let reader = MetricReader(model: model, metrics: task.metrics)
@@ -308,11 +272,11 @@ public struct PatchEngine: Sendable {
         pair: task.pairs[pair], rows: own.flatMap { finalRows[$0] ?? [] },
         clean: try finalRow(of: task.pairs[pair].clean, prompts))
     }
-    let read = reader.values(of: rows, scratch: worker.scratch)
+    let read = reader.values(of: rows, scratch: worker.passes.metrics)
     for ((_, own), values) in zip(reached, read) {
       for (number, values) in zip(own, values) { note(places[number], values, isUnchanged: false) }
     }
-    return (results, worker.operations - before)
+    return (results, worker.passes.operations - before, DispatchTime.now().uptimeNanoseconds)
   }
 
   /// What becomes of a run that is patched.

@@ -181,7 +181,8 @@ struct MetricReader: Sendable {
           run.map { all[index].rows[$0 * width..<($0 + 1) * width] } ?? all[index].clean[...]
         for (d, value) in row.enumerated() { rows[place * width + d] = value }
       }
-      let found = scratch.logits.need(some.count * vocabulary)
+      // Room for the most from the first time on: what is not used yet costs nothing.
+      let found = scratch.logits.need(MetricReader.rowsAtATime * vocabulary)
       model.unembedding.linear.apply(rows, rows: some.count, into: found, scratch: scratch.products)
       for (place, (index, run)) in some.enumerated() {
         let logits = UnsafeBufferPointer(start: found + place * vocabulary, count: vocabulary)

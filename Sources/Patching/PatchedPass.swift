@@ -22,6 +22,7 @@ final class PatchedPass {
   let config: ModelConfig
   let scratch = MultiplyScratch()
   let attention: CausalAttention
+  let packedKeys: [CausalAttention.PackedKeys]  // by head
 
   var items: [PatchedRun] = []
   var edits: [HookPoint: [(item: Int, edit: Edit)]] = [:]
@@ -78,6 +79,7 @@ final class PatchedPass {
     self.model = model
     config = model.config
     attention = CausalAttention(model.config)
+    packedKeys = (0..<model.config.heads).map { _ in CausalAttention.PackedKeys() }
   }
 
   /// Runs all, and calls `finish` with the number of each run whose last position is changed, and

@@ -59,13 +59,14 @@ extension PatchedPass {
           queries: q.pointer + (slot.offset + rows.lowerBound - slot.rows.lowerBound) * inner,
           keys: try pieces(k, .k), values: try pieces(v, .v), mixed: mixed))
     }
-    // Runs of a pair have their first keys in common: these are packed once for all.
+    // Runs of a pair have their first keys in common: these are packed once for all. One run behind the other,
+    // as its rows of q, k, v and z then are read once, while they are near.
     for same in groups(of: all) {
-      for head in 0..<config.heads {
-        var known = 0
-        for run in same where run.heads.contains(head) {
-          attend(layer, head, run, knownKeys: known)
-          known = run.keys.prefixCount
+      var known = [Int](repeating: 0, count: config.heads)
+      for run in same {
+        for head in run.heads {
+          attend(layer, head, run, knownKeys: known[head])
+          known[head] = run.keys.prefixCount
         }
       }
     }
@@ -93,7 +94,7 @@ extension PatchedPass {
     let scores = scores.need(rows.count * rows.upperBound)
     attention.scores(
       head: head, layer: layer, q: run.queries, first: rows.lowerBound, count: rows.count,
-      keys: run.keys, knownKeys: knownKeys, into: scores)
+      keys: run.keys, packed: packedKeys[head], knownKeys: knownKeys, into: scores)
     for edit in run.scoreEdits {
       edit.apply(toAttention: scores, of: head, rows: rows, length: length)
     }

@@ -27,8 +27,14 @@ public final class CausalAttention {
     }
   }
 
+  /// The keys of a head in the order in which scores read them.
+  public final class PackedKeys {
+    fileprivate let tiles = PassBuffer()  // [K, 16] each
+
+    public init() {}
+  }
+
   private let config: ModelConfig
-  private let packedKeys = PassBuffer()  // the keys of one head, in tiles [K, 16]
   private var stride: Int { config.heads * config.headWidth }
   /// Floating-point operations of scores and mixing so far, two a multiply-add, those of later
   /// positions left out.
@@ -43,17 +49,18 @@ public final class CausalAttention {
   /// - Parameters:
   ///   - q: `count` rows, of the positions from `first` on.
   ///   - keys: of the positions 0 ..< first + count, or more.
-  ///   - knownKeys: so many keys from position 0 on were before the last call's own, of the same head, and
-  ///     are these too as far as they are before its own.
+  ///   - packed: memory for the keys.
+  ///   - knownKeys: so many keys from position 0 on were before the own ones of the last call with this memory,
+  ///     and are these too as far as they are before its own.
   public func scores(
     head: Int, layer: Int, q: UnsafePointer<Float>, first: Int, count: Int, keys: Rows,
-    knownKeys: Int = 0, into scores: UnsafeMutablePointer<Float>
+    packed memory: PackedKeys, knownKeys: Int = 0, into scores: UnsafeMutablePointer<Float>
   ) {
     let (headWidth, column, length) = (config.headWidth, head * config.headWidth, first + count)
     // Both products: a query at position p has p + 1 keys, and its pattern as many values.
     operations += 2 * Double(headWidth) * Double(count) * Double(2 * first + count + 1)
-    let before = packedKeys.pointer
-    let packed = packedKeys.need(headWidth * ((length + 15) / 16 * 16))
+    let before = memory.tiles.pointer
+    let packed = memory.tiles.need(headWidth * ((length + 15) / 16 * 16))
     let known = packed == before ? min(knownKeys, keys.prefixCount) : 0
     var position = 0
     for piece in keys.pieces where position < length {

@@ -33,6 +33,7 @@ public final class ForwardPass {
   private let branch = PassBuffer()  // [R, D]
   private let mlp = PassBuffer()  // [R, M]
   private let attention: CausalAttention
+  private let packedKeys = CausalAttention.PackedKeys()
   private let perHead = PassBuffer()  // [R, H, D]
   private let perHeadScale = PassBuffer()  // [R, H]
   private let logits = PassBuffer()  // [R, V]
@@ -253,7 +254,7 @@ public final class ForwardPass {
       for head in 0..<config.heads {
         attention.scores(
           head: head, layer: layer, q: queries, first: first, count: length - first, keys: keys,
-          into: out + scoreRange[sequence].lowerBound + head * (length - first) * length)
+          packed: packedKeys, into: out + scoreRange[sequence].lowerBound + head * (length - first) * length)
       }
     }
   }

@@ -1,0 +1,44 @@
+import Glibc
+
+/// Runs `body` on some new threads and `meanwhile` on the calling one, and returns when all are done.
+///
+/// They are threads of their own, not those that Dispatch shares out: there are as many of these as CPUs, and one
+/// that is busy elsewhere would leave this work to fewer.
+///
+/// - Precondition: `body` may run on fewer threads than were asked for, as it does where the system gives no
+///   more. If it gives none, the process ends.
+func withThreads<Failure: Error>(
+  _ count: Int, _ body: @Sendable () -> Void, meanwhile: () throws(Failure) -> Void
+) throws(Failure) {
+  try withoutActuallyEscaping(body) { (body) throws(Failure) in
+    let start = Start(body)
+    var threads: [pthread_t] = []
+    for _ in 0..<count {
+      var thread = pthread_t()
+      let code = pthread_create(
+        &thread, nil,
+        { argument in
+          guard let argument else { return nil }
+          Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
+          return nil
+        }, Unmanaged.passRetained(start).toOpaque())
+      guard code == 0 else {
+        Unmanaged.passUnretained(start).release()
+        precondition(!threads.isEmpty, "the system gives no thread (error \(code))")
+        break
+      }
+      threads.append(thread)
+    }
+    defer { for thread in threads { pthread_join(thread, nil) } }
+    try meanwhile()
+  }
+}
+
+/// What a thread runs.
+private final class Start: Sendable {
+  let body: @Sendable () -> Void
+
+  init(_ body: @escaping @Sendable () -> Void) {
+    self.body = body
+  }
+}
