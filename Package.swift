@@ -92,6 +92,7 @@ let package = Package(
       exclude: ["hub_server.py"], swiftSettings: swiftSettings),
     tests("KernelTests", ["CKernels", "TestSupport"]),
     tests("FileIOTests", ["FileIO"]),
+    tests("ParallelTests", ["Parallel", "TestSupport"]),
     tests("TerminalTests", ["Terminal"]),
     tests("HubTests", ["Hub", "FileIO", "TestSupport"]),
     tests(
