@@ -284,7 +284,8 @@ final class PatchedPass {
   }
 
   /// Replaces what edits ask for in a buffer that holds the rows of a part.
-  func apply(_ kind: HookKind, _ layer: Int?, to values: UnsafeMutablePointer<Float>, _ part: Part) {
+  func apply(_ kind: HookKind, _ layer: Int?, to values: UnsafeMutablePointer<Float>, _ part: Part)
+  {
     guard let edits = edits[HookPoint(kind, layer: layer)] else { return }
     let unit = config.valueCount(of: kind, positions: 1)
     for (item, edit) in edits {

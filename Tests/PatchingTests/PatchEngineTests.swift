@@ -226,8 +226,9 @@ import Testing
       $0 + exp($1.0) * ($1.0 - $1.1)
     }
     let pair = PatchingPair(clean: 0, corrupted: 1, answer: nil, wrongAnswer: nil)
-    let found = Double(AnswerMetric.klDivergence.value(
-      of: pair, logits: run.span, clean: clean.span))
+    let found = Double(
+      AnswerMetric.klDivergence.value(
+        of: pair, logits: run.span, clean: clean.span))
     #expect(plain > 1e-10 && plain < 1e-7)
     #expect(abs(found - plain) < 1e-4 * plain, "\(found), \(plain)")
     #expect(AnswerMetric.klDivergence.value(of: pair, logits: clean.span, clean: clean.span) == 0)

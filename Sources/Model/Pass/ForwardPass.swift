@@ -254,7 +254,8 @@ public final class ForwardPass {
       for head in 0..<config.heads {
         attention.scores(
           head: head, layer: layer, q: queries, first: first, count: length - first, keys: keys,
-          packed: packedKeys, into: out + scoreRange[sequence].lowerBound + head * (length - first) * length)
+          packed: packedKeys,
+          into: out + scoreRange[sequence].lowerBound + head * (length - first) * length)
       }
     }
   }
