@@ -2,6 +2,9 @@ import Model
 
 /// The attention of a patched pass.
 extension PatchedPass {
+  /// Rows of the runs that take turns at a head, at most, if there are two.
+  private static let rowsOfAttention = 64
+
   /// What the attention of a run needs, besides the head. A class: a value would be copied head by head.
   private final class Attending {
     let runs: PairRuns
@@ -59,17 +62,33 @@ extension PatchedPass {
           queries: q.pointer + (slot.offset + rows.lowerBound - slot.rows.lowerBound) * inner,
           keys: try pieces(k, .k), values: try pieces(v, .v), mixed: mixed))
     }
-    // Runs of a pair have their first keys in common: these are packed once for all. One run behind the other,
-    // as its rows of q, k, v and z then are read once, while they are near.
+    // Runs of a pair have their first keys in common: these are packed once for all. Some runs at a time take
+    // turns at a head, whose keys then are near, as are their own rows when they come to the next head.
     for same in groups(of: all) {
       var known = [Int](repeating: 0, count: config.heads)
-      for run in same {
-        for head in run.heads {
-          attend(layer, head, run, knownKeys: known[head])
-          known[head] = run.keys.prefixCount
+      for some in parts(of: same) {
+        for head in 0..<config.heads {
+          for run in some where run.heads.contains(head) {
+            attend(layer, head, run, knownKeys: known[head])
+            known[head] = run.keys.prefixCount
+          }
         }
       }
     }
+  }
+
+  /// Neighbouring runs together, as many as have so many rows, or one.
+  private func parts(of runs: [Attending]) -> [ArraySlice<Attending>] {
+    var parts: [ArraySlice<Attending>] = []
+    var (first, rows) = (0, 0)
+    for (number, run) in runs.enumerated() {
+      if number > first, rows + run.keys.ownCount > PatchedPass.rowsOfAttention {
+        parts.append(runs[first..<number])
+        (first, rows) = (number, 0)
+      }
+      rows += run.keys.ownCount
+    }
+    return parts + [runs[first...]]
   }
 
   /// Runs with the same positions before their own, by pair.

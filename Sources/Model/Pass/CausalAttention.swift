@@ -10,6 +10,8 @@ public final class CausalAttention {
     let pieces: [(rows: UnsafePointer<Float>, count: Int)]
     /// How many positions lie before the last piece.
     public var prefixCount: Int { pieces.dropLast().reduce(0) { $0 + $1.count } }
+    /// How many positions the last piece has.
+    public var ownCount: Int { pieces.last?.count ?? 0 }
 
     init(pieces: [(rows: UnsafePointer<Float>, count: Int)]) {
       self.pieces = pieces
