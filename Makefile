@@ -12,7 +12,7 @@ all: build
 # OpenBLAS, LZ4 and libcurl, found by linking against them, so that any installation counts.
 setup:
 	@command -v swift >/dev/null || { \
-	  echo "Patchbay needs Swift 6.1 or newer: https://www.swift.org/install" >&2; exit 1; }
+	  echo "Patchbay needs Swift 6.2 or newer: https://www.swift.org/install" >&2; exit 1; }
 	@if ! $(LINKS); then \
 	  if command -v apt-get >/dev/null; then \
 	    echo "installing libopenblas-dev, liblz4-dev and libcurl4-openssl-dev"; \

@@ -1,4 +1,4 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.2
 import PackageDescription
 
 // Built with the sanitizers fuzzer and address, and so apart from the programs. See `make fuzz`.

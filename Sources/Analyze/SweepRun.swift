@@ -62,7 +62,7 @@ struct SweepRun {
       title: "patching", quiet: work.quiet || options.task.json, out: options.out
     ).run(sweeps)
     let results = series.results
-    // What was waited for the weights' digest is part of loading.
+    // What is waited for the weights' digest once all is computed is part of loading.
     let swept = results.reduce(0) { $0 + $1[0].seconds }
     let waited = max(0, clock.lap() - swept)
 

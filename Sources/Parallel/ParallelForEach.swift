@@ -27,7 +27,12 @@ public func parallelForEach<Context, Value: Sendable, Failure: Error>(
         line.put(.failure(error), number)
       }
     }
-  } meanwhile: { () throws(Failure) in
+  } meanwhile: { (threads) throws(Failure) in
+    guard threads > 0 else {
+      let own = context()
+      for number in 0..<count { try use(try body(number, own)) }
+      return
+    }
     defer { line.stop(threads: threads) }
     for number in 0..<count { try use(try line.take(number).get()) }
   }

@@ -1,14 +1,12 @@
 import Glibc
 
-/// Runs `body` on some new threads and `meanwhile` on the calling one, and returns when all are done.
+/// Runs `body` on some new threads and `meanwhile` on the calling one, and returns when all are done. `meanwhile`
+/// gets the number of threads: fewer, and it may be none, where the system gives no more.
 ///
 /// They are threads of their own, not those that Dispatch shares out: there are as many of these as CPUs, and one
 /// that is busy elsewhere would leave this work to fewer.
-///
-/// - Precondition: `body` may run on fewer threads than were asked for, as it does where the system gives no
-///   more. If it gives none, the process ends.
 func withThreads<Failure: Error>(
-  _ count: Int, _ body: @Sendable () -> Void, meanwhile: () throws(Failure) -> Void
+  _ count: Int, _ body: @Sendable () -> Void, meanwhile: (Int) throws(Failure) -> Void
 ) throws(Failure) {
   try withoutActuallyEscaping(body) { (body) throws(Failure) in
     let start = Start(body)
@@ -24,13 +22,12 @@ func withThreads<Failure: Error>(
         }, Unmanaged.passRetained(start).toOpaque())
       guard code == 0 else {
         Unmanaged.passUnretained(start).release()
-        precondition(!threads.isEmpty, "the system gives no thread (error \(code))")
         break
       }
       threads.append(thread)
     }
     defer { for thread in threads { pthread_join(thread, nil) } }
-    try meanwhile()
+    try meanwhile(threads.count)
   }
 }
 

@@ -2,7 +2,6 @@ import CacheFormat
 import Dispatch
 import Model
 import Parallel
-import Synchronization
 
 /// Runs sweeps of activation patching from a cache.
 ///
@@ -130,7 +129,7 @@ public struct PatchEngine: Sendable {
     progress: (Int) -> Void = { _ in }
   ) throws -> [SweepResult] {
     let start = DispatchTime.now().uptimeNanoseconds
-    // When the last batch was computed: the model is confirmed meanwhile, and can take longer.
+    // When the last batch was computed. The model is confirmed meanwhile, which can take longer.
     var end = start
     let pairs = task.pairs
     let longest = pairs.map { prompts[$0.clean].tokens.count }.max() ?? 0

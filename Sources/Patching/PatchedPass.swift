@@ -64,7 +64,8 @@ final class PatchedPass {
 
   /// What the attention of a run computes.
   struct AttentionWork {
-    /// Positions in the stream whose q, k and v are computed; those of other rows are cached.
+    /// Positions in the stream whose k and v are computed, and q where it is wanted; those of other rows are
+    /// cached.
     let changed: Range<Int>
     /// Positions whose q, k and v are the source run's.
     var ofSource = 0..<0
@@ -88,6 +89,8 @@ final class PatchedPass {
   /// - Throws: `CacheError`, `PatchingError.hooksNotCached`.
   func run(_ items: [PatchedRun], finish: (Int, UnsafePointer<Float>) -> Void) throws {
     self.items = items.map(enteringAttention)
+    // Their arrays are not kept.
+    defer { (self.items, edits) = ([], [:]) }
     reserve(rows: items.reduce(0) { $0 + $1.runs.length - $1.start })
     slots = []
     slotOfItem = Array(repeating: nil, count: items.count)
@@ -180,7 +183,7 @@ final class PatchedPass {
 
   /// q, k and v: computed where the stream has changed, from the cache elsewhere.
   ///
-  /// - Parameter queries: the rows whose q is wanted.
+  /// - Parameter queries: the rows whose q is wanted. Nothing reads what is in the place of others.
   private func projectChanged(_ layer: Int, _ work: [AttentionWork], queries: Part) throws {
     let block = model.blocks[layer]
     let (width, inner) = (config.width, config.heads * config.headWidth)

@@ -53,6 +53,7 @@ final class PathPass {
   func run(_ all: [PathStream], _ definition: PathPatch.Definition) throws -> [[Edit]] {
     let order = all.indices.sorted { (first(all[$0]), $0) < (first(all[$1]), $1) }
     streams = order.map { all[$0] }
+    defer { streams = [] }  // their arrays are not kept
     rows = streams.map { $0.receivers.map(\.positions).hull }
     offsets = rows.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
     let values =

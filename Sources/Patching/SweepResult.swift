@@ -46,7 +46,8 @@ public struct SweepResult: Sendable {
   public let baselines: [Baseline]
   /// The number of patched runs whose patch put in what was there.
   public let unchanged: Int
-  /// Wall time of the sweep, reading the cache included, waiting for the weights' digest not.
+  /// Wall time from the beginning to the last run that was computed, reading the cache included. A wait for the
+  /// weights' digest counts only as far as it holds up the threads.
   public let seconds: Double
   /// Floating-point operations of the products and the attention of the runs that were computed, two a
   /// multiply-add.

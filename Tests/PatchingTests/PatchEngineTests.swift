@@ -382,6 +382,30 @@ import Testing
     }
   }
 
+  /// An engine keeps its memory from sweep to sweep, also from one that ended early.
+  @Test func sweepsOfOneEngineDoNotDependOnThoseBefore() throws {
+    struct Stopped: Error {}
+    let reference = try ReferencePairs("odd")
+    let runs = try CachedRuns(try GPT2(directory: ReferenceArrays.path("odd")), reference.tokens)
+    let engine = runs.engine(rowsPerPass: 20)
+    let baselines = try engine.baselines(reference.task, prompts: runs.prompts)
+    var sweeps = try [HookKind.z, .attnOut, .pattern, .residPre].map {
+      try Sweep($0, layers: [0, 1, 2])
+    }
+    sweeps += [try Sweep(.mlpOut, layers: [2], by: .all)] + sweeps.reversed()
+    for (number, sweep) in sweeps.enumerated() {
+      #expect(throws: Stopped.self) {
+        try engine.run(
+          sweep, reference.task, direction: .denoise, prompts: runs.prompts, baselines: baselines,
+          note: { _ in throw Stopped() })
+      }
+      let found = try engine.run(
+        sweep, reference.task, direction: .noise, prompts: runs.prompts, baselines: baselines)
+      let alone = try runs.run(sweep, reference.task, .noise)
+      #expect(found[0].patched == alone.patched, "sweep \(number)")
+    }
+  }
+
   @Test func sweepsThatMakeNoSenseAreRefused() {
     #expect(throws: PatchingError.cannotPatch(.unembed)) { try Sweep(.unembed, layers: []) }
     #expect(throws: PatchingError.noHeads(.residPre)) {

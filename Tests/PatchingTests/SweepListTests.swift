@@ -119,6 +119,61 @@ extension SweepKindsTests {
     }
   }
 
+  /// Where a pass leaves the attention out for rows whose attn_out is another's, with whatever else is patched.
+  @Test(arguments: PatchEngineTests.directions)
+  func patchedOutputsOfAttentionNeedNoAttention(direction: Direction) throws {
+    let (out, last) = (HookPoint(.attnOut, layer: 1), HookPoint(.attnOut, layer: 2))
+    let first = Patch(HookPoint(.residPre, layer: 0), place: .index(4))
+    func inBlock(_ kind: HookKind, at position: Int) -> Patch {
+      Patch(HookPoint(kind, layer: 1), head: 1, place: .index(position))
+    }
+    let list = [
+      [first, Patch(out, place: .index(4))],
+      [first, Patch(out, place: .index(5))],
+      [first, Patch(out)],
+      [first, Patch(out), Patch(last)],
+      [first, Patch(last, place: .role("END"))],
+      [first, Patch(out, place: .index(4)), Patch(out, place: .index(4), neuron: 2)],
+      [first, Patch(out, place: .index(4), neuron: 2), Patch(out, place: .index(4))],
+      [first, Patch(out, place: .index(4)), Patch(out)],
+      [first, inBlock(.result, at: 4), Patch(out, place: .index(4))],
+      [first, inBlock(.result, at: 5), Patch(out, place: .index(4))],
+      [first, inBlock(.z, at: 4), Patch(out, place: .index(4))],
+      [first, inBlock(.z, at: 5), Patch(out, place: .index(4))],
+      [first, inBlock(.pattern, at: 4), inBlock(.pattern, at: 5), Patch(out, place: .index(4))],
+      [first, inBlock(.q, at: 4), inBlock(.q, at: 5), Patch(out, place: .index(4))],
+      [first, inBlock(.qInput, at: 4), inBlock(.qInput, at: 5), Patch(out, place: .index(4))],
+      [first, inBlock(.k, at: 4), inBlock(.v, at: 4), Patch(out, place: .index(4))],
+      [
+        Patch(HookPoint(.attnOut, layer: 0), place: .index(4)), Patch(out, place: .index(4)),
+        Patch(out, place: .index(5)), Patch(last, place: .role("END")),
+      ],
+      [Patch(HookPoint(.z, layer: 0), head: 1), Patch(out), Patch(last)],
+    ].map { ListedCell(name: "", patches: $0) }
+    let sweep = try result(try Sweep(name: "cells", list: list), direction)
+    try compare(sweep, naive(direction), count: list.count) { list[$0.number ?? 0].patches }
+    // Of the first two, whose rows are the same, one leaves a row out: its query, its scores with five keys and
+    // their values, and W_O.
+    let operations = try list.prefix(2).map {
+      try result(try Sweep(name: "cells", list: [$0]), direction).operations
+    }
+    let config = runs.model.config
+    // Of other pairs the stream at position 4 is the same in both runs.
+    let changed = task.pairs.count {
+      runs.prompts[$0.clean].tokens[4] != runs.prompts[$0.corrupted].tokens[4]
+    }
+    let inner = config.heads * config.headWidth
+    let ofAttention = Double((4 * config.width + 4 * 5) * inner * changed)
+    #expect(changed > 0 && operations[1] - operations[0] == ofAttention)
+    let windows = try result(try Sweep(.attnOut, layers: [0, 1, 2], window: 2), direction)
+    try compare(windows, naive(direction)) { cell in
+      let layer = cell.layer ?? 0
+      return (max(0, layer - 1)...layer).map {
+        Patch(HookPoint(.attnOut, layer: $0), place: cell.place)
+      }
+    }
+  }
+
   /// The later one of two patches of the same place holds, as in a whole pass.
   @Test(arguments: PatchEngineTests.directions)
   func resultsCanBePatchedTwice(direction: Direction) throws {
