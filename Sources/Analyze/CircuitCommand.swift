@@ -64,7 +64,8 @@ struct CircuitCommand: ParsableCommand {
     name: .long,
     help: ArgumentHelp(
       "Write circuit.json, minimality.csv, completeness.csv and completeness.svg into this directory.",
-      valueName: "dir"))
+      valueName: "dir"),
+    transform: withoutTrailingSlash)
   var out: String?
 
   func validate() throws {

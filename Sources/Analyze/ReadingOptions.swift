@@ -12,7 +12,8 @@ struct ReadingOptions: ParsableArguments {
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "Write the result into this directory, as JSON, CSV, NPY and pictures.", valueName: "dir"))
+      "Write the result into this directory, as JSON, CSV, NPY and pictures.", valueName: "dir"),
+    transform: withoutTrailingSlash)
   var out: String?
 
   @Flag(name: .long, help: "Print the result as JSON.")

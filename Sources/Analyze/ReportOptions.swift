@@ -1,4 +1,5 @@
 import ArgumentParser
+import CacheFormat
 import Patching
 import Terminal
 
@@ -10,7 +11,8 @@ struct ReportOptions: ParsableArguments {
     name: .long,
     help: ArgumentHelp(
       "Write index.html into this directory, and the results of each part into one inside it.",
-      valueName: "dir"))
+      valueName: "dir"),
+    transform: withoutTrailingSlash)
   var out: String
 
   @Flag(name: .long, help: "Replace the report in the directory if there is one.")

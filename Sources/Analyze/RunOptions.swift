@@ -1,4 +1,5 @@
 import ArgumentParser
+import CacheFormat
 import Patching
 import Terminal
 
@@ -21,7 +22,8 @@ struct RunOptions: ParsableArguments {
     name: .long,
     help: ArgumentHelp(
       "Write cells.csv, patch.json, patch.html, SVGs and NPYs into this directory.",
-      valueName: "dir"))
+      valueName: "dir"),
+    transform: withoutTrailingSlash)
   var out: String?
 
   @Option(name: .long, help: "How many cells the table of the largest effects shows.")

@@ -46,7 +46,8 @@ struct ScoresCommand: ParsableCommand {
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "Write scores.json, scores.csv and NPYs into this directory.", valueName: "dir"))
+      "Write scores.json, scores.csv and NPYs into this directory.", valueName: "dir"),
+    transform: withoutTrailingSlash)
   var out: String?
 
   @Flag(name: .long, help: "Print the result as JSON.")

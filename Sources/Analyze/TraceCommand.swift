@@ -93,7 +93,8 @@ struct TraceCommand: ParsableCommand {
     name: .long,
     help: ArgumentHelp(
       "Write trace.json, trace.csv, SVGs and an NPZ a fact and hook, as ROME's, into this directory.",
-      valueName: "dir"))
+      valueName: "dir"),
+    transform: withoutTrailingSlash)
   var out: String?
 
   @Option(name: .long, help: "So many facts get pictures of their own.")

@@ -214,7 +214,7 @@ public final class CacheReader: Sendable {
 }
 
 /// `path` as it is, but for slashes at its end.
-func withoutTrailingSlash(_ path: String) -> String {
+package func withoutTrailingSlash(_ path: String) -> String {
   var path = path
   while path.count > 1, path.hasSuffix("/") { path.removeLast() }
   return path

@@ -59,7 +59,7 @@ import Testing
   private func report(_ cache: String, _ arguments: String...) throws -> Page {
     let out = folder.path("report")
     let answer = try Program.analyze.run(
-      ["report", "--cache", cache, "--out", out, "--quiet"] + arguments)
+      ["report", "--cache", cache, "--out", out + "/", "--quiet"] + arguments)
     try #require(answer.status == 0, "\(answer)")
     #expect(answer.output.isEmpty && answer.sentence.hasPrefix("wrote \(out)/index.html"))
     return try Page(out)
