@@ -129,6 +129,7 @@ final class PatchedPass {
     let inner = config.heads * config.headWidth
     apply(.residPre, layer, to: stream.pointer, allRows)
 
+    // The rows that go on, in the last block those at the last position; of these, those whose attention is run.
     var after = slots
     if isLast {
       let last = Part(slots.map { $0.rows.clamped(to: length(of: $0) - 1..<length(of: $0)) })

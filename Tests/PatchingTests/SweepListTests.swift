@@ -110,13 +110,7 @@ extension SweepKindsTests {
     }
     let ofMLP = Double(4 * config.width * config.mlpWidth * changed)
     #expect(changed > 0 && operations[1] - operations[0] == ofMLP)
-    let windows = try result(try Sweep(.mlpOut, layers: [0, 1, 2], window: 2), direction)
-    try compare(windows, naive(direction)) { cell in
-      let layer = cell.layer ?? 0
-      return (max(0, layer - 1)...layer).map {
-        Patch(HookPoint(.mlpOut, layer: $0), place: cell.place)
-      }
-    }
+    try compareWindows(of: .mlpOut, direction)
   }
 
   /// Where a pass leaves the attention out for rows whose attn_out is another's, with whatever else is patched.
@@ -165,11 +159,16 @@ extension SweepKindsTests {
     let inner = config.heads * config.headWidth
     let ofAttention = Double((4 * config.width + 4 * 5) * inner * changed)
     #expect(changed > 0 && operations[1] - operations[0] == ofAttention)
-    let windows = try result(try Sweep(.attnOut, layers: [0, 1, 2], window: 2), direction)
+    try compareWindows(of: .attnOut, direction)
+  }
+
+  /// Compares patches of two layers at once.
+  private func compareWindows(of kind: HookKind, _ direction: Direction) throws {
+    let windows = try result(try Sweep(kind, layers: [0, 1, 2], window: 2), direction)
     try compare(windows, naive(direction)) { cell in
       let layer = cell.layer ?? 0
       return (max(0, layer - 1)...layer).map {
-        Patch(HookPoint(.attnOut, layer: $0), place: cell.place)
+        Patch(HookPoint(kind, layer: $0), place: cell.place)
       }
     }
   }
