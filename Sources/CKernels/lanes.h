@@ -46,6 +46,35 @@ PB_INLINE void pb_store_part(float *p, const pb_lanes *v, size_t count) {
   pb_copy_part(p, part, count);
 }
 
+// Lanes from `count` on become `filler`.
+PB_INLINE void pb_fill_from(pb_lanes *v, size_t count, float filler) {
+  typedef int32_t ints __attribute__((vector_size(64), aligned(4)));
+  const ints index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  pb_lanes others;
+  pb_fill(&others, filler);
+  ints kept = index < (int32_t)(count < PB_LANES ? count : PB_LANES);
+  *v = (pb_lanes)((kept & (ints)*v) | (~kept & (ints)others));
+}
+
+// out[i * stride + r] = rows[r][i] for i, r < 4.
+PB_INLINE void pb_transpose(const float *const rows[4], float *out, size_t stride) {
+  typedef float quad __attribute__((vector_size(16)));
+  quad in[4], low[2], high[2];
+  for (int i = 0; i < 4; i++) memcpy(&in[i], rows[i], sizeof in[i]);
+  for (int i = 0; i < 2; i++) {  // of two rows, the first two values and the last two
+    low[i] = __builtin_shufflevector(in[2 * i], in[2 * i + 1], 0, 4, 1, 5);
+    high[i] = __builtin_shufflevector(in[2 * i], in[2 * i + 1], 2, 6, 3, 7);
+  }
+  const quad columns[4] = {__builtin_shufflevector(low[0], low[1], 0, 1, 4, 5),
+                           __builtin_shufflevector(low[0], low[1], 2, 3, 6, 7),
+                           __builtin_shufflevector(high[0], high[1], 0, 1, 4, 5),
+                           __builtin_shufflevector(high[0], high[1], 2, 3, 6, 7)};
+  for (int i = 0; i < 4; i++) memcpy(out + i * stride, &columns[i], sizeof columns[i]);
+}
+
+// Part i of `count` things in `parts` parts of nearly equal size begins here.
+PB_INLINE size_t pb_part(size_t i, size_t parts, size_t count) { return i * count / parts; }
+
 // Defines a function that makes one number of sixteen, a half of them joined to the other until one
 // is left; `joined` is what becomes of `a` and `b`.
 #define PB_REDUCTION(name, vector, number, joined)        \

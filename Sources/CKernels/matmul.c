@@ -120,23 +120,6 @@ __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) static void ti
   }
 }
 
-typedef float quad __attribute__((vector_size(16)));
-
-// out[c, r] = rows[r][c], four by four; `stride` lies between values of out with neighbouring c.
-PB_INLINE void transpose(const float *const rows[4], float *out, size_t stride) {
-  quad in[4], low[2], high[2];
-  for (int i = 0; i < 4; i++) memcpy(&in[i], rows[i], sizeof in[i]);
-  for (int i = 0; i < 2; i++) {  // of two rows, the first two values and the last two
-    low[i] = __builtin_shufflevector(in[2 * i], in[2 * i + 1], 0, 4, 1, 5);
-    high[i] = __builtin_shufflevector(in[2 * i], in[2 * i + 1], 2, 6, 3, 7);
-  }
-  const quad columns[4] = {__builtin_shufflevector(low[0], low[1], 0, 1, 4, 5),
-                           __builtin_shufflevector(low[0], low[1], 2, 3, 6, 7),
-                           __builtin_shufflevector(high[0], high[1], 0, 1, 4, 5),
-                           __builtin_shufflevector(high[0], high[1], 2, 3, 6, 7)};
-  for (int i = 0; i < 4; i++) memcpy(out + i * stride, &columns[i], sizeof columns[i]);
-}
-
 // packed[k, r] = x[r, k]. Where there are fewer than twelve rows, the last one stands for those that lack.
 PB_CLONES
 static void pack_wide(const float *x, size_t x_stride, size_t rows, size_t inner, float *packed) {
@@ -145,7 +128,7 @@ static void pack_wide(const float *x, size_t x_stride, size_t rows, size_t inner
   size_t k = 0;
   for (; k + 4 <= inner; k += 4, packed += 4 * WIDE_ROWS)
     for (int r = 0; r < WIDE_ROWS; r += 4)
-      transpose((const float *[]){row[r] + k, row[r + 1] + k, row[r + 2] + k, row[r + 3] + k},
+      pb_transpose((const float *[]){row[r] + k, row[r + 1] + k, row[r + 2] + k, row[r + 3] + k},
                 packed + r, WIDE_ROWS);
   for (; k < inner; k++)
     for (int r = 0; r < WIDE_ROWS; r++) *packed++ = row[r][k];
@@ -229,9 +212,6 @@ size_t pb_panel_width(void) { return NARROW; }
 static const kernel *kernel_of(size_t width) { return &narrow; }
 #endif
 
-// Part i of `count` things in `parts` parts of nearly equal size begins here.
-PB_INLINE size_t part(size_t i, size_t parts, size_t count) { return i * count / parts; }
-
 void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_matrix *w,
                  size_t first_inner, size_t inner, size_t first_column, size_t columns,
                  const float *bias, float *y, size_t y_stride, float *scratch) {
@@ -242,14 +222,14 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
   size_t end_column = first_column + columns;
   size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
   for (size_t block = 0; block < blocks; block++) {
-    size_t block_start = part(block, blocks, rows);
-    size_t block_rows = part(block + 1, blocks, rows) - block_start;
+    size_t block_start = pb_part(block, blocks, rows);
+    size_t block_rows = pb_part(block + 1, blocks, rows) - block_start;
     size_t tiles = (block_rows + kernel->rows - 1) / kernel->rows;
     size_t k = 0;
     do {  // once where there is nothing to sum: the bias remains
       size_t depth = inner - k < BLOCK_INNER ? inner - k : BLOCK_INNER;
       for (size_t t = 0; t < tiles; t++) {
-        size_t start = part(t, tiles, block_rows), count = part(t + 1, tiles, block_rows) - start;
+        size_t start = pb_part(t, tiles, block_rows), count = pb_part(t + 1, tiles, block_rows) - start;
         kernel->pack(x + (block_start + start) * x_stride + k, x_stride, count, depth,
                      scratch + t * kernel->rows * depth);
       }
@@ -262,7 +242,7 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
         size_t right = end_column - j < width ? end_column - j : width;
         size_t column = j + left - first_column;
         for (size_t t = 0; t < tiles; t++) {
-          size_t start = part(t, tiles, block_rows), count = part(t + 1, tiles, block_rows) - start;
+          size_t start = pb_part(t, tiles, block_rows), count = pb_part(t + 1, tiles, block_rows) - start;
           const float *packed = scratch + t * kernel->rows * depth;
           size_t fetched = t * strides * lines;
           prefetch next = {(const char *)(panel + width * w->inner) + fetched * LINE,

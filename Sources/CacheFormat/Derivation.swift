@@ -74,7 +74,7 @@ extension HookGraph.Step {
       try load(sources[0], result)
       let T = shape[1]
       for head in 0..<shape[0] {
-        pb_causal_softmax(out + head * T * T, T, 0, out + head * T * T)
+        pb_causal_softmax(out + head * T * T, T, T, 0, out + head * T * T)
       }
     case .attentionMix:
       try scratch.with(shape[0] * shape[1] * shape[2]) { (pattern) throws(Failure) in
@@ -112,7 +112,7 @@ private func attentionScores(
     for head in 0..<heads {
       pb_pack_keys(k + head * width, stride, T, width, packed, 0)
       pb_attention_scores(
-        q + head * width, stride, T, 0, width, packed, divisor, out + head * T * T)
+        q + head * width, stride, T, 0, width, packed, divisor, out + head * T * T, T)
     }
   }
 }
@@ -127,7 +127,6 @@ private func mix(
   else { return }
   let (T, heads, width) = (shape[0], shape[1], shape[2])
   let stride = heads * width
-  z.update(repeating: 0)
   for head in 0..<heads {
     pb_attention_mix(
       pattern + head * T * T, T, T, 0, values + head * width, stride, 0, T, width,

@@ -79,10 +79,11 @@ struct Edit {
   /// The same for the scores or the pattern of one head.
   ///
   /// - Parameters:
-  ///   - target: [rows.count, rows.upperBound], queries by keys.
+  ///   - target: [rows.count, rows.upperBound], queries by keys, in rows of `columns` values.
   ///   - length: T, which the values have.
   func apply(
-    toAttention target: UnsafeMutablePointer<Float>, of head: Int, rows: Range<Int>, length: Int
+    toAttention target: UnsafeMutablePointer<Float>, columns: Int, of head: Int, rows: Range<Int>,
+    length: Int
   ) {
     guard site.head == nil || site.head == head else { return }
     let keys = site.key.map { $0..<($0 + 1) } ?? 0..<rows.upperBound
@@ -90,7 +91,7 @@ struct Edit {
       let known = keys.clamped(to: 0..<rows.upperBound)
       put(
         values.pointer + (head * length + position) * length + known.lowerBound, known.count,
-        into: target + (position - rows.lowerBound) * rows.upperBound + known.lowerBound)
+        into: target + (position - rows.lowerBound) * columns + known.lowerBound)
     }
   }
 
@@ -101,7 +102,8 @@ struct Edit {
     }
     for head in 0..<config.heads {
       apply(
-        toAttention: target + head * length * length, of: head, rows: 0..<length, length: length)
+        toAttention: target + head * length * length, columns: length, of: head, rows: 0..<length,
+        length: length)
     }
   }
 

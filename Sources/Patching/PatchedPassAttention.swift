@@ -4,6 +4,7 @@ import Model
 extension PatchedPass {
   /// Rows of the runs that take turns at a head, at most, if there are two.
   private static let rowsOfAttention = 64
+  private static let headsAtATime = 4
 
   /// What the attention of a run needs, besides the head. A class: a value would be copied head by head.
   private final class Attending {
@@ -63,15 +64,13 @@ extension PatchedPass {
           keys: try pieces(k, .k), values: try pieces(v, .v), mixed: mixed))
     }
     // Runs of a pair have their first keys in common: these are packed once for all. Some runs at a time take
-    // turns at a head, whose keys then are near, as are their own rows when they come to the next head.
+    // turns at a few heads, whose keys then are near, as are their own rows when they come to the next ones.
     for same in groups(of: all) {
       var known = [Int](repeating: 0, count: config.heads)
       for some in parts(of: same) {
-        for head in 0..<config.heads {
-          for run in some where run.heads.contains(head) {
-            attend(layer, head, run, knownKeys: known[head])
-            known[head] = run.keys.prefixCount
-          }
+        for first in stride(from: 0, to: config.heads, by: PatchedPass.headsAtATime) {
+          let heads = first..<min(first + PatchedPass.headsAtATime, config.heads)
+          for run in some { attend(layer, run, heads: heads.clamped(to: run.heads), known: &known) }
         }
       }
     }
@@ -105,24 +104,42 @@ extension PatchedPass {
     return groups
   }
 
-  /// z of one head of a run.
+  /// z of some heads of a run. What one step writes is read by the next one a few heads later: a core that reads
+  /// at once in another width has to wait until it has been written.
   ///
-  /// - Parameter knownKeys: as for `CausalAttention.scores`.
-  private func attend(_ layer: Int, _ head: Int, _ run: Attending, knownKeys: Int) {
+  /// - Parameter known: by head, as for `CausalAttention.pack`.
+  private func attend(_ layer: Int, _ run: Attending, heads: Range<Int>, known: inout [Int]) {
     let (rows, length) = (run.rows, run.runs.length)
-    let scores = scores.need(rows.count * rows.upperBound)
-    attention.scores(
-      head: head, layer: layer, q: run.queries, first: rows.lowerBound, count: rows.count,
-      keys: run.keys, packed: packedKeys[head], knownKeys: knownKeys, into: scores)
-    for edit in run.scoreEdits {
-      edit.apply(toAttention: scores, of: head, rows: rows, length: length)
+    let columns = CausalAttention.columns(keys: rows.upperBound)
+    let size = rows.count * columns  // of a head's scores
+    let scores = scores.need(heads.count * size)
+    func each(_ step: (_ head: Int, _ scores: UnsafeMutablePointer<Float>) -> Void) {
+      for head in heads { step(head, scores + (head - heads.lowerBound) * size) }
     }
-    attention.softmax(scores, first: rows.lowerBound, count: rows.count, into: scores)
-    for edit in run.patternEdits {
-      edit.apply(toAttention: scores, of: head, rows: rows, length: length)
+    each { head, _ in
+      attention.pack(
+        run.keys, head: head, count: rows.upperBound, into: packedKeys[head], known: known[head])
+      known[head] = run.keys.prefixCount
     }
-    attention.mix(
-      head: head, pattern: scores, first: rows.lowerBound, count: rows.count, values: run.values,
-      into: run.mixed)
+    each { head, scores in
+      attention.scores(
+        head: head, layer: layer, q: run.queries, first: rows.lowerBound, count: rows.count,
+        keys: packedKeys[head], into: scores, columns: columns)
+    }
+    each { head, scores in
+      for edit in run.scoreEdits {
+        edit.apply(toAttention: scores, columns: columns, of: head, rows: rows, length: length)
+      }
+      attention.softmax(
+        scores, columns: columns, first: rows.lowerBound, count: rows.count, into: scores)
+      for edit in run.patternEdits {
+        edit.apply(toAttention: scores, columns: columns, of: head, rows: rows, length: length)
+      }
+    }
+    each { head, pattern in
+      attention.mix(
+        head: head, pattern: pattern, columns: columns, first: rows.lowerBound, count: rows.count,
+        values: run.values, into: run.mixed)
+    }
   }
 }

@@ -94,33 +94,40 @@ struct NaiveAttention {
     (1, 8), (2, 16), (3, 5), (4, 64), (5, 20), (15, 64), (16, 16), (17, 16), (31, 33), (70, 64),
   ].map { Shape(length: $0.0, headWidth: $0.1) }
 
-  /// Runs the kernels for positions `start ..< length`, with two heads' stride.
+  /// Runs the kernels for positions `start ..< length`, with rows of scores that have `room` values more than
+  /// positions.
   func run(
-    q: [Float], k: [Float], v: [Float], length: Int, start: Int, headWidth: Int, divisor: Float
+    q: [Float], k: [Float], v: [Float], length: Int, start: Int, headWidth: Int, divisor: Float,
+    room: Int = 0
   ) -> (scores: [Float], pattern: [Float], z: [Float]) {
     let live = length - start
+    let columns = length + room
     var packed = [Float](repeating: .nan, count: headWidth * ((length + 15) / 16 * 16))
     pb_pack_keys(k, headWidth, start, headWidth, &packed, 0)
     k.withUnsafeBufferPointer {
       pb_pack_keys(
         $0.baseAddress! + start * headWidth, headWidth, live, headWidth, &packed, start)
     }
-    var scores = [Float](repeating: .nan, count: live * length)
+    var scores = [Float](repeating: .nan, count: live * columns)
     q.withUnsafeBufferPointer {
       pb_attention_scores(
         $0.baseAddress! + start * headWidth, headWidth, live, start, headWidth, packed, divisor,
-        &scores)
+        &scores, columns)
     }
     var pattern = scores
-    pb_causal_softmax(scores, live, start, &pattern)
-    var z = [Float](repeating: 0, count: live * headWidth)
-    pb_attention_mix(pattern, length, live, start, v, headWidth, 0, start, headWidth, &z, headWidth)
+    pb_causal_softmax(scores, columns, live, start, &pattern)
+    var z = [Float](repeating: .nan, count: live * headWidth)
+    pb_attention_mix(
+      pattern, columns, live, start, v, headWidth, 0, start, headWidth, &z, headWidth)
     v.withUnsafeBufferPointer {
       pb_attention_mix(
-        pattern, length, live, start, $0.baseAddress! + start * headWidth, headWidth, start, live,
+        pattern, columns, live, start, $0.baseAddress! + start * headWidth, headWidth, start, live,
         headWidth, &z, headWidth)
     }
-    return (scores, pattern, z)
+    func joined(_ rows: [Float]) -> [Float] {
+      (0..<live).flatMap { rows[$0 * columns..<$0 * columns + length] }
+    }
+    return (joined(scores), joined(pattern), z)
   }
 
   @Test(arguments: shapes) func equalsTheNaiveForm(shape: Shape) {
@@ -157,9 +164,13 @@ struct NaiveAttention {
     let k = generator.floats(length * headWidth)
     let v = generator.floats(length * headWidth)
     let whole = run(q: q, k: k, v: v, length: length, start: 0, headWidth: headWidth, divisor: 4)
-    for start in 0..<length {
+    // With rows that are whole vectors, and with others.
+    for (start, room) in (0..<length).flatMap({ start in
+      [0, 1, -length & 15, 17].map { (start, $0) }
+    }) {
       let part = run(
-        q: q, k: k, v: v, length: length, start: start, headWidth: headWidth, divisor: 4)
+        q: q, k: k, v: v, length: length, start: start, headWidth: headWidth, divisor: 4,
+        room: room)
       #expect(part.scores == Array(whole.scores[(start * length)...]))
       #expect(part.pattern == Array(whole.pattern[(start * length)...]))
       #expect(part.z == Array(whole.z[(start * headWidth)...]))
@@ -169,14 +180,14 @@ struct NaiveAttention {
   @Test func rowsThatAreNotNumbersBecomeZero() {
     let scores: [Float] = [.nan, -.infinity, 1, .nan]
     var pattern = [Float](repeating: 7, count: 4)
-    pb_causal_softmax(scores, 2, 0, &pattern)
+    pb_causal_softmax(scores, 2, 2, 0, &pattern)
     #expect(pattern == [0, 0, 0, 0])
   }
 
   @Test func aMaskedScoreGetsNoWeight() {
     let scores: [Float] = [-.infinity, 3, 3]
     var pattern = [Float](repeating: 7, count: 3)
-    pb_causal_softmax(scores, 1, 2, &pattern)
+    pb_causal_softmax(scores, 3, 1, 2, &pattern)
     #expect(pattern == [0, 0.5, 0.5])
   }
 }

@@ -38,18 +38,22 @@ void pb_pack_keys(const float *keys, size_t stride, size_t count, size_t head_wi
 
 // Attention scores of one head: query i stands at position start + i and sees the keys at positions
 // 0 ... start + i.
-//   scores[i * (start + queries) + j] = (q_i . k_j) / divisor for j <= start + i, else -infinity.
-// `packed` is from pb_pack_keys and holds the keys of positions 0 ... start + queries - 1.
+//   scores[i * columns + j] = (q_i . k_j) / divisor for j <= start + i, else -infinity, j < start + queries.
+// `columns`, at least start + queries, is the length of a row, here as below; what lies behind a row's last
+// position may be overwritten. Whole vectors fit into rows of a multiple of 16, which are faster where there
+// are few keys. `packed` is from pb_pack_keys and holds the keys of positions 0 ... start + queries - 1.
 void pb_attention_scores(const float *q, size_t stride, size_t queries, size_t start,
-                         size_t head_width, const float *packed, float divisor, float *scores);
+                         size_t head_width, const float *packed, float divisor, float *scores,
+                         size_t columns);
 
 // Softmax over the keys that each query sees, zero over the others; a row that is not a number
 // becomes zero, as in TransformerLens. scores and pattern may be the same.
-void pb_causal_softmax(const float *scores, size_t queries, size_t start, float *pattern);
+void pb_causal_softmax(const float *scores, size_t columns, size_t queries, size_t start,
+                       float *pattern);
 
 // z_i += sum over j of pattern[i, first + j] * values_j for the `count` rows of `values`, which stand at
-// positions first ... first + count - 1; query i adds only those at or before its own position.
-// `columns` is the length of a row of `pattern`, start + queries.
+// positions first ... first + count - 1; query i adds only those at or before its own position. Values of
+// position 0 are not added to what z is, but begin it.
 void pb_attention_mix(const float *pattern, size_t columns, size_t queries, size_t start,
                       const float *values, size_t values_stride, size_t first, size_t count,
                       size_t head_width, float *z, size_t z_stride);

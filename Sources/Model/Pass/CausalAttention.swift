@@ -46,60 +46,70 @@ public final class CausalAttention {
     self.config = config
   }
 
-  /// q · k / √K of neighbouring queries, [count, first + count]; -infinity for later positions.
+  /// The length of a row of scores that kernels are fastest with.
+  public static func columns(keys: Int) -> Int { (keys + 15) / 16 * 16 }
+
+  /// Brings a head's keys into the order in which scores read them.
   ///
   /// - Parameters:
-  ///   - q: `count` rows, of the positions from `first` on.
-  ///   - keys: of the positions 0 ..< first + count, or more.
-  ///   - packed: memory for the keys.
-  ///   - knownKeys: so many keys from position 0 on were before the own ones of the last call with this memory,
+  ///   - count: how many are wanted, from position 0 on.
+  ///   - known: so many keys from position 0 on were before the own ones of the last call with this memory,
   ///     and are these too as far as they are before its own.
-  public func scores(
-    head: Int, layer: Int, q: UnsafePointer<Float>, first: Int, count: Int, keys: Rows,
-    packed memory: PackedKeys, knownKeys: Int = 0, into scores: UnsafeMutablePointer<Float>
+  public func pack(
+    _ keys: Rows, head: Int, count: Int, into memory: PackedKeys, known: Int = 0
   ) {
-    let (headWidth, column, length) = (config.headWidth, head * config.headWidth, first + count)
-    // Both products: a query at position p has p + 1 keys, and its pattern as many values.
-    operations += 2 * Double(headWidth) * Double(count) * Double(2 * first + count + 1)
+    let (headWidth, column) = (config.headWidth, head * config.headWidth)
     let before = memory.tiles.pointer
-    let packed = memory.tiles.need(headWidth * ((length + 15) / 16 * 16))
-    let known = packed == before ? min(knownKeys, keys.prefixCount) : 0
+    let packed = memory.tiles.need(headWidth * ((count + 15) / 16 * 16))
+    let known = packed == before ? min(known, keys.prefixCount) : 0
     var position = 0
-    for piece in keys.pieces where position < length {
-      let taken = min(piece.count, length - position)
+    for piece in keys.pieces where position < count {
+      let taken = min(piece.count, count - position)
       let left = min(max(0, known - position), taken)
       pb_pack_keys(
         piece.rows + left * stride + column, stride, taken - left, headWidth, packed,
         position + left)
       position += taken
     }
-    pb_attention_scores(
-      q + column, stride, count, first, headWidth, packed, config.attentionDivisor(layer: layer),
-      scores)
   }
 
-  /// The pattern of scores [count, first + count]; the two may be the same.
+  /// q · k / √K of neighbouring queries, [count, first + count] in rows of `columns` values; -infinity for later
+  /// positions.
+  ///
+  /// - Parameters:
+  ///   - q: `count` rows, of the positions from `first` on.
+  ///   - keys: of the positions 0 ..< first + count, or more.
+  public func scores(
+    head: Int, layer: Int, q: UnsafePointer<Float>, first: Int, count: Int, keys: PackedKeys,
+    into scores: UnsafeMutablePointer<Float>, columns: Int
+  ) {
+    // Both products: a query at position p has p + 1 keys, and its pattern as many values.
+    operations += 2 * Double(config.headWidth) * Double(count) * Double(2 * first + count + 1)
+    pb_attention_scores(
+      q + head * config.headWidth, stride, count, first, config.headWidth, keys.tiles.pointer,
+      config.attentionDivisor(layer: layer), scores, columns)
+  }
+
+  /// The pattern of scores [count, first + count] in rows of `columns` values; the two may be the same.
   public func softmax(
-    _ scores: UnsafePointer<Float>, first: Int, count: Int,
+    _ scores: UnsafePointer<Float>, columns: Int, first: Int, count: Int,
     into pattern: UnsafeMutablePointer<Float>
   ) {
-    pb_causal_softmax(scores, count, first, pattern)
+    pb_causal_softmax(scores, columns, count, first, pattern)
   }
 
-  /// z of one head: `count` rows of values weighed by the pattern [count, first + count].
+  /// z of one head: `count` rows of values weighed by the pattern [count, first + count] in rows of `columns`
+  /// values.
   public func mix(
-    head: Int, pattern: UnsafePointer<Float>, first: Int, count: Int, values: Rows,
+    head: Int, pattern: UnsafePointer<Float>, columns: Int, first: Int, count: Int, values: Rows,
     into z: UnsafeMutablePointer<Float>
   ) {
     let (headWidth, column, length) = (config.headWidth, head * config.headWidth, first + count)
-    for row in 0..<count {
-      (z + row * stride + column).update(repeating: 0, count: headWidth)
-    }
     var position = 0
     for piece in values.pieces where position < length {
       let taken = min(piece.count, length - position)
       pb_attention_mix(
-        pattern, length, count, first, piece.rows + column, stride, position, taken, headWidth,
+        pattern, columns, count, first, piece.rows + column, stride, position, taken, headWidth,
         z + column, stride)
       position += taken
     }

@@ -252,10 +252,12 @@ public final class ForwardPass {
         : q.pointer + layout.own[sequence].lowerBound * stride
       let keys = attended(k, sequence)
       for head in 0..<config.heads {
+        attention.pack(keys, head: head, count: length, into: packedKeys)
         attention.scores(
-          head: head, layer: layer, q: queries, first: first, count: length - first, keys: keys,
-          packed: packedKeys,
-          into: out + scoreRange[sequence].lowerBound + head * (length - first) * length)
+          head: head, layer: layer, q: queries, first: first, count: length - first,
+          keys: packedKeys,
+          into: out + scoreRange[sequence].lowerBound + head * (length - first) * length,
+          columns: length)
       }
     }
   }
@@ -267,7 +269,8 @@ public final class ForwardPass {
       for head in 0..<config.heads {
         let values =
           scores.pointer + scoreRange[sequence].lowerBound + head * (length - first) * length
-        attention.softmax(values, first: first, count: length - first, into: values)
+        attention.softmax(
+          values, columns: length, first: first, count: length - first, into: values)
       }
     }
   }
@@ -284,7 +287,8 @@ public final class ForwardPass {
         let firstRow = head * (length - firstQuery[sequence]) + shared - firstQuery[sequence]
         attention.mix(
           head: head, pattern: scores.pointer + scoreRange[sequence].lowerBound + firstRow * length,
-          first: shared, count: own.count, values: values, into: out + own.lowerBound * stride)
+          columns: length, first: shared, count: own.count, values: values,
+          into: out + own.lowerBound * stride)
       }
     }
   }
