@@ -64,7 +64,8 @@ extension PatchEngine {
     return max(even / batchesPerThread, min(even, fewestRows))
   }
 
-  /// Neighbouring cells together, as many as have so many rows, or one.
+  /// Neighbouring cells together, as many as have so many rows, or one. Those that can begin alike are not parted
+  /// if they have no more.
   private static func cut(_ members: [Member], rows limit: Int) -> [[PairCells]] {
     var batches: [[PairCells]] = []
     var cells: [Int: [Int]] = [:]  // by pair
@@ -75,10 +76,20 @@ extension PatchEngine {
       }
       (cells, size) = ([:], 0)
     }
-    for member in members {
-      if size > 0, size + member.shape.rows > limit { close() }
-      cells[member.pair, default: []].append(member.cell)
-      size += member.shape.rows
+    func needRoom(for rows: Int) {
+      if size > 0, size + rows > limit { close() }
+    }
+    var first = 0
+    while first < members.count {
+      let alike = members[first...].prefix { members[first].canBeginLike($0) }
+      let rows = alike.reduce(0) { $0 + $1.shape.rows }
+      if rows <= limit { needRoom(for: rows) }
+      for member in alike {
+        needRoom(for: member.shape.rows)
+        cells[member.pair, default: []].append(member.cell)
+        size += member.shape.rows
+      }
+      first += alike.count
     }
     close()
     return batches
@@ -90,6 +101,13 @@ extension PatchEngine {
 
     /// Cells that can begin alike, and so be one run for a while, are neighbours.
     var order: (Int, Int, Int, Int) { (shape.block, pair, shape.start, cell) }
+
+    func canBeginLike(_ other: Member) -> Bool {
+      guard pair == other.pair else { return false }
+      return cell == other.cell
+        || shape.hasSeveralSites && other.shape.hasSeveralSites
+          && (shape.block, shape.start) == (other.shape.block, other.shape.start)
+    }
   }
 
   /// What a cell of a pair asks of a pass.
@@ -99,17 +117,18 @@ extension PatchEngine {
     let block: Int
     /// The first position that it changes.
     let start: Int
+    let hasSeveralSites: Bool
   }
 
   private func shape(of cell: Cell, _ sweep: Sweep, _ alignment: Alignment) -> CellShape? {
     guard let sites = sites(sweep, cell, alignment) else { return nil }
     guard let first = sites.first, let start = sites.map(\.positions.lowerBound).min() else {
-      return CellShape(rows: 0, block: 0, start: 0)
+      return CellShape(rows: 0, block: 0, start: 0, hasSeveralSites: false)
     }
     return CellShape(
       rows: alignment.length - start,
       block: sweep.path == nil ? Entry(first.hook).firstAttention(of: model.config.layers) : 0,
-      start: start)
+      start: start, hasSeveralSites: sites.count > 1)
   }
 
   /// Neighbouring pairs whose cells are put into order together. A pair whose cells take a good part of a

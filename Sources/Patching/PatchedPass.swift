@@ -28,7 +28,7 @@ final class PatchedPass {
   var edits: [HookPoint: [(item: Int, edit: Edit)]] = [:]
   var joining: [Entry: [Int]] = [:]
   /// By block, the runs that fork from others in front of it.
-  var forking: [Int: [(item: Int, parent: Int)]] = [:]
+  var forking: [Int: [(item: Int, fork: Fork)]] = [:]
   /// The runs that have joined, in the order of their rows.
   var slots: [Slot] = []
   var slotOfItem: [Int?] = []
@@ -57,6 +57,8 @@ final class PatchedPass {
     let followsSource: Bool
     /// Whether unchanged rows come from the cache; else all are computed, from the first on.
     let reusesRows: Bool
+    /// The run that it has forked from, where all rows behind its own are that run's.
+    var parent: Int?
     /// The positions in the stream, and the first one's row.
     var rows: Range<Int>
     var offset: Int
@@ -100,7 +102,7 @@ final class PatchedPass {
     for ((number, item), fork) in zip(self.items.enumerated(), forks()) {
       for edit in item.edits { edits[edit.hook, default: []].append((number, edit)) }
       if let fork {
-        forking[fork.layer, default: []].append((number, fork.parent))
+        forking[fork.layer, default: []].append((number, fork))
       } else {
         joining[Entry(item.edits[0].hook), default: []].append(number)
       }

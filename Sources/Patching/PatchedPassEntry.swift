@@ -8,49 +8,53 @@ extension PatchedPass {
     let all = 0..<config.heads
     var next: [Slot] = []
     var work: [AttentionWork] = []
-    /// By new slot, that whose rows it goes on with.
-    var origins: [Int?] = []
-    let continuing = slots.indices.map { (item: slots[$0].item, origin: $0) }
-    let forked = (forking[layer] ?? []).map { number, parent in
-      guard let origin = slotOfItem[parent] else {
-        preconditionFailure("a run forks from one that is not there")
-      }
-      return (item: number, origin: origin)
-    }
-    for (item, origin) in continuing + forked {
-      var wider = slots[origin]
-      wider.item = item
-      wider.rows = wider.start..<items[item].runs.length
+    /// By new slot, those whose rows it goes on with: the run's own or its parent's, and where these are not
+    /// all, then those of the run that they come from.
+    var origins: [[Slot]] = []
+    /// - Parameter end: of the rows that are wanted.
+    func goOn(_ item: Int, from origin: Int, parent: Int? = nil, end: Int? = nil) {
+      var slot = slots[origin]
+      let known = [slot] + (slot.parent.flatMap { slotOfItem[$0] }.map { [slots[$0]] } ?? [])
+      slot.item = item
+      slot.parent = parent
+      slot.rows = slot.start..<(end ?? items[item].runs.length)
       let edited = items[item].edits.filter {
         $0.hook.layer == layer && $0.hook.kind.isBeforeQueries
       }
-      let changed = ([slots[origin].rows] + edited.map(\.positions)).hull
-      work.append(AttentionWork(changed: wider.reusesRows ? changed : wider.rows, heads: all))
-      next.append(wider)
-      origins.append(origin)
+      let changed = (known.map(\.rows) + edited.map(\.positions)).hull.clamped(to: slot.rows)
+      work.append(AttentionWork(changed: slot.reusesRows ? changed : slot.rows, heads: all))
+      next.append(slot)
+      origins.append(known)
+    }
+    for index in slots.indices { goOn(slots[index].item, from: index) }
+    for (number, fork) in forking[layer] ?? [] {
+      guard let origin = slotOfItem[fork.parent] else {
+        preconditionFailure("a run forks from one that is not there")
+      }
+      goOn(number, from: origin, parent: fork.end.map { _ in fork.parent }, end: fork.end)
     }
     for number in joining[.attention(layer)] ?? [] {
       let (slot, attention) = joinAttention(number, layer)
       next.append(slot)
       work.append(attention)
-      origins.append(nil)
+      origins.append([])
     }
     // Nothing moves where all that was there goes on alone with the rows that it has.
     if next.map(\.item) == slots.map(\.item), next.map(\.rows) == slots.map(\.rows) { return work }
     try layOut(&next) { index, slot, rows in
-      let runs = items[slot.item].runs
       let width = config.width
-      let origin = origins[index].map { slots[$0] }
-      let known = origin?.rows ?? slot.rows.lowerBound..<slot.rows.lowerBound
-      if let origin, !known.isEmpty {
-        (rows + (known.lowerBound - slot.rows.lowerBound) * width).update(
-          from: stream.pointer + origin.offset * width, count: known.count * width)
-      }
-      guard known != slot.rows else { return }
-      let cached = try entryStream(slot.item, layer, runs)
-      for position in slot.rows where !known.contains(position) {
-        (rows + (position - slot.rows.lowerBound) * width).update(
-          from: cached + position * width, count: width)
+      var cached: UnsafePointer<Float>?
+      for position in slot.rows {
+        let values: UnsafePointer<Float>
+        if let origin = origins[index].first(where: { $0.rows.contains(position) }) {
+          let place = origin.offset + position - origin.rows.lowerBound
+          values = UnsafePointer(stream.pointer + place * width)
+        } else {
+          let all = try cached ?? entryStream(slot.item, layer, items[slot.item].runs)
+          cached = all
+          values = all + position * width
+        }
+        (rows + (position - slot.rows.lowerBound) * width).update(from: values, count: width)
       }
     }
     return work

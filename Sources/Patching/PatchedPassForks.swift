@@ -8,6 +8,9 @@ extension PatchedPass {
     let parent: Int
     /// The block in front of whose attention it does.
     let layer: Int
+    /// The end of the positions that can differ from the parent's behind that block; nil for all from the run's
+    /// first one on.
+    let end: Int?
   }
 
   /// What can be seen of a run's beginning at once.
@@ -29,9 +32,9 @@ extension PatchedPass {
         runs: ObjectIdentifier(item.runs), site: item.edits[0].site, start: item.start)
       var fork: Fork?
       for other in known[beginning] ?? [] {
-        let layer = firstDifference(items[other].edits, item.edits)
+        let (layer, end) = firstDifference(items[other].edits, item.edits)
         if layer > max(self.layer(of: item.edits[0]), fork?.layer ?? 0) {
-          fork = Fork(parent: other, layer: layer)
+          fork = Fork(parent: other, layer: layer, end: end)
         }
       }
       // What follows the source run holds other rows.
@@ -40,13 +43,21 @@ extension PatchedPass {
     }
   }
 
-  /// The first block in which two runs are edited otherwise, the last one if there is none.
-  private func firstDifference(_ a: [Edit], _ b: [Edit]) -> Int {
+  /// The first block in which two runs are edited otherwise, the last one if there is none, and the end of the
+  /// positions at which they are, where that block takes what is put in to no other position.
+  private func firstDifference(_ a: [Edit], _ b: [Edit]) -> (layer: Int, end: Int?) {
     let common = zip(a, b).prefix { a, b in
       a.site == b.site && a.values === b.values && a.adds == b.adds
     }.count
-    let next = [a.dropFirst(common).first, b.dropFirst(common).first].compactMap { $0 }
-    return next.reduce(config.layers - 1) { min($0, layer(of: $1)) }
+    let others = a.dropFirst(common) + b.dropFirst(common)
+    let last = config.layers - 1
+    let first = others.reduce(last) { min($0, layer(of: $1)) }
+    let here = others.filter { layer(of: $0) == first }
+    // Only the last position is left of the last block.
+    guard first < last, here.allSatisfy({ $0.hook.kind.staysAtItsPosition }) else {
+      return (first, nil)
+    }
+    return (first, here.map(\.positions).hull.upperBound)
   }
 
   /// The block that an edit is in, or in front of; behind the last one, that.
@@ -58,4 +69,16 @@ extension PatchedPass {
 extension PatchedRun {
   /// The first position that it changes.
   var start: Int { edits.map(\.positions.lowerBound).min() ?? 0 }
+}
+
+extension HookKind {
+  /// Whether a block's output changes at the same position alone where it is changed.
+  fileprivate var staysAtItsPosition: Bool {
+    switch self {
+    case .q, .attnScores, .pattern, .z, .result, .attnOut, .residMid, .mlpIn, .ln2Scale,
+      .ln2Normalized, .mlpPre, .mlpPost, .mlpOut, .residPost:
+      true
+    default: false
+    }
+  }
 }

@@ -10,12 +10,23 @@ import Testing
     .residPre, .q, .k, .v, .pattern, .z, .attnOut, .residMid, .mlpPost, .mlpOut, .residPost,
   ]
 
+  /// The odd fixture with its blocks again and again, so many that runs part before the last one again and again.
+  private static func deepModel() throws -> GPT2 {
+    let directory = ReferenceArrays.path("odd")
+    var config = try ModelConfig(directory: directory)
+    var weights = try Weights(directory: directory, processing: .raw)
+    let layers = weights.layers
+    config.layers = 7
+    weights.layers = (0..<config.layers).map { layers[$0 % layers.count] }
+    return GPT2(config: config, weights: weights, processing: .raw, weightsDigest: "")
+  }
+
   /// Lists of patches of which many have their first ones in common, as whole passes have them.
   @Test(arguments: 0..<6 as Range<UInt64>)
   func everyRunIsThatOfAWholePass(seed: UInt64) throws {
     var random = SplitMix64(state: seed)
     let pairs = try ReferencePairs("odd")
-    let model = try GPT2(directory: ReferenceArrays.path("odd"))
+    let model = try PatchedPassForksTests.deepModel()
     let runs = try CachedRuns(model, pairs.tokens)
     let layers = model.config.layers
     func patch(_ layer: Int) -> Patch {
@@ -29,7 +40,9 @@ import Testing
     for group in 0..<4 {
       let trunk = (0..<layers).map { patch($0) }
       for length in 1...layers {
-        let branch = Bool.random(using: &random) && length < layers ? [patch(layers - 1)] : []
+        let branch =
+          Bool.random(using: &random) && length < layers
+          ? [patch(Int.random(in: length..<layers, using: &random))] : []
         let patches = trunk.prefix(length) + branch
         cells.append(ListedCell(name: "\(group) \(length)", patches: Array(patches)))
       }
@@ -62,5 +75,30 @@ import Testing
     let apart = try runs.run(single, pairs.task, .denoise, threads: 1)
     let one = try runs.run(single, pairs.task, .denoise, threads: 1, rowsPerPass: 1)
     #expect(apart.operations == one.operations)
+  }
+
+  /// Windows of an output are apart in one row at first, which the block's other rows do not see.
+  @Test(arguments: [HookKind.mlpOut, .attnOut]) func aBlockThatPartsRunsIsComputedOnce(
+    kind: HookKind
+  )
+    throws
+  {
+    let pairs = try ReferencePairs("odd")
+    let model = try PatchedPassForksTests.deepModel()
+    let runs = try CachedRuns(model, pairs.tokens)
+    func operations(_ windows: [Range<Int>]) throws -> Double {
+      let cells = windows.map { window in
+        ListedCell(
+          name: "\(window)",
+          patches: window.map { Patch(HookPoint(kind, layer: $0), place: .index(1)) })
+      }
+      return try runs.run(
+        try Sweep(name: "list", list: cells), pairs.task, .denoise, threads: 1
+      ).operations
+    }
+    let three = try operations([0..<3])
+    let both = try operations([0..<3, 0..<4])
+    // What is added is less than a run that begins with the outputs of the block before.
+    #expect(both - three < (try operations([2..<3])))
   }
 }
