@@ -4,7 +4,10 @@ import Model
 extension PatchedPass {
   /// Rows of the runs that take turns at a head, at most, if there are two.
   private static let rowsOfAttention = 64
+  /// Heads that a run goes through together, at most, and keys of all of these, if there are two heads: they are
+  /// in a core's cache when the next run comes.
   private static let headsAtATime = 4
+  private static let keysAtATime = 1024
 
   /// What the attention of a run needs, besides the head. A class: a value would be copied head by head.
   private final class Attending {
@@ -67,9 +70,11 @@ extension PatchedPass {
     // turns at a few heads, whose keys then are near, as are their own rows when they come to the next ones.
     for same in groups(of: all) {
       var known = [Int](repeating: 0, count: config.heads)
+      let length = same.first?.runs.length ?? 1
+      let together = min(PatchedPass.headsAtATime, max(1, PatchedPass.keysAtATime / length))
       for some in parts(of: same) {
-        for first in stride(from: 0, to: config.heads, by: PatchedPass.headsAtATime) {
-          let heads = first..<min(first + PatchedPass.headsAtATime, config.heads)
+        for first in stride(from: 0, to: config.heads, by: together) {
+          let heads = first..<min(first + together, config.heads)
           for run in some { attend(layer, run, heads: heads.clamped(to: run.heads), known: &known) }
         }
       }
