@@ -4,8 +4,8 @@ import Model
 extension PatchedPass {
   /// Rows of the runs that take turns at a head, at most, if there are two.
   private static let rowsOfAttention = 64
-  /// Heads that a run goes through together, at most, and keys of all of these, if there are two heads: they are
-  /// in a core's cache when the next run comes.
+  /// Heads that a run goes through together, at most, and the keys that these have, if there are two: the next run
+  /// finds them in the core's cache.
   private static let headsAtATime = 4
   private static let keysAtATime = 1024
 

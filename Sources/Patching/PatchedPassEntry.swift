@@ -11,13 +11,12 @@ extension PatchedPass {
     /// By new slot, those whose rows it goes on with: the run's own or its parent's, and where these are not
     /// all, then those of the run that they come from.
     var origins: [[Slot]] = []
-    /// - Parameter end: of the rows that are wanted.
-    func goOn(_ item: Int, from origin: Int, parent: Int? = nil, end: Int? = nil) {
+    func goOn(_ item: Int, from origin: Int, as fork: Fork? = nil) {
       var slot = slots[origin]
       let known = [slot] + (slot.parent.flatMap { slotOfItem[$0] }.map { [slots[$0]] } ?? [])
       slot.item = item
-      slot.parent = parent
-      slot.rows = slot.start..<(end ?? items[item].runs.length)
+      slot.parent = fork?.end == nil ? nil : fork?.parent
+      slot.rows = slot.start..<(fork?.end ?? items[item].runs.length)
       let edited = items[item].edits.filter {
         $0.hook.layer == layer && $0.hook.kind.isBeforeQueries
       }
@@ -31,7 +30,7 @@ extension PatchedPass {
       guard let origin = slotOfItem[fork.parent] else {
         preconditionFailure("a run forks from one that is not there")
       }
-      goOn(number, from: origin, parent: fork.end.map { _ in fork.parent }, end: fork.end)
+      goOn(number, from: origin, as: fork)
     }
     for number in joining[.attention(layer)] ?? [] {
       let (slot, attention) = joinAttention(number, layer)
