@@ -7,22 +7,18 @@
 // registers of AVX2. Rows are shared out evenly, since few sums wait for one another.
 enum { SCORED = 6, MIXED = 3 };
 
-// A call for 1 ... SCORED rows, with the number N known when it is compiled: sums then are in registers.
-#define EACH_COUNT(rows, call)               \
-  switch (rows) {                            \
-    case 1: { enum { N = 1 }; call; break; } \
-    case 2: { enum { N = 2 }; call; break; } \
-    case 3: { enum { N = 3 }; call; break; } \
-    case 4: { enum { N = 4 }; call; break; } \
-    case 5: { enum { N = 5 }; call; break; } \
-    case SCORED: { enum { N = SCORED }; call; } \
-  }
+// Cases of a call for some rows, with the number N known when it is compiled: sums then are in registers.
+#define CASE(n, call) \
+  case n: { enum { N = n }; call; break; }
+#define UP_TO_3(call) CASE(1, call) CASE(2, call) CASE(3, call)
+#define UP_TO_6(call) UP_TO_3(call) CASE(4, call) CASE(5, call) CASE(6, call)
+_Static_assert(MIXED == 3 && SCORED == 6, "as many cases as rows");
 
 PB_CLONES
 void pb_pack_keys(const float *keys, size_t stride, size_t count, size_t head_width, float *packed,
                   size_t first) {
   for (size_t i = 0; i < count;) {
-    // Four keys at a time; those at the end of a tile may come again with others before them.
+    // Four keys at a time. The last lanes of a tile are written together, even if some of their keys are there.
     size_t place = (first + i) % PB_LANES, again = place + 4 > PB_LANES ? place + 4 - PB_LANES : 0;
     if (again <= i) i -= again;
     size_t position = first + i, left = count - i;
@@ -90,8 +86,10 @@ void pb_attention_scores(const float *q, size_t stride, size_t queries, size_t s
     for (; j < first + rows; j += PB_LANES) {
       size_t width = columns - j < PB_LANES ? length - j : PB_LANES;
       const float *tile = packed + j * head_width;
-      EACH_COUNT(rows, score_tile(block, stride, first, N, head_width, tile, j, width, divisor,
-                                  has_exact_inverse, out + j, columns))
+      switch (rows) {
+        UP_TO_6(score_tile(block, stride, first, N, head_width, tile, j, width, divisor,
+                           has_exact_inverse, out + j, columns))
+      }
     }
     for (size_t r = 0; r < rows; r++)
       for (size_t later = j; later < length; later++) out[r * columns + later] = -INFINITY;
@@ -206,11 +204,15 @@ void pb_attention_mix(const float *pattern, size_t columns, size_t queries, size
     float *out = z + i * z_stride;
     size_t d = 0;
     for (; d + 2 * PB_LANES <= head_width; d += 2 * PB_LANES)
-      EACH_COUNT(rows, mix_tile(weights, columns, N, 2, values + d, values_stride, here, begins,
-                                out + d, z_stride))
+      switch (rows) {
+        UP_TO_3(mix_tile(weights, columns, N, 2, values + d, values_stride, here, begins, out + d,
+                         z_stride))
+      }
     for (; d + PB_LANES <= head_width; d += PB_LANES)
-      EACH_COUNT(rows, mix_tile(weights, columns, N, 1, values + d, values_stride, here, begins,
-                                out + d, z_stride))
+      switch (rows) {
+        UP_TO_3(mix_tile(weights, columns, N, 1, values + d, values_stride, here, begins, out + d,
+                         z_stride))
+      }
     for (; d < head_width; d++)
       for (size_t r = 0; r < rows; r++) {
         float sum = begins ? 0 : out[r * z_stride + d];

@@ -129,7 +129,7 @@ static void pack_wide(const float *x, size_t x_stride, size_t rows, size_t inner
   for (; k + 4 <= inner; k += 4, packed += 4 * WIDE_ROWS)
     for (int r = 0; r < WIDE_ROWS; r += 4)
       pb_transpose((const float *[]){row[r] + k, row[r + 1] + k, row[r + 2] + k, row[r + 3] + k},
-                packed + r, WIDE_ROWS);
+                   packed + r, WIDE_ROWS);
   for (; k < inner; k++)
     for (int r = 0; r < WIDE_ROWS; r++) *packed++ = row[r][k];
 }
@@ -229,7 +229,8 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
     do {  // once where there is nothing to sum: the bias remains
       size_t depth = inner - k < BLOCK_INNER ? inner - k : BLOCK_INNER;
       for (size_t t = 0; t < tiles; t++) {
-        size_t start = pb_part(t, tiles, block_rows), count = pb_part(t + 1, tiles, block_rows) - start;
+        size_t start = pb_part(t, tiles, block_rows);
+        size_t count = pb_part(t + 1, tiles, block_rows) - start;
         kernel->pack(x + (block_start + start) * x_stride + k, x_stride, count, depth,
                      scratch + t * kernel->rows * depth);
       }
@@ -242,7 +243,8 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
         size_t right = end_column - j < width ? end_column - j : width;
         size_t column = j + left - first_column;
         for (size_t t = 0; t < tiles; t++) {
-          size_t start = pb_part(t, tiles, block_rows), count = pb_part(t + 1, tiles, block_rows) - start;
+          size_t start = pb_part(t, tiles, block_rows);
+        size_t count = pb_part(t + 1, tiles, block_rows) - start;
           const float *packed = scratch + t * kernel->rows * depth;
           size_t fetched = t * strides * lines;
           prefetch next = {(const char *)(panel + width * w->inner) + fetched * LINE,

@@ -6,8 +6,8 @@ extension PatchEngine {
   /// Batches that each of several threads has at least, where there are enough rows, so that all are busy
   /// to the end, even where one core is slower than another.
   private static let batchesPerThread = 4
-  /// Batches have no fewer rows, where the threads have work all the same: the weights are read from memory
-  /// for each.
+  /// Batches are not meant to have fewer rows, where the threads have work all the same: the weights are read from
+  /// memory for each.
   private static let fewestRows = 36
   /// The most bytes of cached arrays that a thread keeps of several pairs.
   private static let groupBytes = 128 << 20
@@ -105,7 +105,7 @@ extension PatchEngine {
     func canBeginLike(_ other: Member) -> Bool {
       guard pair == other.pair else { return false }
       return cell == other.cell
-        || shape.hasSeveralSites && other.shape.hasSeveralSites
+        || (shape.hasSeveralSites || other.shape.hasSeveralSites)
           && (shape.block, shape.start) == (other.shape.block, other.shape.start)
     }
   }

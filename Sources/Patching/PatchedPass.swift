@@ -14,7 +14,8 @@ struct PatchedRun {
 /// cache, or where it parts from another one; it goes on as rows of the products of all. What it holds at a time are the rows that differ
 /// from the receiving run: behind an attention, all from the first changed position on; before it,
 /// those that were changed. Queries, keys and values of other rows come from the cache. In the last
-/// block only the last position goes beyond keys and values.
+/// block only the last position goes beyond keys and values. A run that has forked from another one may hold
+/// fewer in its first block, and has that one's rows behind it.
 ///
 /// Letters as in `ForwardPass`; R rows of all runs. Used by one thread at a time.
 final class PatchedPass {
@@ -43,7 +44,7 @@ final class PatchedPass {
   let k = PassBuffer()  // [R, H·K]
   let v = PassBuffer()  // [R, H·K]
   private let z = PassBuffer()  // [R, H·K]
-  let scores = PassBuffer()  // one head of one run: [rows, T]
+  let scores = PassBuffer()  // some heads of one run: [heads, rows, columns(keys: T)]
   let branch = PassBuffer()  // [R, D]
   let hidden = PassBuffer()  // [rows at a time, M]
   let row = PassBuffer()  // [D]

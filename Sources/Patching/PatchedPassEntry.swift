@@ -3,7 +3,8 @@ import Model
 
 /// How runs join a patched pass, and which rows they bring.
 extension PatchedPass {
-  /// Makes room for every row that attention can change, and lets runs join.
+  /// Makes room for every row that attention can change, as far as a fork does not leave it to its parent, and
+  /// lets runs join.
   func enterAttention(_ layer: Int) throws -> [AttentionWork] {
     let all = 0..<config.heads
     var next: [Slot] = []
@@ -11,11 +12,11 @@ extension PatchedPass {
     /// By new slot, those whose rows it goes on with: the run's own or its parent's, and where these are not
     /// all, then those of the run that they come from.
     var origins: [[Slot]] = []
-    func goOn(_ item: Int, from origin: Int, as fork: Fork? = nil) {
-      var slot = slots[origin]
+    func goOn(_ item: Int, from number: Int, as fork: Fork? = nil) {
+      var slot = slots[number]
       let known = [slot] + (slot.parent.flatMap { slotOfItem[$0] }.map { [slots[$0]] } ?? [])
       slot.item = item
-      slot.parent = fork?.end == nil ? nil : fork?.parent
+      slot.parent = fork.flatMap { $0.end == nil ? nil : $0.parent }
       slot.rows = slot.start..<(fork?.end ?? items[item].runs.length)
       let edited = items[item].edits.filter {
         $0.hook.layer == layer && $0.hook.kind.isBeforeQueries
@@ -27,10 +28,10 @@ extension PatchedPass {
     }
     for index in slots.indices { goOn(slots[index].item, from: index) }
     for (number, fork) in forking[layer] ?? [] {
-      guard let origin = slotOfItem[fork.parent] else {
+      guard let parent = slotOfItem[fork.parent] else {
         preconditionFailure("a run forks from one that is not there")
       }
-      goOn(number, from: origin, as: fork)
+      goOn(number, from: parent, as: fork)
     }
     for number in joining[.attention(layer)] ?? [] {
       let (slot, attention) = joinAttention(number, layer)

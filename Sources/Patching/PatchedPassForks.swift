@@ -8,8 +8,7 @@ extension PatchedPass {
     let parent: Int
     /// The block in front of whose attention it does.
     let layer: Int
-    /// The end of the positions that can differ from the parent's behind that block; nil for all from the run's
-    /// first one on.
+    /// The end of the positions that can differ from the parent's behind that block, if some do not.
     let end: Int?
   }
 
@@ -32,7 +31,7 @@ extension PatchedPass {
         runs: ObjectIdentifier(item.runs), site: item.edits[0].site, start: item.start)
       var fork: Fork?
       for other in known[beginning] ?? [] {
-        let (layer, end) = firstDifference(items[other].edits, item.edits)
+        let (layer, end) = firstDifference(of: item, from: items[other])
         if layer > max(self.layer(of: item.edits[0]), fork?.layer ?? 0) {
           fork = Fork(parent: other, layer: layer, end: end)
         }
@@ -45,11 +44,13 @@ extension PatchedPass {
 
   /// The first block in which two runs are edited otherwise, the last one if there is none, and the end of the
   /// positions at which they are, where that block takes what is put in to no other position.
-  private func firstDifference(_ a: [Edit], _ b: [Edit]) -> (layer: Int, end: Int?) {
-    let common = zip(a, b).prefix { a, b in
-      a.site == b.site && a.values === b.values && a.adds == b.adds
+  private func firstDifference(
+    of run: PatchedRun, from other: PatchedRun
+  ) -> (layer: Int, end: Int?) {
+    let common = zip(run.edits, other.edits).prefix {
+      $0.site == $1.site && $0.values === $1.values && $0.adds == $1.adds
     }.count
-    let others = a.dropFirst(common) + b.dropFirst(common)
+    let others = run.edits.dropFirst(common) + other.edits.dropFirst(common)
     let last = config.layers - 1
     let first = others.reduce(last) { min($0, layer(of: $1)) }
     let here = others.filter { layer(of: $0) == first }
@@ -57,7 +58,8 @@ extension PatchedPass {
     guard first < last, here.allSatisfy({ $0.hook.kind.staysAtItsPosition }) else {
       return (first, nil)
     }
-    return (first, here.map(\.positions).hull.upperBound)
+    let end = here.map(\.positions).hull.upperBound
+    return (first, end < run.runs.length ? end : nil)
   }
 
   /// The block that an edit is in, or in front of; behind the last one, that.
@@ -75,7 +77,7 @@ extension HookKind {
   /// Whether a block's output changes at the same position alone where it is changed.
   fileprivate var staysAtItsPosition: Bool {
     switch self {
-    case .q, .attnScores, .pattern, .z, .result, .attnOut, .residMid, .mlpIn, .ln2Scale,
+    case .qInput, .q, .attnScores, .pattern, .z, .result, .attnOut, .residMid, .mlpIn, .ln2Scale,
       .ln2Normalized, .mlpPre, .mlpPost, .mlpOut, .residPost:
       true
     default: false

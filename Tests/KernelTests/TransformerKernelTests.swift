@@ -108,7 +108,9 @@ struct NaiveAttention {
       pb_pack_keys(
         $0.baseAddress! + start * headWidth, headWidth, live, headWidth, &packed, start)
     }
-    var scores = [Float](repeating: .nan, count: live * columns)
+    // Nothing is written behind the last row.
+    let canary: [Float] = Array(repeating: 77, count: 16)
+    var scores = [Float](repeating: .nan, count: live * columns) + canary
     q.withUnsafeBufferPointer {
       pb_attention_scores(
         $0.baseAddress! + start * headWidth, headWidth, live, start, headWidth, packed, divisor,
@@ -116,6 +118,8 @@ struct NaiveAttention {
     }
     var pattern = scores
     pb_causal_softmax(scores, columns, live, start, &pattern)
+    #expect(Array(scores[(live * columns)...]) == canary)
+    #expect(Array(pattern[(live * columns)...]) == canary)
     var z = [Float](repeating: .nan, count: live * headWidth)
     pb_attention_mix(
       pattern, columns, live, start, v, headWidth, 0, start, headWidth, &z, headWidth)
@@ -175,6 +179,18 @@ struct NaiveAttention {
       #expect(part.pattern == Array(whole.pattern[(start * length)...]))
       #expect(part.z == Array(whole.z[(start * headWidth)...]))
     }
+  }
+
+  /// Whether the divisor has an inverse without error or not.
+  @Test(arguments: [0.125, 2.5, 4, 8, 11.3] as [Float]) func scoresAreDivided(divisor: Float) {
+    var generator = SeededGenerator(seed: 5)
+    let (length, headWidth) = (21, 33)
+    let q = generator.floats(length * headWidth)
+    let k = generator.floats(length * headWidth)
+    func scores(_ divisor: Float) -> [Float] {
+      run(q: q, k: k, v: k, length: length, start: 0, headWidth: headWidth, divisor: divisor).scores
+    }
+    #expect(scores(divisor) == scores(1).map { $0 / divisor })
   }
 
   @Test func rowsThatAreNotNumbersBecomeZero() {

@@ -101,4 +101,21 @@ import Testing
     // What is added is less than a run that begins with the outputs of the block before.
     #expect(both - three < (try operations([2..<3])))
   }
+
+  /// All rows are computed then, from the first on.
+  @Test(arguments: [HookKind.k, .q]) func runsForkWithoutCachedKeysOrQueries(missing: HookKind)
+    throws
+  {
+    let pairs = try ReferencePairs("odd")
+    let model = try PatchedPassForksTests.deepModel()
+    let all = try CachedRuns(model, pairs.tokens)
+    let some = try CachedRuns(model, pairs.tokens) { $0.kind.isDefault && $0.kind != missing }
+    let windows = try Sweep(.mlpOut, layers: Array(0..<model.config.layers), window: 6)
+    for direction in PatchEngineTests.directions {
+      let expected = try all.run(windows, pairs.task, direction)
+      let found = try some.run(windows, pairs.task, direction)
+      #expect(found.patched == expected.patched)
+      #expect(found.operations > expected.operations)
+    }
+  }
 }

@@ -32,7 +32,8 @@ void pb_scale_shift(const float *x, const float *weight, const float *bias, size
 
 // Keys of one head as attention wants them, in tiles of sixteen positions, [K, 16] each: the key of
 // position p goes to packed[(p / 16) * 16 * head_width + d * 16 + p % 16], for p = first ... first +
-// count - 1. `packed` has room for whole tiles; what lies in the lanes of no key does not matter.
+// count - 1. `packed` has room for whole tiles; what lies in the lanes of no key does not matter, and those
+// behind the last one may be written to: keys are packed from the first to the last.
 void pb_pack_keys(const float *keys, size_t stride, size_t count, size_t head_width, float *packed,
                   size_t first);
 
@@ -52,8 +53,8 @@ void pb_causal_softmax(const float *scores, size_t columns, size_t queries, size
                        float *pattern);
 
 // z_i += sum over j of pattern[i, first + j] * values_j for the `count` rows of `values`, which stand at
-// positions first ... first + count - 1; query i adds only those at or before its own position. Values of
-// position 0 are not added to what z is, but begin it.
+// positions first ... first + count - 1, where pattern is zero behind a query's own position: of a value that
+// is not finite there it makes a NaN, or nothing. Values of position 0 are not added to what z is, but begin it.
 void pb_attention_mix(const float *pattern, size_t columns, size_t queries, size_t start,
                       const float *values, size_t values_stride, size_t first, size_t count,
                       size_t head_width, float *z, size_t z_stride);

@@ -60,7 +60,7 @@ public final class CausalAttention {
   ) {
     let (headWidth, column) = (config.headWidth, head * config.headWidth)
     let before = memory.tiles.pointer
-    let packed = memory.tiles.need(headWidth * ((count + 15) / 16 * 16))
+    let packed = memory.tiles.need(headWidth * CausalAttention.columns(keys: count))
     let known = packed == before ? min(known, keys.prefixCount) : 0
     var position = 0
     for piece in keys.pieces where position < count {
