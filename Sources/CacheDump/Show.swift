@@ -28,6 +28,9 @@ struct Show: ParsableCommand {
     help: "Only this position, from 0 on; negative from the end. Of patterns: the destination.")
   var pos: Int?
 
+  @Option(parsing: .unconditional, help: "Only this head, from 0 on.")
+  var head: Int?
+
   @Flag(help: "Print the same facts as JSON, with all values in row-major order.")
   var json = false
 
@@ -35,6 +38,7 @@ struct Show: ParsableCommand {
     var prompt: Int
     var hook: String
     var position: Int?
+    var head: Int?
     var shape: [Int]
     var statistics: ValueStatistics
     var values: [Float]
@@ -50,7 +54,7 @@ struct Show: ParsableCommand {
         try hooks.map { hook in
           let array = try array(hook, position: position, of: reader)
           return Shown(
-            prompt: prompt, hook: reader.plan.hooks[hook].name, position: position,
+            prompt: prompt, hook: reader.plan.hooks[hook].name, position: position, head: head,
             shape: array.shape, statistics: array.statistics, values: array.values)
         }, onOneLine: true)
     }
@@ -76,12 +80,25 @@ struct Show: ParsableCommand {
   }
 
   private func array(_ hook: Int, position: Int?, of reader: CacheReader) throws -> HookArray {
-    let array = try reader.array(hook: hook, prompt: prompt)
-    guard let position else { return array }
-    guard let selected = array.selecting(position: position) else {
-      throw UsageError("\(reader.plan.hooks[hook].name) has no positions; leave --pos out")
+    var array = try reader.array(hook: hook, prompt: prompt)
+    let name = reader.plan.hooks[hook].name
+    if let position {
+      guard let selected = array.selecting(position: position) else {
+        throw UsageError("\(name) has no positions; leave --pos out")
+      }
+      array = selected
     }
-    return selected
+    if let head {
+      let heads = reader.plan.model.heads
+      guard (0..<heads).contains(head) else {
+        throw UsageError("the model has heads 0 to \(heads - 1), no head \(head)")
+      }
+      guard let selected = array.selecting(head: head, of: heads) else {
+        throw UsageError("\(name) has no heads; leave --head out")
+      }
+      array = selected
+    }
+    return array
   }
 
   private func row(_ name: String, _ array: HookArray) -> [String] {

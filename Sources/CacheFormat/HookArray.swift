@@ -35,18 +35,30 @@ public struct HookArray: Sendable {
   /// The part at one position: of a pattern, the row of that destination. Nil when the array has
   /// no axis of positions, or not this one.
   public func selecting(position: Int) -> HookArray? {
-    guard let axis = axes.firstIndex(where: \.isPositions),
-      (0..<axes[axis].size).contains(position)
-    else { return nil }
+    axes.firstIndex(where: \.isPositions).flatMap { selecting(position, along: $0) }
+  }
+
+  /// The part of one head. Nil when the array has no axis of heads, or not this one.
+  ///
+  /// - Parameter heads: how many the model has. Arrays of heads have an axis of this size among three.
+  public func selecting(head: Int, of heads: Int) -> HookArray? {
+    guard axes.count == 3 else { return nil }
+    return axes.firstIndex { !$0.isPositions && $0.size == heads }
+      .flatMap { selecting(head, along: $0) }
+  }
+
+  private func selecting(_ index: Int, along axis: Int) -> HookArray? {
+    guard (0..<axes[axis].size).contains(index) else { return nil }
     let inner = product(shape[(axis + 1)...])
     let outer = values.isEmpty ? 0 : product(shape[..<axis])
     var selected: [Float] = []
     for block in 0..<outer {
-      let start = (block * axes[axis].size + position) * inner
+      let start = (block * axes[axis].size + index) * inner
       selected += values[start..<start + inner]
     }
     var axes = axes
-    axes[axis] = Axis(size: 1, isPositions: true, first: position)
+    axes[axis].size = 1
+    axes[axis].first += index
     return HookArray(axes: axes, values: selected)
   }
 }

@@ -115,6 +115,7 @@ import Testing
     let prompt: Int
     let hook: String
     let position: Int?
+    let head: Int?
     let shape: [Int]
     let values: [Float]
   }
@@ -133,6 +134,21 @@ import Testing
     ).json([Shown].self)[0]
     #expect(scores.shape == [3, 1, 11] && scores.position == 1)
     #expect(scores.values.count { $0 == -.infinity } == 3 * 9)
+
+    // Of one head: [H, T, T] and [T, H, K].
+    let head = try Program.cachedump.succeed(
+      "show", shared.path, "--prompt", "2", "--hook", "z1,pattern1", "--head", "2", "--json"
+    ).json([Shown].self)
+    #expect(head.map(\.head) == [2, 2] && head.map(\.shape) == [[1, 11, 11], [11, 1, 8]])
+    let z = try values("blocks.1.attn.hook_z", prompt: 2)
+    let ofHead: [Float] = (0..<11).flatMap { position in
+      let first = (position * 3 + 2) * 8
+      return Array(z[first..<first + 8])
+    }
+    #expect(head[1].values == ofHead)
+    let pattern = try values("blocks.1.attn.hook_pattern", prompt: 2)
+    let last: [Float] = Array(pattern.dropFirst(2 * 121))
+    #expect(head[0].values == last)
   }
 
   @Test func showIsReadable() throws {
@@ -157,6 +173,9 @@ import Testing
     (["--prompt", "0", "--hook", "z3"], 64, "layer 3 of a model with 3 layers"),
     (["--prompt", "0", "--hook", ""], 64, "empty entry"),
     (["--prompt", "0", "--hook", "z0", "--pos", "11"], 64, "positions 0 to 10, no position 11"),
+    (["--prompt", "0", "--hook", "z0", "--head", "3"], 64, "heads 0 to 2, no head 3"),
+    (["--prompt", "0", "--hook", "z0", "--head", "-1"], 64, "no head -1"),
+    (["--prompt", "0", "--hook", "mlp_out0", "--head", "0"], 64, "has no heads"),
   ])
   func showRefusesWhatIsNotThere(arguments: [String], status: Int32, words: String) throws {
     let answer = try Program.cachedump.run(["show", shared.path] + arguments)
