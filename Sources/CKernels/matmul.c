@@ -244,7 +244,7 @@ void pb_multiply(const float *x, size_t x_stride, size_t rows, const pb_packed_m
         size_t column = j + left - first_column;
         for (size_t t = 0; t < tiles; t++) {
           size_t start = pb_part(t, tiles, block_rows);
-        size_t count = pb_part(t + 1, tiles, block_rows) - start;
+          size_t count = pb_part(t + 1, tiles, block_rows) - start;
           const float *packed = scratch + t * kernel->rows * depth;
           size_t fetched = t * strides * lines;
           prefetch next = {(const char *)(panel + width * w->inner) + fetched * LINE,

@@ -63,6 +63,9 @@ final class PatchedPass {
     /// The positions in the stream, and the first one's row.
     var rows: Range<Int>
     var offset: Int
+
+    /// The row of a position.
+    func place(of position: Int) -> Int { offset + position - rows.lowerBound }
   }
 
   /// What the attention of a run computes.
@@ -259,7 +262,7 @@ final class PatchedPass {
     model.blocks[layer].query.apply(input, rows: computed.count, into: output, scratch: scratch)
     for (index, slot) in slots.enumerated() {
       for position in wanted.rows[index] {
-        let row = target + (slot.offset + position - slot.rows.lowerBound) * inner
+        let row = target + slot.place(of: position) * inner
         if computed.rows[index].contains(position) {
           row.update(from: output + computed.place(of: position, index) * inner, count: inner)
         } else {
@@ -315,7 +318,7 @@ final class PatchedPass {
         guard let slot = slotOfItem[item].map({ slots[$0] }) else { continue }
         for position in edit.positions.clamped(to: slot.rows) {
           for head in edit.site.head.map({ $0..<($0 + 1) }) ?? 0..<config.heads {
-            let place = slot.offset + position - slot.rows.lowerBound
+            let place = slot.place(of: position)
             var input = UnsafePointer(edit.values.pointer)
             if edit.adds {
               pb_add(stream.pointer + place * width, input + position * width, sum, width)

@@ -47,8 +47,7 @@ extension PatchedPass {
       for position in slot.rows {
         let values: UnsafePointer<Float>
         if let origin = origins[index].first(where: { $0.rows.contains(position) }) {
-          let place = origin.offset + position - origin.rows.lowerBound
-          values = UnsafePointer(stream.pointer + place * width)
+          values = UnsafePointer(stream.pointer + origin.place(of: position) * width)
         } else {
           let all = try cached ?? entryStream(slot.item, layer, items[slot.item].runs)
           cached = all

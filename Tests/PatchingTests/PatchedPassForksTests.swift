@@ -7,7 +7,8 @@ import Testing
 /// Runs that begin alike are one run until they part.
 @Suite struct PatchedPassForksTests {
   private static let kinds: [HookKind] = [
-    .residPre, .q, .k, .v, .pattern, .z, .attnOut, .residMid, .mlpPost, .mlpOut, .residPost,
+    .residPre, .qInput, .q, .k, .v, .attnScores, .pattern, .z, .attnOut, .residMid, .mlpIn,
+    .ln2Normalized, .mlpPost, .mlpOut, .residPost,
   ]
 
   /// The odd fixture with its blocks again and again, so many that runs part before the last one again and again.
@@ -27,7 +28,9 @@ import Testing
     var random = SplitMix64(state: seed)
     let pairs = try ReferencePairs("odd")
     let model = try PatchedPassForksTests.deepModel()
-    let runs = try CachedRuns(model, pairs.tokens)
+    let runs = try CachedRuns(model, pairs.tokens) {
+      $0.kind.isDefault || PatchedPassForksTests.kinds.contains($0.kind)
+    }
     let layers = model.config.layers
     func patch(_ layer: Int) -> Patch {
       let kind = PatchedPassForksTests.kinds.randomElement(using: &random) ?? .z
