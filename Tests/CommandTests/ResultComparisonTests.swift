@@ -180,6 +180,23 @@ import Testing
       ])
   }
 
+  @Test func otherWeightsAndAFirstTokenMoreAreSaid() throws {
+    func patchedAnew(_ name: String, _ options: String...) throws -> String {
+      let cache = folder.path("cache-" + name)
+      let answer = try Program.capture.run(
+        ["--model", shared.model, "--prompts", shared.prompts, "--out", cache, "--quiet"] + options)
+      try #require(answer.status == 0, "\(answer)")
+      return try patched(name, cache: cache, "--hooks", "z").directory
+    }
+    let ours = try patched("ours", "--hooks", "z").directory
+    let raw = try compared(ours, try patchedAnew("raw", "--weights", "raw")).warnings
+    #expect(raw.contains("weights: transformerlens in A, raw in B"), "\(raw)")
+    #expect(!raw.contains { $0.hasPrefix("BOS") || $0.hasPrefix("weights digest") }, "\(raw)")
+    let bare = try compared(try patchedAnew("bare", "--no-bos"), ours).warnings
+    #expect(bare.contains("BOS prepended: no in A, yes in B"), "\(bare)")
+    #expect(!bare.contains { $0.hasPrefix("weights") }, "\(bare)")
+  }
+
   @Test func filtersHoldForComparisonsToo() throws {
     let a = try patched("a", "--hooks", "resid_pre,z")
     let b = try patched("b", "--hooks", "resid_pre,z", "--source", "mean", "--direction", "noise")
