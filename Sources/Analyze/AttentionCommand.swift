@@ -144,15 +144,21 @@ struct AttentionCommand: ParsableCommand {
     let attention = try AttentionReading(selection.reader)
     let (columns, length, own) = try patterns()
     let isRepeated = detect == "repeated"
+    let measure = DetectionMeasure(
+      measure, excludesFirst: excludeBos, excludesCurrent: excludeCurrentToken)
+    let fewest = measure.fewestPositions
+    if let length, length < fewest {
+      throw ReadingError.badPattern("\(length) by \(length) values leave no attention to compare")
+    }
     let all = selection.distinct
     let prompts = all.filter {
       isRepeated
         ? RepeatedTokens(selection.prompts[$0.number].tokens) != nil
-        : length.map { $0 == 0 } ?? true
-          ? $0.length > 1 : $0.length == length
+        : $0.length >= fewest && $0.length == length ?? $0.length
     }
     guard !prompts.isEmpty else {
-      throw isRepeated ? ReadingError.noRepetition : .noPromptOfLength(length)
+      if isRepeated { throw ReadingError.noRepetition }
+      throw length.map { .noPromptOfLength($0) } ?? ReadingError.noPromptOf(tokens: fewest)
     }
     try options.makeOut(for: "attention-detect.json")
     var progress = options.progress("reading", prompts.count)
@@ -165,9 +171,8 @@ struct AttentionCommand: ParsableCommand {
     } else {
       table = try attention.detect(
         columns, in: prompts, tokens: selection.prompts,
-        measure: DetectionMeasure(
-          measure, excludesFirst: excludeBos, excludesCurrent: excludeCurrentToken),
-        keepsValues: comparison.keepsValues(options), threads: options.work.threads,
+        measure: measure, keepsValues: comparison.keepsValues(options),
+        threads: options.work.threads,
         progress: { progress.update(done: $0) },
         patterns: { tokens in
           own.map { [$0] }
@@ -180,16 +185,18 @@ struct AttentionCommand: ParsableCommand {
     if prompts.count < all.count {
       notes.append(
         "left out: \(counted(all.count - prompts.count, "prompt")) "
-          + (isRepeated ? "that repeat nothing" : "of another length"))
+          + (isRepeated
+            ? "that repeat nothing"
+            : length == nil ? "of fewer than \(fewest) tokens" : "of another length"))
     }
-    if measure == .mul, let own, !own.isBinary {
+    if measure.form == .mul, let own, !own.isBinary {
       notes.append(
         "warning: the pattern has other values than 0 and 1; `mul` then is no share of the attention"
       )
     }
     return report(
       command, selection, prompts, table, attention,
-      formula: isRepeated ? "repeated tokens" : "detection, \(measure.rawValue)",
+      formula: isRepeated ? "repeated tokens" : "detection, \(measure.form.rawValue)",
       name: isRepeated ? "attention-repeated" : "attention-detect",
       title: "\(table.quantity)  head × pattern", columnAxis: "pattern", notes: notes)
   }

@@ -25,7 +25,7 @@ struct CacheModel: Sendable {
   let gpt2: GPT2
   private let directory: String
   private let cache: String
-  private let captured: String
+  private let captured: ModelIdentity
 
   /// - Throws: `CacheMismatch.unknownProcessing`, and what loading throws.
   init(
@@ -38,29 +38,45 @@ struct CacheModel: Sendable {
     directory = try locateModel(name ?? plan.model.name, quiet: work.quiet)
     gpt2 = try GPT2(
       directory: directory, processing: processing, preparing: preparing, threads: work.threads)
-    (cache, captured) = (reader.directory, plan.model.weightsDigest)
-    // Two cores are busy with the sweep alone: the digest would only slow it down. A model of other sizes
-    // is another one, and is said to be before anything else fails for it.
-    if GPT2.defaultThreads <= 2 || !gpt2.config.isOf(plan.model) { try confirm() }
+    (cache, captured) = (reader.directory, plan.model)
+    // Two cores are busy with the sweep alone: the digest would only slow it down. A model of another
+    // configuration is another one, and is said to be before anything else fails for it.
+    if GPT2.defaultThreads <= 2 || !otherConfiguration.isEmpty { try confirm() }
   }
 
   /// Waits for the digest.
   ///
-  /// - Throws: `CacheMismatch.otherWeights`.
+  /// - Throws: `CacheMismatch.otherWeights`, `.otherConfiguration`.
   func confirm() throws(CacheMismatch) {
-    guard gpt2.weightsDigest == captured else {
+    guard gpt2.weightsDigest == captured.weightsDigest else {
       throw .otherWeights(
-        cache: cache, captured: captured, model: directory, given: gpt2.weightsDigest)
+        cache: cache, captured: captured.weightsDigest, model: directory,
+        given: gpt2.weightsDigest)
     }
+    let differences = otherConfiguration
+    guard differences.isEmpty else {
+      throw .otherConfiguration(cache: cache, model: directory, differences)
+    }
+  }
+
+  /// What config.json says otherwise than when the cache was made.
+  private var otherConfiguration: [String] {
+    captured.configurationDifferences(to: captured.configured(as: gpt2.config))
   }
 }
 
-extension ModelConfig {
-  /// Whether it has the sizes of a cache's model.
-  fileprivate func isOf(_ model: ModelIdentity) -> Bool {
-    (layers, heads, width, headWidth, mlpWidth) == (
-      model.layers, model.heads, model.width, model.headWidth, model.mlpWidth
-    ) && vocabulary == model.vocabulary && contextLength == model.contextLength
+extension ModelIdentity {
+  /// The same with the configuration of a model, as far as it is known of this one.
+  fileprivate func configured(as config: ModelConfig) -> ModelIdentity {
+    var other = self
+    (other.layers, other.heads, other.width) = (config.layers, config.heads, config.width)
+    (other.headWidth, other.mlpWidth) = (config.headWidth, config.mlpWidth)
+    (other.vocabulary, other.contextLength) = (config.vocabulary, config.contextLength)
+    other.arithmetic?.layerNormEpsilon = config.layerNormEpsilon
+    other.arithmetic?.scalesAttention = config.scalesAttention
+    other.arithmetic?.scalesAttentionByInverseLayer = config.scalesAttentionByInverseLayer
+    other.arithmetic?.tiesEmbeddings = config.tiesEmbeddings
+    return other
   }
 }
 
@@ -82,6 +98,8 @@ func loadTokenizer(for reader: CacheReader, name: String?, quiet: Bool) throws -
 /// A cache and a model that do not belong together.
 enum CacheMismatch: ReportableError {
   case otherWeights(cache: String, captured: String, model: String, given: String)
+  /// The same weights, used otherwise.
+  case otherConfiguration(cache: String, model: String, [String])
   case otherTokenizer(cache: String, captured: String, model: String, given: String)
   case unknownProcessing(cache: String, String)
   case unknownHook(cache: String, String)
@@ -91,6 +109,10 @@ enum CacheMismatch: ReportableError {
     case .otherWeights(let cache, let captured, let model, let given):
       "the cache \(cache) was captured with weights of sha256 \(captured), and those in \(model) "
         + "have \(given); give --model the directory that the cache was made with"
+    case .otherConfiguration(let cache, let model, let differences):
+      "the cache \(cache) was captured with another config.json than \(model) has: "
+        + differences.joined(separator: ", ")
+        + "; give --model the directory that the cache was made with, as it was then"
     case .otherTokenizer(let cache, let captured, let model, let given):
       "the cache \(cache) was captured with a tokenizer of sha256 \(captured), and that in \(model) "
         + "has \(given); give --model the directory that the cache was made with"

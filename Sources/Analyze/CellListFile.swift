@@ -19,16 +19,14 @@ func hookSelector(for config: ModelConfig) -> HookSelector {
 ///
 /// - Throws: `CellListError`, `FileError`, `PatchingError`.
 func cellList(path: String, config: ModelConfig) throws -> Sweep {
-  let text = String(decoding: try readFile(path, limit: 1 << 26), as: UTF8.self)
+  let bytes = try readFile(path, limit: 1 << 26)
   let selector = hookSelector(for: config)
   var columns: [String]?
   var cells: [ListedCell] = []
   var numbers: [String: Int] = [:]
   /// Rows so far.
   var seen: Set<ListedCell> = []
-  for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
-    .enumerated()
-  {
+  for (index, line) in csvLines(bytes).enumerated() {
     let fields = csvFields(line).map { $0.split(separator: " ").joined(separator: " ") }
     if fields.allSatisfy(\.isEmpty) { continue }
     func fail(_ problem: CellListError.Problem) -> CellListError {

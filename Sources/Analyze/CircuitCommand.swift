@@ -103,7 +103,7 @@ struct CircuitCommand: ParsableCommand {
     let loaded = try LoadedTask(
       options, source == .otherRun ? .noise : .ablate, source, of: opened)
     let choice = try choice(circuit)
-    if let out { try PatchReport.makeDirectory(out) }
+    if let out { try ResultsDirectory.make(out) }
     let runs = try CircuitRuns(
       circuit, engine: loaded.engine, task: loaded.task, source: source, prompts: loaded.prompts)
     var bar: Progress?

@@ -1,5 +1,6 @@
 import FileIO
 import FoundationEssentials
+import Model
 import Patching
 
 /// Reads a circuit: CSV whose first line names its columns, or JSON (a name that ends in `.json`).
@@ -32,9 +33,7 @@ private enum Column: String, CaseIterable {
 private func csv(_ bytes: [UInt8], _ path: String) throws -> [Circuit.Member] {
   var members: [Circuit.Member] = []
   var columns: [Column]?
-  for (index, line) in String(decoding: bytes, as: UTF8.self)
-    .split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated()
-  {
+  for (index, line) in csvLines(bytes).enumerated() {
     func fail(_ what: String) -> CircuitFileError {
       CircuitFileError(path: path, place: ", line \(index + 1)", what: what)
     }
@@ -126,11 +125,15 @@ private func json(_ bytes: [UInt8], _ path: String) throws -> [Circuit.Member] {
     file = try JSONDecoder().decode(CircuitJSON.self, from: Data(bytes))
   } catch let error as DecodingError {
     guard let key = offendingKey(error) else {
-      throw CircuitFileError(path: path, place: "", what: "it is not JSON")
+      throw CircuitFileError(
+        path: path, place: "", what: "it is not JSON of the form {\"heads\": […]}")
     }
     throw CircuitFileError(
       path: path, place: "",
       what: "\(key) is missing, unknown or of the wrong kind; a head has the keys \(Column.list)")
+  }
+  if let key = bytes.withUnsafeBytes(duplicateKey) {
+    throw CircuitFileError(path: path, place: "", what: "an object has the key \(key) twice")
   }
   return try file.heads.enumerated().map { number, head in
     func fail(_ what: String) -> CircuitFileError {

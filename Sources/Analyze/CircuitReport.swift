@@ -109,10 +109,12 @@ struct CircuitReport {
   ///
   /// - Throws: `FileError`.
   func write(to directory: String) throws {
-    try replaceFile(directory + "/circuit.json", with: Array(try json().utf8))
-    try replaceFile(directory + "/minimality.csv", with: Array(minimalityCSV.utf8))
-    try replaceFile(directory + "/completeness.csv", with: Array(completenessCSV.utf8))
-    try replaceFile(directory + "/completeness.svg", with: Array(completenessPicture.file().utf8))
+    try ResultsDirectory.write("circuit.json", try json(), to: directory) {
+      try replaceFile(directory + "/minimality.csv", with: Array(minimalityCSV.utf8))
+      try replaceFile(directory + "/completeness.csv", with: Array(completenessCSV.utf8))
+      try replaceFile(
+        directory + "/completeness.svg", with: Array(completenessPicture.file().utf8))
+    }
   }
 
   private var minimalityCSV: String {

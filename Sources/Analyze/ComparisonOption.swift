@@ -43,17 +43,23 @@ extension ReadingReport {
   /// What this report has more than one of other runs of the same rows.
   fileprivate func less(_ other: ReadingReport) throws -> ReadingReport {
     let (a, b) = (selection.reader.directory, other.selection.reader.directory)
-    func key(_ prompt: ReadPrompt) -> [Int] {
-      [prompt.length, Int(prompt.pair.answer ?? -1), Int(prompt.pair.wrongAnswer ?? -1)]
+    guard let places = places(in: other), parts.count == other.parts.count else {
+      throw OtherRows(cache: a, other: b)
     }
-    guard prompts.map(\.pair.id) == other.prompts.map(\.pair.id),
-      prompts.map(key) == other.prompts.map(key),
-      parts.map(\.table.rows) == other.parts.map(\.table.rows),
-      parts.map(\.table.columns) == other.parts.map(\.table.columns)
-    else { throw OtherRows(cache: a, other: b) }
     var report = self
+    if places.count < other.prompts.count {
+      report.notes.append(
+        "left out: \(counted(other.prompts.count - places.count, "prompt")) of \(b) that \(a) does not hold"
+      )
+    }
     for number in parts.indices {
-      let (own, before) = (parts[number].table, other.parts[number].table)
+      let (own, all) = (parts[number].table, other.parts[number].table)
+      let columns = own.columns.compactMap(all.columns.firstIndex)
+      guard own.rows == all.rows, columns.count == own.columns.count else {
+        throw OtherRows(cache: a, other: b)
+      }
+      let isAll = places.count == other.prompts.count && columns.count == all.columns.count
+      let before = isAll ? all : all.restricted(toPrompts: places, columns: columns)
       report.parts[number].table = own.less(before)
       report.parts[number].title += "  (\(a) less \(b))"
       guard !parts[number].isList else { continue }
@@ -79,6 +85,34 @@ extension ReadingReport {
     return report
   }
 
+  /// Where each prompt stands among those of another report, which holds them in the same order, and others perhaps
+  /// between them; nil if it does not.
+  private func places(in other: ReadingReport) -> [Int]? {
+    struct Key: Equatable {
+      let id: String?
+      let tokens: [Int32]
+      let answers: [Int32?]
+
+      init(_ prompt: ReadPrompt, _ prompts: [Prompt]) {
+        id = prompt.pair.id
+        tokens = prompts[prompt.number].tokens
+        answers = [prompt.pair.answer, prompt.pair.wrongAnswer]
+      }
+    }
+    var places: [Int] = []
+    var next = 0
+    for prompt in prompts {
+      let key = Key(prompt, selection.prompts)
+      while next < other.prompts.count,
+        Key(other.prompts[next], other.selection.prompts) != key
+      { next += 1 }
+      guard next < other.prompts.count else { return nil }
+      places.append(next)
+      next += 1
+    }
+    return places
+  }
+
   /// The cells that differ most, which are named in a picture.
   private func largest(_ a: ReadingTable, _ b: ReadingTable) -> Set<Int> {
     let differences = a.means.indices.map { cell in
@@ -93,7 +127,7 @@ struct OtherRows: ReportableError {
   let cache, other: String
 
   var description: String {
-    "\(cache) and \(other) do not hold runs of the same rows: ids, answers, lengths and what is read must "
+    "\(other) does not hold runs of all rows of \(cache): ids, tokens, answers and what is read must "
       + "be equal, one by one; give --minus the cache that the first one was made from"
   }
 

@@ -35,7 +35,9 @@ final class OpenedCache {
   /// Takes the model that another cache has loaded, if it is the same with the same processing.
   func shareModel(of other: OpenedCache) {
     let (own, others) = (reader.plan, other.reader.plan)
-    if own.model.weightsDigest == others.model.weightsDigest, own.weights == others.weights {
+    if own.model.weightsDigest == others.model.weightsDigest, own.weights == others.weights,
+      own.model.configurationDifferences(to: others.model).isEmpty
+    {
       loaded = other.loaded
     }
   }

@@ -89,9 +89,19 @@ struct PatchReport {
       fewest < result.baselines.count
     {
       lines.append(
-        "a cell is of the pairs that have its position, of \(grouped(fewest)) to "
-          + "\(counted(result.baselines.count, "pair")); where prompts differ in length a position is not the "
-          + "same word in each: --by role")
+        "a cell is of the pairs that have its \(result.sweep.axis.hasRoles ? "role" : "position"), of "
+          + "\(grouped(fewest)) to \(counted(result.baselines.count, "pair"))"
+          + (result.sweep.axis.hasRoles
+            ? ""
+            : "; where prompts differ in length a position is not the same word in each: --by role")
+      )
+    }
+    let absent = counts.indices.filter { counts[$0] == 0 }
+    if result.sweep.axis == .list, !absent.isEmpty {
+      let names = absent.prefix(3).map { result.sweep.list[result.cells[$0].number ?? 0].name }
+      lines.append(
+        "warning: no pair has all places of \(counted(absent.count, "cell")): "
+          + names.map { shown($0) }.joined(separator: "; ") + (absent.count > 3 ? "; …" : ""))
     }
     if let check = checks?[number] {
       let differences = zip(metrics, check.largestDifference).map { name, difference in
@@ -149,22 +159,6 @@ struct PatchReport {
 
   // In files.
 
-  /// Makes the directory for `write(to:)`, if it is not there.
-  ///
-  /// - Parameter file: one that is to be written into it.
-  /// - Throws: `FileError`, `CacheError.cacheAsOutput`.
-  static func makeDirectory(_ directory: String, for file: String = "patch.json") throws {
-    do throws(SystemError) {
-      try SystemCalls().makeDirectory(directory)
-    } catch {
-      guard error.errno == EEXIST else { throw FileError(.create, directory, errno: error.errno) }
-      if (try? SystemCalls().list(directory)) == nil {
-        throw FileError(.create, directory + "/" + file, errno: ENOTDIR)
-      }
-      try CacheReader.requireNoCache(in: directory)
-    }
-  }
-
   /// The name of a sweep's and metric's files without their endings: `resid_pre`; with the metric,
   /// `resid_pre-prob`, if there are several.
   func fileName(of result: SweepResult) -> String {
@@ -179,10 +173,10 @@ struct PatchReport {
   /// - Parameter answers: texts of the pairs' answers.
   /// - Throws: `FileError`.
   func write(to directory: String, _ figures: PatchFigures, answers: [Int32: String]) throws {
-    try? SystemCalls().remove(directory + "/patch.json")
-    try writeArrays(to: directory)
-    try figures.write(to: directory, answers: answers)
-    try replaceFile(directory + "/patch.json", with: Array(try json().utf8))
+    try ResultsDirectory.write("patch.json", try json(), to: directory) {
+      try writeArrays(to: directory)
+      try figures.write(to: directory, answers: answers)
+    }
   }
 
   private func writeArrays(to directory: String) throws {

@@ -115,8 +115,12 @@ struct ReadingReport {
 
   /// A row a line, with bars.
   private func rowTable(_ part: Part, rows: [Int], column: Int) -> [String] {
-    guard !rows.isEmpty else { return top > 0 ? ["all are 0"] : [] }
     let table = part.table
+    guard !rows.isEmpty else {
+      let means = table.rows.indices.map { table.mean(row: $0, column: column) }
+      let isDefined = means.allSatisfy { $0?.isFinite ?? true }
+      return top > 0 ? [isDefined ? "all are 0" : "none is a number other than 0"] : []
+    }
     func mean(_ row: Int) -> Double { table.mean(row: row, column: column) ?? 0 }
     let scale = rows.map { abs(mean($0)) }.max() ?? 0
     var lines = Table([.left, .right, .right, .left])
@@ -183,7 +187,12 @@ struct ReadingReport {
   ///
   /// - Throws: `FileError`.
   func write(to directory: String) throws {
-    try replaceFile("\(directory)/\(analysis).json", with: Array(try json().utf8))
+    try ResultsDirectory.write("\(analysis).json", try json(), to: directory) {
+      try writeTables(to: directory)
+    }
+  }
+
+  private func writeTables(to directory: String) throws {
     try replaceFile("\(directory)/\(analysis).csv", with: Array(csv().utf8))
     for part in parts {
       let (table, path) = (part.table, "\(directory)/\(part.name)")
@@ -295,7 +304,7 @@ func cacheIdentity(_ cache: CacheReader) -> PatchFile.Identity {
 extension ReadingOptions {
   /// Makes the directory of `--out`, before the work.
   func makeOut(for file: String) throws {
-    if let out { try PatchReport.makeDirectory(out, for: file) }
+    if let out { try ResultsDirectory.make(out, for: file) }
   }
 
   /// Writes and prints a report.

@@ -105,7 +105,7 @@ struct ScoresCommand: ParsableCommand {
     _ reader: CacheReader?, _ gpt2: GPT2, command: [String] = CommandLine.arguments
   ) throws -> ScoresReport {
     let tokens = try tokens(reader, gpt2)
-    if let out { try PatchReport.makeDirectory(out, for: "scores.json") }
+    if let out { try ResultsDirectory.make(out, for: "scores.json") }
     var progress = Progress(
       "scoring", unit: "heads",
       total: gpt2.config.layers * gpt2.config.heads * (tokens.isEmpty ? 1 : 2),

@@ -67,7 +67,12 @@ struct ScoresReport {
   ///
   /// - Throws: `FileError`.
   func write(to directory: String) throws {
-    try replaceFile(directory + "/scores.json", with: Array(try json().utf8))
+    try ResultsDirectory.write("scores.json", try json(), to: directory) {
+      try writeTables(to: directory)
+    }
+  }
+
+  private func writeTables(to directory: String) throws {
     var text = "layer,head," + maps.map(\.name).joined(separator: ",") + "\n"
     for index in 0..<gpt2.config.layers * gpt2.config.heads {
       text += "\(index / gpt2.config.heads),\(index % gpt2.config.heads),"

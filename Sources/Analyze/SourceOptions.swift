@@ -18,18 +18,24 @@ struct SourceOptions: ParsableArguments {
 
   @Option(
     name: .long,
-    help: "Standard deviation of noise, in units of the hook's own over all prompts.")
-  var noiseScale: Float = 3
+    help: ArgumentHelp(
+      "Standard deviation of noise, in units of the hook's own over all prompts; 3 if not given.",
+      valueName: "scale"))
+  var noiseScale: Float?
 
   func validate() throws {
-    guard noiseScale.isFinite, noiseScale >= 0 else {
+    guard noiseScale.map({ $0.isFinite && $0 >= 0 }) ?? true else {
       throw ValidationError("--noise-scale must be a number from 0 on.")
     }
   }
 
   /// - Parameter usual: the prompts of means unless the user says which.
   func source(_ name: Name, seed: UInt64, meanOver usual: MeanPrompts) throws -> PatchSource {
-    try name.source(meanOver: meanOver, usual, noise: .noise(scale: noiseScale, seed: seed))
+    guard noiseScale == nil || name == .noise else {
+      throw ValidationError("--noise-scale belongs to noise; --source is \(name.rawValue).")
+    }
+    return try name.source(
+      meanOver: meanOver, usual, noise: .noise(scale: noiseScale ?? 3, seed: seed))
   }
 }
 

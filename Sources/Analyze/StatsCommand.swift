@@ -67,9 +67,18 @@ struct StatsCommand: ParsableCommand {
       corrupted: rows == .difference)
     _ = try selection.places([.place(pos)])
     let reader = selection.reader
+    let held = reader.plan.hooks.map(\.name)
+    // A plan may say any number of layers.
+    let others = HookPoint.all(layers: min(reader.plan.model.layers, 1000)).map(\.name)
+      .filter { !Set(held).contains($0) }
     let selector = HookSelector(
-      defaults: reader.plan.hooks.map(\.name), layers: reader.plan.model.layers)
-    let points = try selector.select(hooks).map { name in
+      defaults: held, optional: others, layers: reader.plan.model.layers)
+    let names = try selector.select(hooks)
+    let missing = names.filter { reader.hookIndex($0) == nil }
+    guard missing.isEmpty else {
+      throw ReadingError.hooksNotCached(missing, directory: reader.directory)
+    }
+    let points = try names.map { name in
       guard let point = HookPoint(name: name) else {
         throw CacheMismatch.unknownHook(cache: reader.directory, name)
       }

@@ -57,7 +57,12 @@ struct StatsReport {
   ///
   /// - Throws: `FileError`.
   func write(to directory: String) throws {
-    try replaceFile("\(directory)/stats.json", with: Array(try json().utf8))
+    try ResultsDirectory.write("stats.json", try json(), to: directory) {
+      try writeTables(to: directory)
+    }
+  }
+
+  private func writeTables(to directory: String) throws {
     var csv = "hook,head,rows,place,prompts,norm_of_mean,mean_norm,norm_deviation,variance\n"
     for entry in statistics {
       csv +=

@@ -31,7 +31,7 @@ func part<Value>(_ make: () throws -> Value) throws -> Part<Value> {
     return .success(try make())
   } catch let error as ReadingError {
     switch error {
-    case .hooksNotCached, .noPromptOfLength: return .failure(LeftOut(error))
+    case .hooksNotCached, .noPromptOf: return .failure(LeftOut(error))
     default: throw error
     }
   } catch let error as PatchingError {
@@ -81,7 +81,7 @@ struct Study {
     self.config = config
     task = try StudyTask(options, opened)
     let work = StudyWork(options, opened)
-    try PatchReport.makeDirectory(options.out, for: "index.html")
+    try ResultsDirectory.make(options.out, for: "index.html")
     try task.writeBaselines(to: options.out + "/baselines")
     if let path = options.circuit {
       work.say("circuit: \(path)")

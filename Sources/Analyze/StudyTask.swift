@@ -145,7 +145,7 @@ struct StudyTask {
   /// - Throws: `FileError`.
   func writeBaselines(to directory: String) throws {
     guard let baselines = baselines.value else { return }
-    try PatchReport.makeDirectory(directory, for: "baselines.csv")
+    try ResultsDirectory.make(directory, for: "baselines.csv")
     var text = "pair,id,metric,clean,corrupted\n"
     for (metric, values) in zip(baselines.metrics, baselines.values) {
       for (number, value) in values.enumerated() {

@@ -53,7 +53,7 @@ struct SweepRun {
       try RunRecording(
         directory, of: loaded, rows: opened.rows, sweeps, direction, source, command: command)
     }
-    if let out = options.out { try PatchReport.makeDirectory(out) }
+    if let out = options.out { try ResultsDirectory.make(out) }
     let loading = clock.lap()
 
     let task = loaded.task

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CacheFormat
 import FileIO
 import FoundationEssentials
 import Hub
@@ -64,6 +65,7 @@ struct TaskFileOptions: ParsableArguments {
     if let out { try refuseToReplace(out) }
     let directory = try locateModel(model, for: .tokenizer)
     let tokenizer = try Tokenizer(directory: directory)
+    if let doubt = tokenizer.doubt { printError("warning: \(doubt)") }
     let task = try make(tokenizer)
     let rows = try TaskRows(
       task, count: count ?? task.fixedCount ?? 100, seed: seed, tokenizer: tokenizer,
@@ -90,6 +92,7 @@ struct TaskFileOptions: ParsableArguments {
   }
 
   private func refuseToReplace(_ path: String) throws {
+    try CacheReader.requireNoCache(in: directory(of: path))
     guard isTaken(path) else { return }
     guard force, isPlainFile(path) else {
       throw TaskFileError(path: path, isPlainFile: isPlainFile(path))

@@ -49,6 +49,7 @@ struct TokensCommand: ParsableCommand {
 
   func run() throws {
     let tokenizer = try Tokenizer(directory: try locateModel(model, for: .tokenizer))
+    if let doubt = tokenizer.doubt { printError("warning: \(doubt)") }
     if !texts.isEmpty {
       for (index, text) in texts.enumerated() { show(text, tokenizer, isFirst: index == 0) }
       return

@@ -71,10 +71,8 @@ struct TraceCommand: ParsableCommand {
   @Option(
     name: .long,
     help: ArgumentHelp(
-      """
-      What is measured: \(TraceCommand.metrics.map(\.rawValue).joined(separator: ", ")).
-      """, valueName: "name"))
-  var metric: AnswerMetric = .probability
+      "What is measured, of the one answer that a fact has.", valueName: "name"))
+  var metric = FactMetric(name: .probability)
 
   @Option(name: .long, help: "Trace only so many facts, the first ones.")
   var limit: Int?
@@ -107,12 +105,7 @@ struct TraceCommand: ParsableCommand {
 
   @OptionGroup var io: AccessOption
 
-  private static let metrics = AnswerMetric.allCases.filter { !$0.readsWrongAnswer }
-
   func validate() throws {
-    guard TraceCommand.metrics.contains(metric) else {
-      throw ValidationError("A fact has no wrong answer, which \(metric.rawValue) needs.")
-    }
     try verify?.check(option: "--verify")
     guard 1...10_000 ~= samples else { throw ValidationError("--samples takes 1 to 10,000.") }
     _ = try severed()
@@ -138,7 +131,7 @@ struct TraceCommand: ParsableCommand {
     let selection = try FactSelection(
       opened.rows, engine, prompts: prompts, limit: limit, keepsUnknown: keepUnknown,
       tokenizer: { try loadTokenizer(for: reader, name: cached.model, quiet: work.quiet) })
-    if let out { try PatchReport.makeDirectory(out, for: "trace.json") }
+    if let out { try ResultsDirectory.make(out, for: "trace.json") }
     let loading = clock.lap()
 
     let noise = selection.noise(
@@ -146,7 +139,7 @@ struct TraceCommand: ParsableCommand {
       embeddings: gpt2)
     let task = AnswerTask(
       pairs: selection.pairs(samples: samples, noise: noise, width: gpt2.config.width),
-      metrics: [metric])
+      metrics: [metric.name])
     let series = try SweepSeries(
       engine: engine, task: task, direction: .denoise, source: .otherRun, prompts: prompts,
       title: "tracing", quiet: work.quiet || json, out: out
@@ -161,7 +154,7 @@ struct TraceCommand: ParsableCommand {
       }
     }
     let report = TraceReport(
-      command: CommandLine.arguments, cache: reader, metric: metric, samples: samples,
+      command: CommandLine.arguments, cache: reader, metric: metric.name, samples: samples,
       noise: noise, selection: selection, prompts: prompts, results: results, checks: checks,
       timing: .init(
         loadS: loading + waited, sweepS: traced, gflop: series.gflop, kernel: Linear.arithmetic,
@@ -215,4 +208,23 @@ struct TraceCommand: ParsableCommand {
     }
     return kinds
   }
+}
+
+/// A metric that needs no wrong answer.
+struct FactMetric: ExpressibleByArgument {
+  let name: AnswerMetric
+
+  init(name: AnswerMetric) { self.name = name }
+
+  init?(argument: String) {
+    guard FactMetric.allValueStrings.contains(argument), let name = AnswerMetric(rawValue: argument)
+    else { return nil }
+    self.name = name
+  }
+
+  static var allValueStrings: [String] {
+    AnswerMetric.allCases.filter { !$0.readsWrongAnswer }.map(\.rawValue)
+  }
+
+  var defaultValueDescription: String { name.rawValue }
 }

@@ -15,10 +15,15 @@ struct TraceFiles {
   ///
   /// - Throws: `FileError`.
   func write(to directory: String) throws {
-    try replaceFile("\(directory)/trace.json", with: Array(try report.json().utf8))
+    try ResultsDirectory.write("trace.json", try report.json(), to: directory) {
+      try writeTables(to: directory)
+    }
+  }
+
+  private func writeTables(to directory: String) throws {
     try replaceFile("\(directory)/trace.csv", with: Array(csv().utf8))
     let folder = directory + "/facts"
-    try PatchReport.makeDirectory(folder, for: "fact-000000.npz")
+    try ResultsDirectory.make(folder, for: "fact-000000.npz")
     for scores in report.scores {
       let name = scores.sweep.name
       try replaceFile("\(directory)/trace-\(name).svg", with: Array(averagePicture(scores).utf8))

@@ -49,18 +49,28 @@ struct Export: ParsableCommand {
   /// Sees that nothing is replaced that is not meant to be, and no file is put into a cache.
   private func requireFree() throws {
     try CacheReader.requireNoCache(in: out)
-    let names = (try? SystemCalls().list(out)) ?? []
-    let isThere = prompt != nil && format == .safetensors ? isPlainFile(out) : !names.isEmpty
-    guard force || !isThere else { throw ExportExists(path: out) }
+    guard prompt != nil, format == .safetensors else {
+      let names = (try? SystemCalls().list(out)) ?? []
+      guard force || names.isEmpty else { throw ExportExists(path: out) }
+      return
+    }
+    try CacheReader.requireNoCache(in: directory(of: out))
+    guard isTaken(out), !isDirectory(out) else { return }
+    guard force, isPlainFile(out) else {
+      throw ExportExists(path: out, isPlainFile: isPlainFile(out))
+    }
   }
 }
 
 /// A place that is taken.
 private struct ExportExists: ReportableError {
   let path: String
+  var isPlainFile = true
 
   var description: String {
-    "\(path) is there already; give --force to replace it, or another --out"
+    isPlainFile
+      ? "\(path) is there already; give --force to replace it, or another --out"
+      : "\(path) is there and is not a plain file; give another --out"
   }
   var exitCode: SysExit { .cannotCreate }
 }

@@ -23,7 +23,7 @@ struct Verify: ParsableCommand {
     let reader = try cache.open()
     var progress = Progress(
       "verifying", unit: "prompts", total: reader.committedPrompts, quiet: quiet || json)
-    let report = reader.verify { progress.update(done: $0) }
+    let report = try reader.verify { progress.update(done: $0) }
     if json { try printJSON(report) } else { print(report, of: reader) }
     guard report.isHealthy else {
       throw DamageFound(

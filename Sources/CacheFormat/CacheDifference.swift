@@ -110,9 +110,7 @@ extension CacheReader {
     return [
       ("weights digest", model.weightsDigest), ("weights", plan.weights),
       ("tokenizer digest", model.tokenizerDigest), ("model", model.name),
-      ("layers", "\(model.layers)"), ("heads", "\(model.heads)"), ("width", "\(model.width)"),
-      ("head width", "\(model.headWidth)"), ("MLP width", "\(model.mlpWidth)"),
-      ("vocabulary", "\(model.vocabulary)"), ("context length", "\(model.contextLength)"),
+    ] + model.configuration + [
       ("BOS prepended", plan.prependBOS ? "yes" : "no"), ("kernel", plan.kernel),
       ("element type", plan.elementType.rawValue), ("prompt file", plan.promptFileName),
       ("prompt file digest", plan.promptFileDigest), ("pairs digest", plan.pairsDigest),

@@ -12,10 +12,13 @@ public struct ModelIdentity: Codable, Sendable, Equatable {
   public var mlpWidth: Int
   public var vocabulary: Int
   public var contextLength: Int
+  /// Absent in caches of earlier versions, which did not say.
+  public var arithmetic: ModelArithmetic?
 
   public init(
     name: String, weightsDigest: String, tokenizerDigest: String, layers: Int, heads: Int,
-    width: Int, headWidth: Int, mlpWidth: Int, vocabulary: Int, contextLength: Int
+    width: Int, headWidth: Int, mlpWidth: Int, vocabulary: Int, contextLength: Int,
+    arithmetic: ModelArithmetic? = nil
   ) {
     self.name = name
     self.weightsDigest = weightsDigest
@@ -27,6 +30,47 @@ public struct ModelIdentity: Codable, Sendable, Equatable {
     self.mlpWidth = mlpWidth
     self.vocabulary = vocabulary
     self.contextLength = contextLength
+    self.arithmetic = arithmetic
+  }
+
+  /// What a model's configuration says besides its weights, by name.
+  public var configuration: [(name: String, value: String)] {
+    func word(_ fact: Bool?) -> String { fact.map { $0 ? "yes" : "no" } ?? "unknown" }
+    return [
+      ("layers", "\(layers)"), ("heads", "\(heads)"), ("width", "\(width)"),
+      ("head width", "\(headWidth)"), ("MLP width", "\(mlpWidth)"),
+      ("vocabulary", "\(vocabulary)"), ("context length", "\(contextLength)"),
+      ("LayerNorm epsilon", arithmetic.map { "\($0.layerNormEpsilon)" } ?? "unknown"),
+      ("scores scaled by the head width", word(arithmetic?.scalesAttention)),
+      ("scores scaled by the layer", word(arithmetic?.scalesAttentionByInverseLayer)),
+      ("unembedding tied", word(arithmetic?.tiesEmbeddings)),
+    ]
+  }
+
+  /// How the configuration differs from another model's, a phrase each.
+  public func configurationDifferences(to other: ModelIdentity) -> [String] {
+    zip(configuration, other.configuration).filter { $0.value != $1.value }.map {
+      "\($0.name) was \($0.value), now \($1.value)"
+    }
+  }
+}
+
+/// What a model computes with besides its weights and sizes.
+public struct ModelArithmetic: Codable, Sendable, Equatable {
+  public var layerNormEpsilon: Float
+  /// Whether attention scores are divided by √K, and those of layer l by l + 1.
+  public var scalesAttention, scalesAttentionByInverseLayer: Bool
+  /// Whether the unembedding is the token embedding.
+  public var tiesEmbeddings: Bool
+
+  public init(
+    layerNormEpsilon: Float, scalesAttention: Bool, scalesAttentionByInverseLayer: Bool,
+    tiesEmbeddings: Bool
+  ) {
+    self.layerNormEpsilon = layerNormEpsilon
+    self.scalesAttention = scalesAttention
+    self.scalesAttentionByInverseLayer = scalesAttentionByInverseLayer
+    self.tiesEmbeddings = tiesEmbeddings
   }
 }
 

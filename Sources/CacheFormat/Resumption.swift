@@ -148,6 +148,7 @@ extension CachePlan {
     compare(
       "tokenizer", model.tokenizerDigest.prefix(12) + "…",
       wanted.model.tokenizerDigest.prefix(12) + "…")
+    found += model.configurationDifferences(to: wanted.model)
     compare("weight processing", weights, wanted.weights)
     compare(
       "BOS", prependBOS ? "prepended" : "left out", wanted.prependBOS ? "prepended" : "left out")
@@ -193,7 +194,7 @@ extension CacheWriter {
     var verification = Verification(reader: reader, limit: 1)
     verification.tokenCounts = tokenCounts
     verification.checkSegment(index)
-    guard verification.report.isHealthy,
+    guard verification.refusal == nil, verification.report.isHealthy,
       let checksum = bytes(hexadecimal: listed.index)?.reduce(UInt32(0), { $0 << 8 | UInt32($1) })
     else { return nil }
     return SealedSegment(

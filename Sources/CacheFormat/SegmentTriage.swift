@@ -39,6 +39,7 @@ struct SegmentTriage {
         problems.append(.init(file: candidate.path, problem: problem))
       } else {
         verification.checkSegment(number)
+        if let refusal = verification.refusal { throw .file(refusal) }
         problems += verification.report.findings
         verification.report = VerificationReport()
       }

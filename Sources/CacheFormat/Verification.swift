@@ -37,13 +37,17 @@ extension CacheReader {
   /// - Parameters:
   ///   - limit: how many damaged files to name; the others are counted.
   ///   - progress: called after each segment with the number of prompts that were gone through.
-  public func verify(limit: Int = 20, progress: (Int) -> Void = { _ in }) -> VerificationReport {
+  /// - Throws: `CacheError.unreadable` if the system refuses to open or map a file that may be sound.
+  public func verify(
+    limit: Int = 20, progress: (Int) -> Void = { _ in }
+  ) throws(CacheError) -> VerificationReport {
     var verification = Verification(reader: self, limit: limit)
     verification.checkTexts()
     for number in manifest.segments.indices {
       verification.checkSegment(number)
       progress(verification.promptsSeen)
     }
+    if let refusal = verification.refusal { throw .unreadable(refusal) }
     verification.checkTotals()
     verification.lookForLeftovers()
     return verification.report
@@ -57,6 +61,8 @@ struct Verification {
   var promptsSeen = 0
   /// Of every prompt of the plan; nil while they are not known.
   var tokenCounts: [Int]?
+  /// What the system refused first, which is no damage.
+  private(set) var refusal: FileError?
   private(set) var totals: [Manifest.HookTotals]
   private let context = ReadContext()
   /// The damaged file that was noted last.
@@ -71,6 +77,10 @@ struct Verification {
   private mutating func note(
     _ error: CacheError, file: String, prompt: Int? = nil, hook: String? = nil
   ) {
+    if case .unreadable(let failure) = error, failure.isRefusal {
+      refusal = refusal ?? failure
+      return
+    }
     report.damaged += 1
     if let place = report.findings.firstIndex(where: { $0.file == file }) {
       report.findings[place].more += 1

@@ -147,6 +147,7 @@ struct CaptureCommand: ParsableCommand {
       model, for: dryRun ? .tokenizer : .weights, quiet: work.quiet)
     let config = try ModelConfig(directory: directory)
     let tokenizer = try Tokenizer(directory: directory)
+    if let doubt = tokenizer.doubt { printError("warning: \(doubt)") }
     let set = try PromptSet(
       file, encode: tokenizer.encode, piece: tokenizer.piece,
       bytes: tokenizer.bytes(of:), bos: noBos ? nil : tokenizer.endOfText,

@@ -154,7 +154,11 @@ extension ModelIdentity {
       name: name, weightsDigest: weightsDigest, tokenizerDigest: tokenizerDigest,
       layers: config.layers, heads: config.heads, width: config.width,
       headWidth: config.headWidth, mlpWidth: config.mlpWidth, vocabulary: config.vocabulary,
-      contextLength: config.contextLength)
+      contextLength: config.contextLength,
+      arithmetic: ModelArithmetic(
+        layerNormEpsilon: config.layerNormEpsilon, scalesAttention: config.scalesAttention,
+        scalesAttentionByInverseLayer: config.scalesAttentionByInverseLayer,
+        tiesEmbeddings: config.tiesEmbeddings))
   }
 }
 

@@ -1,3 +1,10 @@
+/// The lines of a CSV file, without the byte order mark that some programs put in front.
+public func csvLines(_ bytes: [UInt8]) -> [Substring] {
+  let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+  let text = String(decoding: bytes.starts(with: mark) ? bytes[3...] : bytes[...], as: UTF8.self)
+  return text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+}
+
 /// The fields of a line of CSV (RFC 4180): one in quotes may hold commas, and quotes twice.
 public func csvFields(_ line: Substring) -> [String] {
   var fields = [""]

@@ -40,6 +40,11 @@ public struct FileError: ReportableError, Equatable {
     }
   }
 
+  /// Whether nothing is said of the file itself: the process may not open it, or has no room to.
+  public var isRefusal: Bool {
+    operation != .notPlainFile && [EMFILE, ENFILE, ENOMEM, EACCES, EPERM].contains(errno)
+  }
+
   public var exitCode: SysExit {
     switch operation {
     case .notPlainFile, .tooLarge: .badData

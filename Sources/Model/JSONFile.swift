@@ -46,7 +46,7 @@ private func offendingKey(_ error: any Error) -> String? {
 /// The first key that an object of `json` has twice. A decoder would silently drop one of the two.
 ///
 /// - Precondition: a decoder accepted `json`. Anything else gives a meaningless answer.
-func duplicateKey(in json: UnsafeRawBufferPointer) -> String? {
+package func duplicateKey(in json: UnsafeRawBufferPointer) -> String? {
   var objects: [Set<String>?] = []  // nil stands for an array
   var expectsKey = false
   var index = 0

@@ -151,7 +151,7 @@ final class PatchedPass {
       let count = after.reduce(0) { $0 + $1.rows.count }
       let target = nextStream.need(count * config.width)
       for (slot, next) in zip(slots, after) {
-        let first = slot.offset + (next.rows.lowerBound - slot.rows.lowerBound)
+        let first = slot.place(of: next.rows.lowerBound)
         (target + next.offset * config.width).update(
           from: stream.pointer + first * config.width, count: next.rows.count * config.width)
       }

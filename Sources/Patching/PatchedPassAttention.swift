@@ -63,7 +63,7 @@ extension PatchedPass {
       all.append(
         Attending(
           items[slot.item], layer: layer, rows: rows, heads: heads, prefix: prefix,
-          queries: q.pointer + (slot.offset + rows.lowerBound - slot.rows.lowerBound) * inner,
+          queries: q.pointer + slot.place(of: rows.lowerBound) * inner,
           keys: try pieces(k, .k), values: try pieces(v, .v), mixed: mixed))
     }
     // Runs of a pair have their first keys in common: these are packed once for all. Some runs at a time take

@@ -48,7 +48,7 @@ extension PatchedPass {
   func gather(_ part: Part, into target: UnsafeMutablePointer<Float>) {
     let width = config.width
     for (index, slot) in slots.enumerated() {
-      let first = slot.offset + part.rows[index].lowerBound - slot.rows.lowerBound
+      let first = slot.place(of: part.rows[index].lowerBound)
       (target + part.offsets[index] * width).update(
         from: stream.pointer + first * width, count: part.rows[index].count * width)
     }

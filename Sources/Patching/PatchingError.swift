@@ -101,10 +101,7 @@ public enum PatchingError: ReportableError, Equatable {
       "\(one.name) and \(other.name) cannot be patched in one cell: where each head has an input of its own, "
         + "it is not made from the other hook; patch them in two cells, or resid_pre in the place of both"
     case .hooksNotCached(let hooks, let directory):
-      "the cache \(directory) does not hold \(hooks.prefix(4).joined(separator: ", "))"
-        + (hooks.count > 4 ? " and \(hooks.count - 4) more" : "")
-        + ", which this sweep needs; capture the prompts again without --hooks, or with "
-        + (hooks.count == 1 ? "that hook" : "those hooks") + " among them"
+      missingHooks(hooks, in: directory, for: "this sweep")
     case .unaligned(let pair, let clean, let corrupted, let count):
       "\(count) pair\(count == 1 ? "" : "s") cannot be patched position by position: in pair \(pair) "
         + "the clean prompt has \(clean) tokens and the corrupted one \(corrupted); "

@@ -92,6 +92,9 @@ public struct DetectionMeasure: Sendable {
     self.excludesCurrent = excludesCurrent
   }
 
+  /// The fewest positions of a prompt in which there is attention that counts.
+  public var fewestPositions: Int { excludesFirst && excludesCurrent ? 3 : 2 }
+
   private func counts(_ query: Int, _ key: Int) -> Bool {
     !(excludesFirst && key == 0) && !(excludesCurrent && key == query)
   }

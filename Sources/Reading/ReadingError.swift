@@ -13,8 +13,10 @@ public enum ReadingError: ReportableError, Equatable {
   case noRepetition
   /// A detection pattern that fits no attention pattern, and why.
   case badPattern(String)
-  /// No prompt has two tokens or more, or as many as a pattern.
-  case noPromptOfLength(Int?)
+  /// No prompt has as many tokens as a pattern has rows.
+  case noPromptOfLength(Int)
+  /// No prompt has so many tokens, without which there is no attention to compare.
+  case noPromptOf(tokens: Int)
   /// A hook that has no rows of numbers of a fixed width.
   case noRows(HookKind)
   /// Rows of so many values, whose covariance has too many.
@@ -32,10 +34,7 @@ public enum ReadingError: ReportableError, Equatable {
   public var description: String {
     switch self {
     case .hooksNotCached(let hooks, let directory):
-      "the cache \(directory) does not hold \(hooks.prefix(4).joined(separator: ", "))"
-        + (hooks.count > 4 ? " and \(hooks.count - 4) more" : "")
-        + ", which this analysis needs; capture the prompts again without --hooks, or with "
-        + (hooks.count == 1 ? "that hook" : "those hooks") + " among them"
+      missingHooks(hooks, in: directory, for: "this analysis")
     case .onePlaceOnly(let split):
       "--by \(split) takes one position or role at a time; give --pos one of them"
     case .tooManyPlaces(let count, let limit):
@@ -47,9 +46,10 @@ public enum ReadingError: ReportableError, Equatable {
       "no prompt is a sequence of tokens and then the same sequence again, which --detect repeated "
         + "needs; write such prompts (analyze task induction --repeated as many as --length), or take the detection patterns of any prompt"
     case .badPattern(let why): "the detection pattern cannot be used: \(why)"
-    case .noPromptOfLength(nil):
-      "no prompt has more than one token, and a single token attends to itself; give longer prompts"
-    case .noPromptOfLength(.some(let length)):
+    case .noPromptOf(let tokens):
+      "no prompt has \(tokens) tokens or more, and in fewer no attention is left that a head could give "
+        + "elsewhere; give longer prompts"
+    case .noPromptOfLength(let length):
       "no prompt has \(length) tokens, as many as the detection pattern has rows; give prompts of "
         + "that length, <|endoftext|> counted"
     case .noRows(let kind):
@@ -77,7 +77,8 @@ public enum ReadingError: ReportableError, Equatable {
     case .hooksNotCached: .configuration
     case .onePlaceOnly, .tooManyPlaces, .noRows, .rowsTooWide, .tooManyDirections, .noSuchHead:
       .usage
-    case .noRepetition, .badPattern, .noPromptOfLength, .notFinite, .noEigenvalues: .badData
+    case .noRepetition, .badPattern, .noPromptOfLength, .noPromptOf, .notFinite, .noEigenvalues:
+      .badData
     case .notDecomposable: .software
     }
   }

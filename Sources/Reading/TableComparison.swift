@@ -27,6 +27,30 @@ extension ReadingTable {
       standardErrors: Array(repeating: nil, count: cells), values: [], seconds: seconds)
   }
 
+  /// The same of some of its prompts, and of some columns.
+  ///
+  /// - Parameters:
+  ///   - prompts: by their places among those that were read.
+  ///   - columns: those that are kept, by their places.
+  /// - Precondition: it has the values of each prompt.
+  public func restricted(toPrompts prompts: [Int], columns kept: [Int]) -> ReadingTable {
+    var batch = ReadBatch(
+      quantities: 1, prompts: prompts.count, rows: rows.count, columns: kept.count)
+    for (place, prompt) in prompts.enumerated() {
+      for row in rows.indices {
+        for (number, column) in kept.enumerated() {
+          let value = values[(prompt * rows.count + row) * columns.count + column]
+          guard !value.isNaN else { continue }
+          // A column that a prompt lacks has no value in any row.
+          batch.set(prompt: place, row: row, column: number, to: value)
+        }
+      }
+    }
+    return ReadingTable(
+      quantity: quantity, rows: rows, columns: kept.map { columns[$0] },
+      totals: CellTotals(batch, quantity: 0), values: batch.values[0], seconds: seconds)
+  }
+
   /// What this table has more than another of the same rows, columns and prompts, prompt by prompt.
   ///
   /// - Precondition: both have the values of each prompt.

@@ -40,7 +40,7 @@ import Testing
       let reader = try CacheReader(directory: path)
       #expect(reader.committedPrompts >= safe, note)
       #expect(try capture.agrees(with: reader, prompts: reader.committedPrompts), note)
-      #expect(reader.verify().isHealthy, note)
+      #expect(try reader.verify().isHealthy, note)
     } catch CacheError.notACache {
       #expect(safe == 0, note)
     }

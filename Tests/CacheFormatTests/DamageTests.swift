@@ -139,7 +139,7 @@ import Testing
       problem: .storedChecksum)
     #expect(throws: expected) { try reader.read(hook: 1, prompt: 2) }
     #expect(expected.exitCode == .badData)
-    let report = reader.verify()
+    let report = try reader.verify()
     #expect(report.damaged == 1 && report.checkedArrays == 11)
     #expect(report.findings.map(\.hook) == ["blocks.0.ln1.hook_scale"])
     #expect(report.findings.map(\.prompt) == [2])

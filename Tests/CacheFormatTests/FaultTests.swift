@@ -104,7 +104,7 @@ import Testing
     }
     #expect(reader.committedPrompts >= safe, note)
     #expect(try capture.agrees(with: reader, prompts: reader.committedPrompts), note)
-    #expect(reader.verify().isHealthy, note)
+    #expect(try reader.verify().isHealthy, note)
   }
 
   @Test(arguments: [FaultyFileSystem.Fault.interrupted, .shortWrite])
@@ -115,7 +115,7 @@ import Testing
       try capture.write(
         to: path, fileSystem: FaultyFileSystem(failing: failing, fault: fault))
       let reader = try CacheReader(directory: path)
-      #expect(reader.isComplete && reader.verify().isHealthy, "call \(failing)")
+      #expect(try reader.isComplete && reader.verify().isHealthy, "call \(failing)")
       #expect(try capture.agrees(with: reader, prompts: 3), "call \(failing)")
     }
   }

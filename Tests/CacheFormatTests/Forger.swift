@@ -205,6 +205,10 @@ enum Outcome: Equatable {
         }
       }
     }
-    return (reader.verify().isHealthy ? .sound : .caught(first), silent)
+    do throws(CacheError) {
+      return (try reader.verify().isHealthy ? .sound : .caught(first), silent)
+    } catch {
+      return (.caught(error), silent)
+    }
   }
 }

@@ -117,7 +117,7 @@ import Testing
     let capture = GoldenTests.capture(format, elementType)
     let reader = try CacheReader(directory: GoldenTests.path(format, elementType))
     #expect(reader.plan.formatVersion == format)
-    #expect(reader.isComplete && reader.verify().isHealthy)
+    #expect(try reader.isComplete && reader.verify().isHealthy)
     #expect(reader.summary().segments == 2)
     #expect(reader.plan.elementType == elementType && reader.plan.hooks == capture.plan.hooks)
     #expect(try reader.prompts() == capture.prompts)

@@ -85,7 +85,7 @@ import Testing
     expected["manifest"] = try written(capture, commits: 2)["manifest"]
     #expect(try allContents(path) == expected)
     let reader = try CacheReader(directory: path)
-    #expect(reader.committedPrompts == 2 && !reader.isComplete && reader.verify().isHealthy)
+    #expect(try reader.committedPrompts == 2 && !reader.isComplete && reader.verify().isHealthy)
     #expect(try capture.agrees(with: reader, prompts: 2))
     #expect(try !self.repair().isNeeded)
 
@@ -286,7 +286,7 @@ import Testing
     #expect(try errors() == [nil, nil, nil, nil])
     try capture.write(to: path, start: .resume)
     let reader = try CacheReader(directory: path)
-    #expect(reader.isComplete && reader.verify().isHealthy)
+    #expect(try reader.isComplete && reader.verify().isHealthy)
     #expect(try errors() == [nil, nil, nil, nil], "what is known of some is not known of all")
 
     // Where nothing was lost the numbers stay.
@@ -346,7 +346,7 @@ import Testing
         try repair().apply()
         repaired += 1
         let reader = try CacheReader(directory: path)
-        #expect(reader.verify().isHealthy, "seed \(seed), round \(round)")
+        #expect(try reader.verify().isHealthy, "seed \(seed), round \(round)")
         #expect(
           try capture.agrees(with: reader, prompts: reader.committedPrompts),
           "seed \(seed), round \(round)")

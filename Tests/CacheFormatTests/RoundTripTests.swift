@@ -32,7 +32,7 @@ import Testing
     let reader = try CacheReader(directory: directory.path("cache"))
     // Small whole numbers survive any element type.
     #expect(try capture.agrees(with: reader, prompts: 1))
-    #expect(reader.verify().isHealthy)
+    #expect(try reader.verify().isHealthy)
   }
 
   @Test func everyKindOfFloatReadsBack() throws {

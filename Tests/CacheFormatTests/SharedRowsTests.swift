@@ -53,7 +53,7 @@ import Testing
     }
     let reader = try CacheReader(directory: forger.directory, access: access)
     #expect(try capture.agrees(with: reader, prompts: 24), "seed \(seed)")
-    #expect(reader.verify().isHealthy, "seed \(seed)")
+    #expect(try reader.verify().isHealthy, "seed \(seed)")
     var generator = SeededGenerator(seed: seed)
     for _ in 0..<200 {
       let hook = Int.random(in: capture.plan.hooks.indices, using: &generator)
@@ -86,7 +86,7 @@ import Testing
     }
     #expect(kinds == [true: 2, false: 2])
     #expect(summary.rawBytes == 24 * 200 && summary.storedBytes <= 18 * 200)
-    #expect(reader.verify().checkedBytes == 24 * 200)
+    #expect(try reader.verify().checkedBytes == 24 * 200)
   }
 
   /// One bit in the rows that should be equal, as a model that looks ahead would have it.
@@ -232,7 +232,7 @@ import Testing
         let expected = bits(SharedRowsTests.damaged.arrays[0][prompt])
         #expect(bits(try reader.read(hook: 0, prompt: prompt)) == expected)
       }
-      let report = reader.verify()
+      let report = try reader.verify()
       #expect(report.damaged == 2 && report.checkedArrays == 6)
       #expect(report.findings.map(\.prompt) == [0] && report.findings.map(\.more) == [1])
     }
@@ -388,6 +388,6 @@ import Testing
           problem: .impossible("a packing that format \(format) does not have"))
       ) { try reader.read(hook: 0, prompt: prompt) }
     }
-    #expect(reader.verify().damaged == 2)
+    #expect(try reader.verify().damaged == 2)
   }
 }

@@ -31,6 +31,32 @@ import Testing
       saying: [shared.path, captured, shared.otherModel, given])
   }
 
+  /// The weights alone do not say what a model computes.
+  @Test(arguments: [
+    ("n_head", 2, "heads was 3, now 2"), ("n_ctx", 16, "context length was 32, now 16"),
+    ("layer_norm_epsilon", 0.01, "LayerNorm epsilon was 1e-05, now 0.01"),
+    ("scale_attn_weights", 0, "scores scaled by the head width was yes, now no"),
+    ("scale_attn_by_inverse_layer_idx", 1, "scores scaled by the layer was no, now yes"),
+  ])
+  func aModelOfAnotherConfiguration(key: String, value: Double, words: String) throws {
+    var model = TinyModel()
+    let isFact = key.hasPrefix("scale")
+    model.config[key] = isFact ? value == 1 : value == value.rounded() ? Int(value) as Any : value
+    try model.write(to: folder.path("model"))
+    for command in [
+      ["patch", "--hooks", "z"], ["ablate", "--hooks", "z"], ["path", "--to", "logits"], ["lens"],
+      ["attribution"], ["audit"],
+    ] {
+      let answer = try Program.analyze.run(
+        [command[0], "--cache", shared.path, "--model", folder.path("model"), "--quiet"]
+          + command.dropFirst())
+      #expect(answer.status == 78 && answer.output == "", "\(answer)")
+      for part in [shared.path, "config.json", folder.path("model"), words] {
+        #expect(answer.sentence.contains(part), "no “\(part)” in: \(answer)")
+      }
+    }
+  }
+
   @Test func aModelThatIsNotThere() throws {
     try Program.analyze.refuse(
       "patch", "--cache", shared.path, "--hooks", "z", "--model", folder.path("none"), status: 66,
@@ -98,6 +124,82 @@ import Testing
       ])
     #expect(!exists(folder.path("out")))
     try Program.analyze.succeed("patch", "--cache", cache, "--hooks", "z")
+  }
+
+  /// Advice that can be followed: such hooks are captured where they are asked for.
+  @Test func hooksThatAreCapturedOnRequest() throws {
+    try Program.analyze.refuse(
+      "ablate", "--cache", shared.path, "--hooks", "result", status: 78,
+      saying: [shared.path, "blocks.0.attn.hook_result", "--hooks '*,result'"])
+    try Program.analyze.refuse(
+      "stats", "--cache", shared.path, "--hooks", "q_input1", status: 78,
+      saying: [shared.path, "blocks.1.hook_q_input", "--hooks '*,q_input'"])
+    try Program.analyze.refuse(
+      "stats", "--cache", shared.path, "--hooks", "q_inputs", status: 64, saying: ["no hook point"])
+    let cache = try capture(shared.prompts, "--hooks", "*,result")
+    try Program.analyze.succeed("ablate", "--cache", cache, "--hooks", "result", "--quiet")
+  }
+
+  @Test func noiseOfASourceThatHasNone() throws {
+    for arguments in [
+      ["patch", "--hooks", "z"], ["ablate", "--hooks", "z"], ["path", "--to", "logits"],
+    ] {
+      let answer = try Program.analyze.run(
+        [arguments[0], "--cache", shared.path, "--noise-scale", "2"] + arguments.dropFirst())
+      #expect(answer.status == 64 && answer.output == "", "\(answer)")
+      #expect(answer.errors.contains("--noise-scale belongs to noise"), "\(answer)")
+    }
+  }
+
+  @Test func cellsThatNoPairHas() throws {
+    let list = try folder.write(
+      "cells.csv", "\u{FEFF}group,hook,layer,pos\na,z,1,S\na,z,2,S+7\nb,z,1,END\n")
+    let answer = try Program.analyze.succeed(
+      "patch", "--cache", shared.mixed, "--skip-unaligned", "--cells", list, "--quiet")
+    #expect(
+      answer.output.contains("warning: no pair has all places of 1 cell: a: z L1 S + z L2 S+7"),
+      "\(answer)")
+  }
+
+  /// Two commands would mix their files.
+  @Test func resultsThatAnotherCommandWrites() throws {
+    let out = folder.path("out")
+    try Program.analyze.succeed("lens", "--cache", shared.path, "--out", out, "--quiet")
+    let before = try names(in: out)
+    let descriptor = open(out, O_RDONLY | O_DIRECTORY)
+    try #require(flock(descriptor, LOCK_EX | LOCK_NB) == 0)
+    for command in [["patch", "--hooks", "z"], ["lens"], ["report"]] {
+      let answer = try Program.analyze.run(
+        [command[0], "--cache", shared.path, "--out", out, "--quiet"] + command.dropFirst())
+      #expect(answer.status == 73 && answer.output == "", "\(answer)")
+      #expect(answer.sentence.contains("at work on the results in \(out)"), "\(answer)")
+    }
+    #expect(try names(in: out) == before)
+    close(descriptor)
+    try Program.analyze.succeed(
+      "patch", "--cache", shared.path, "--hooks", "z", "--out", out, "--quiet")
+  }
+
+  /// A summary is never beside tables of another run: it goes first, and comes last.
+  @Test(arguments: [
+    ("lens", [String](), "lens.json"), ("stats", ["--hooks", "resid_pre"], "stats.json"),
+    ("attribution", [], "attribution-layer.json"),
+    ("patch", ["--hooks", "resid_pre"], "patch.json"),
+  ])
+  func aSecondResultThatCannotBeWritten(
+    command: String, arguments: [String], summary: String
+  ) throws {
+    let out = folder.path("out")
+    func run(_ more: [String], blocks: Int? = nil) throws -> Answer {
+      try Program.analyze.run(
+        [command, "--cache", shared.path, "--out", out, "--quiet"] + arguments + more,
+        blocks: blocks)
+    }
+    try #require(run([]).status == 0)
+    #expect(exists("\(out)/\(summary)"))
+    let answer = try run([], blocks: 1)
+    #expect(answer.status == 74, "\(answer)")
+    #expect(!exists("\(out)/\(summary)"))
   }
 
   @Test func aResultThatCannotBeWritten() throws {

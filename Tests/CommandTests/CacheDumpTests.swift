@@ -270,6 +270,33 @@ import Testing
     #expect(try names(in: folder.path) == ["file"])
   }
 
+  /// What is no plain file is left alone, and so is every file of a cache.
+  @Test func exportReplacesNothingButPlainFiles() throws {
+    let pipe = folder.path("pipe")
+    try #require(mkfifo(pipe, 0o600) == 0)
+    try FileManager.default.createSymbolicLink(
+      atPath: folder.path("link"), withDestinationPath: "nowhere")
+    for path in [pipe, folder.path("link")] {
+      try Program.cachedump.refuse(
+        "export", shared.path, "--prompt", "0", "--out", path, "--force", status: 73,
+        saying: ["\(path) is there and is not a plain file"])
+    }
+    #expect(try names(in: folder.path).sorted() == ["link", "pipe"])
+    let cache = folder.path("cache")
+    try FileManager.default.copyItem(atPath: shared.path, toPath: cache)
+    let before = try names(in: cache)
+    for name in ["segment-000000.pbs", "manifest", "new.safetensors"] {
+      try Program.cachedump.refuse(
+        "export", shared.path, "--prompt", "0", "--out", "\(cache)/\(name)", "--force", status: 73,
+        saying: ["\(cache) is a cache"])
+    }
+    try Program.analyze.refuse(
+      "task", "ioi", "--model", shared.model, "--out", "\(cache)/prompts.jsonl", "--force",
+      status: 73, saying: ["\(cache) is a cache"])
+    #expect(try names(in: cache) == before)
+    try Program.cachedump.succeed("verify", cache, "--quiet")
+  }
+
   @Test func verifyReadsEverything() throws {
     let answer = try Program.cachedump.succeed("verify", shared.path)
     #expect(answer.lines.count == 1)

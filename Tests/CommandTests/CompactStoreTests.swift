@@ -40,7 +40,7 @@ import Testing
         #expect(found == expected, "\(full.plan.hooks[hook].name) of prompt \(prompt)")
       }
     }
-    #expect(compact.verify().isHealthy)
+    #expect(try compact.verify().isHealthy)
     // No recipe fails on a sound model.
     for hook in compact.summary().hooks {
       let isDerived = compact.isDerived(hook: compact.hookIndex(hook.name) ?? 0)

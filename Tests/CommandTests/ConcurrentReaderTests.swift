@@ -15,7 +15,7 @@ import Testing
     let finished = demo.folder.path("finished")
     try demo.succeed(demo.longArguments(finished))
     let truth = try CacheReader(directory: finished)
-    #expect(truth.isComplete && truth.verify().isHealthy)
+    #expect(try truth.isComplete && truth.verify().isHealthy)
     for attempt in 0..<20 {
       let out = demo.folder.path("watched-\(attempt)")
       let capture = try demo.start(demo.longArguments(out))
@@ -132,7 +132,7 @@ private struct Watch {
     let held = try #require(held)
     try expectWhole(held, prompts: 0..<held.committedPrompts)
     let reader = try CacheReader(directory: out)
-    #expect(reader.isComplete && reader.verify().isHealthy)
+    #expect(try reader.isComplete && reader.verify().isHealthy)
   }
 
   /// Expects that a reader has these prompts, which are its last, and none after them.

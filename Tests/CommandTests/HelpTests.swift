@@ -63,6 +63,7 @@ import Testing
       .analyze, ["ablate", "--cache", "c", "--hooks", "z", "--noise-scale", "nan"], "--noise-scale"
     ),
     (.analyze, ["patch", "--cache", "c", "--hooks", "z", "--fdr", "holm"], "by"),
+    (.analyze, ["trace", "--cache", "c", "--metric", "logit-diff"], "logprob"),
     (.analyze, ["path", "--cache", "c"], "where the paths end"),
     (.analyze, ["path", "--cache", "c", "--to", "end"], "logits"),
     (.analyze, ["path", "--cache", "c", "--to", "logits", "--input", "q"], "not both"),

@@ -91,4 +91,32 @@ import Testing
     #expect(other.status == 78)
     #expect(other.sentence.contains("BOS was prepended, now left out"))
   }
+
+  /// A model whose configuration was changed meanwhile is another model, of the same weights.
+  @Test(arguments: ["compact", "full"])
+  func aResumedCaptureMustBeOfTheSameConfiguration(store: String) throws {
+    let model = demo.folder.path("model-\(store)")
+    try FileManager.default.copyItem(
+      atPath: repositoryPath("examples/demo-model"), toPath: model)
+    let out = demo.folder.path("begun-\(store)")
+    func capture(_ more: String...) throws -> Answer {
+      try Program.capture.run(
+        [
+          "--model", model, "--prompts", repositoryPath("examples/ioi.txt"), "--out", out,
+          "--quiet",
+        ]
+          + ["--store", store, "--hooks", "z,resid_pre"] + more)
+    }
+    #expect(try capture("--max-bytes", "0").status == 75)
+    let path = "\(model)/config.json"
+    let config = try String(contentsOfFile: path, encoding: .utf8)
+    let changed = config.replacingOccurrences(of: "1e-05", with: "0.01")
+    try #require(changed != config)
+    try changed.write(toFile: path, atomically: true, encoding: .utf8)
+    let other = try capture("--resume")
+    #expect(other.status == 78, "\(other)")
+    #expect(other.sentence.contains("LayerNorm epsilon was 1e-05, now 0.01"), "\(other)")
+    try config.write(toFile: path, atomically: true, encoding: .utf8)
+    #expect(try capture("--resume").status == 0)
+  }
 }

@@ -53,6 +53,21 @@ import Testing
     #expect(picture.all("circle").count == 2 * TinyModel.layers + 1)
   }
 
+  /// Rows without the place that was patched have no run, and are left out of both.
+  @Test func aDifferenceIsOfTheRowsThatHaveRuns() throws {
+    let cells = try folder.write("cells.csv", "hook,layer,pos\nresid_pre,1,S\n")
+    let path = folder.path("some")
+    try Program.analyze.succeed(
+      "ablate", "--cache", shared.mixed, "--cells", cells, "--source", "zero", "--metric", "logit",
+      "--capture", path, "--quiet")
+    let answer = try Program.analyze.succeed(
+      "lens", "--cache", path, "--minus", shared.mixed, "--metric", "logit", "--quiet")
+    #expect(
+      answer.output.contains("prompts of \(shared.mixed) that \(path) does not hold"), "\(answer)")
+    #expect(try #require(answer.lines.first { $0.hasPrefix("1_mid") }).contains("+0.0000") == false)
+    #expect(try #require(answer.lines.first { $0.hasPrefix("1_pre") }).contains("+0.0000"))
+  }
+
   /// Whatever runs the model needs runs as the model makes them.
   @Test func nothingRunsTheModelOnPatchedRuns() throws {
     let path = try ablated()
@@ -80,7 +95,7 @@ import Testing
       saying: [there, "not empty"])
     // Rows of other prompts.
     try refuse(
-      ["lens", "--cache", there, "--minus", shared.mixed], status: 65, saying: ["the same rows"])
+      ["lens", "--cache", there, "--minus", shared.mixed], status: 65, saying: ["runs of all rows"])
     for options in [
       ["lens", "--prompt", "0"], ["attention", "--heads", "0.0", "--prompt", "0"],
     ] {

@@ -156,6 +156,32 @@ import Testing
       saying: ["the same sequence again"])
   }
 
+  /// Of two tokens nothing is left that counts: such a prompt would make every mean a NaN.
+  @Test func promptsTooShortForWhatIsLeftOut() throws {
+    func captured(_ name: String, _ text: String) throws -> String {
+      let cache = folder.path(name)
+      try Program.capture.succeed(
+        "--model", shared.model, "--prompts", try folder.write("\(name).txt", text), "--out", cache,
+        "--quiet")
+      return cache
+    }
+    let options = ["--detect", "all", "--exclude-bos", "--exclude-current-token", "--quiet"]
+    let (both, long) = (try captured("both", "a\nabcd\n"), try captured("long", "abcd\n"))
+    let answers = try [both, long].map {
+      try Program.analyze.run(["attention", "--cache", $0] + options)
+    }
+    #expect(answers.allSatisfy { $0.status == 0 })
+    #expect(
+      answers[0].output.contains("left out: 1 prompt of fewer than 3 tokens"), "\(answers[0])")
+    #expect(answers[0].lines.contains { $0.hasPrefix("L") })
+    #expect(
+      answers[0].lines.filter { $0.hasPrefix("L") } == answers[1].lines.filter { $0.hasPrefix("L") }
+    )
+    let short = try Program.analyze.run(
+      ["attention", "--cache", try captured("short", "a\n")] + options)
+    #expect(short.status == 65 && short.sentence.contains("no prompt has 3 tokens or more"))
+  }
+
   private func npy(_ values: [Float], _ shape: String) -> [UInt8] {
     var header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(shape)), }"
     while (11 + header.count) % 64 != 0 { header += " " }

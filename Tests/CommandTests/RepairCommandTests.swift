@@ -126,6 +126,23 @@ import Testing
     #expect(again.manifest == "sound" && !again.applied && again.problems.isEmpty)
   }
 
+  /// What the process may not open is not damaged.
+  @Test func segmentsThatCannotBeOpenedAreNoDamage() throws {
+    let cache = folder.path("cache")
+    try Program.capture.succeed(
+      "--model", repositoryPath("examples/demo-model"), "--prompts",
+      repositoryPath("examples/ioi.txt"), "--out", cache, "--quiet")
+    let before = try files(cache)
+    for command in ["verify '\(cache)'", "repair '\(cache)' --apply"] {
+      let answer = try systemCommand([
+        "sh", "-c", "ulimit -n 9; exec '\(try Program.cachedump.path())' \(command) --quiet",
+      ])
+      #expect(answer.status == 74, "\(answer)")
+      #expect(answer.output.contains("Too many open files"), "\(answer)")
+    }
+    #expect(try files(cache) == before)
+  }
+
   @Test func theOnlySegmentLost() throws {
     let cache = try copy()
     let sound = try files(cache)

@@ -21,7 +21,7 @@ import Testing
     #expect(capture.process.terminationReason == .exit && capture.process.terminationStatus == 75)
     let reader = try CacheReader(directory: capture.out)
     #expect(reader.committedPrompts >= before && !reader.isComplete)
-    #expect(reader.verify().isHealthy && reader.verify().leftovers.isEmpty)
+    #expect(try reader.verify().isHealthy && reader.verify().leftovers.isEmpty)
     let named = [SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGUSR1: "SIGUSR1"]
     let sentences = signals.compactMap { named[$0] }.map {
       "capture: stopped by \($0): \(reader.committedPrompts) of 520 prompts are safe in "
@@ -58,7 +58,7 @@ import Testing
           "is being written by process \(capture.process.processIdentifier) on "), "\(answer)")
     }
     let reader = try CacheReader(directory: capture.out)
-    #expect(reader.committedPrompts == before && reader.verify().isHealthy)
+    #expect(try reader.committedPrompts == before && reader.verify().isHealthy)
     capture.send(SIGCONT)
     #expect(try capture.errors() == "")
     #expect(capture.process.terminationReason == .exit && capture.process.terminationStatus == 0)

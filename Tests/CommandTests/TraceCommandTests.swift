@@ -189,7 +189,7 @@ import Testing
     for (arguments, status, words) in [
       (["--cache", shared.path], 65, ["none of the 4 rows", "subject"]),
       (["--cache", shared.mixed, "--hooks", "z"], 64, ["attn_out or mlp_out"]),
-      (["--cache", shared.mixed, "--metric", "logit-diff"], 64, ["no wrong answer"]),
+      (["--cache", shared.mixed, "--metric", "logit-diff"], 64, ["logit-diff", "logprob"]),
       (["--cache", shared.mixed, "--samples", "0"], 64, ["--samples"]),
       (["--cache", shared.mixed, "--noise-scale", "nan"], 64, ["Noise"]),
       (

@@ -173,7 +173,7 @@ import Testing
       }
     }
     #expect(reader.plan.hooks.contains { $0.recipe != nil } == (type == .f32))
-    #expect(reader.verify().damaged == 0)
+    #expect(try reader.verify().damaged == 0)
   }
 
   /// The runs with z derived from pattern and values.

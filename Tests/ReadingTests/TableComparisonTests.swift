@@ -31,6 +31,19 @@ import Testing
     #expect(a.less(a).means == [0, 0] && a.less(a).standardErrors == [0, 0])
   }
 
+  @Test func restrictedTablesAreThoseOfFewerPrompts() {
+    let all = table([[1, 5, 0], [4, .nan, 1], [10, 2, 7]])
+    let some = all.restricted(toPrompts: [0, 2], columns: [1, 2])
+    let expected = table([[5, 0], [2, 7]])
+    #expect(some.columns == ["1", "2"] && some.counts == [2, 2] && some.means == expected.means)
+    #expect(some.standardErrors == expected.standardErrors && some.values == expected.values)
+    let lacking = all.restricted(toPrompts: [1], columns: [0, 1])
+    #expect(lacking.counts == [1, 0] && lacking.means == [4, nil])
+    // Two rows and one column; a value that is no number stays one.
+    let rows = table([[1, .nan], [2, 3]], rows: 2).restricted(toPrompts: [0, 1], columns: [0])
+    #expect(rows.counts == [2] && rows.means == [1.5, nil])
+  }
+
   /// A value that is no number is one of the difference too, and no missing column.
   @Test func whatIsNotANumberIsNotLeftOut() {
     let (a, b) = (

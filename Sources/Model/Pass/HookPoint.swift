@@ -133,15 +133,20 @@ public enum HookAxis: String, Sendable {
   }
 }
 
-extension ModelConfig {
-  /// Every hook point of the model in the order in which a pass reaches them.
-  public var hookPoints: [HookPoint] {
+extension HookPoint {
+  /// Every hook point of a model in the order in which a pass reaches them.
+  package static func all(layers: Int) -> [HookPoint] {
     let blocks = HookKind.allCases.filter(\.isInBlock)
     let before = [HookPoint(.embed), HookPoint(.posEmbed)]
     let inside = (0..<layers).flatMap { layer in blocks.map { HookPoint($0, layer: layer) } }
     let after = [HookPoint(.finalScale), HookPoint(.finalNormalized), HookPoint(.unembed)]
     return before + inside + after
   }
+}
+
+extension ModelConfig {
+  /// Every hook point of the model in the order in which a pass reaches them.
+  public var hookPoints: [HookPoint] { HookPoint.all(layers: layers) }
 
   /// Number of values of a hook for a prompt of `positions` positions.
   public func valueCount(of kind: HookKind, positions: Int) -> Int {

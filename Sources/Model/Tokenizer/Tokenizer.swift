@@ -30,6 +30,9 @@ public struct Tokenizer: Sendable {
   /// token, the space in front, and `endOfText`. It does not depend on the form of the files.
   public let digest: String
 
+  /// What may be wrong with its files, a sentence for the user; nil if nothing seems to be.
+  public let doubt: String?
+
   /// The number of tokens, added ones included; ids are 0 to `count` - 1.
   public var count: Int { pieces.count }
 
@@ -49,6 +52,7 @@ public struct Tokenizer: Sendable {
     prependsSpace = loaded.prependsSpace
     endOfText = loaded.endOfText
     digest = loaded.digest()
+    doubt = loaded.doubt
     var pieces = ByteStrings()
     for id in 0..<loaded.spellings.count {
       pieces.append(ByteAlphabet.decoded(loaded.spellings[id]))

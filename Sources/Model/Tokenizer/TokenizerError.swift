@@ -44,28 +44,28 @@ public enum TokenizerError: ReportableError, Equatable {
       "\(path) asks for \(setting), which Patchbay does not implement; "
         + "a byte-level BPE tokenizer as GPT-2's is needed"
     case .idOutOfRange(let path, let token, let id, let count):
-      "\(path) gives the token \(quoted(token)) the id \(id), but the ids of its \(count) tokens "
+      "\(path) gives the token \(Self.quoted(token)) the id \(id), but the ids of its \(count) tokens "
         + "must be 0 to \(count - 1); fetch the file again"
     case .duplicateID(let path, let id):
       "\(path) gives the id \(id) to two tokens; fetch the file again"
     case .duplicateToken(let path, let token):
-      "\(path) has the token \(quoted(token)) twice; fetch the file again"
+      "\(path) has the token \(Self.quoted(token)) twice; fetch the file again"
     case .badMerge(let path, let number):
       "merge \(number) of \(path) is not two tokens with a space between; fetch the file again"
     case .mergeOutOfVocabulary(let path, let number, let token):
-      "merge \(number) of \(path) needs the token \(quoted(token)), which the vocabulary lacks; "
+      "merge \(number) of \(path) needs the token \(Self.quoted(token)), which the vocabulary lacks; "
         + "the two must come from the same tokenizer"
     case .mergesCutOff(let path, let lacking, let vocabulary):
-      "\(path) ends within a line and seems to be cut off, for no merge of it makes \(lacking) of the "
+      "\(path) seems to be cut off, for no merge of it makes \(lacking) of the "
         + "tokens of \(vocabulary); fetch the file again, or end its last line if it is whole"
     case .unknownTokenOutOfVocabulary(let path, let token):
-      "\(path) names \(quoted(token)) as the unknown token, but its vocabulary lacks it; "
+      "\(path) names \(Self.quoted(token)) as the unknown token, but its vocabulary lacks it; "
         + "fetch the file again"
     case .addedTokenID(let path, let token, let stated, let assigned):
-      "\(path) gives the added token \(quoted(token)) the id \(stated), but it gets \(assigned) "
+      "\(path) gives the added token \(Self.quoted(token)) the id \(stated), but it gets \(assigned) "
         + "after the tokens before it; add the tokens that are missing"
     case .noBeginningToken(let directory, let token):
-      "the tokenizer in \(directory) has no token \(quoted(token)) to begin a prompt with; "
+      "the tokenizer in \(directory) has no token \(Self.quoted(token)) to begin a prompt with; "
         + "name one as bos_token in its tokenizer_config.json"
     }
   }
@@ -78,7 +78,8 @@ public enum TokenizerError: ReportableError, Equatable {
     }
   }
 
-  private func quoted(_ token: String) -> String {
-    token.utf8.count <= 80 ? "\"\(token)\"" : "\"\(token.unicodeScalars.prefix(40))…\""
+  static func quoted(_ token: String) -> String {
+    guard token.utf8.count > 80 else { return "\"\(token)\"" }
+    return "\"\(String(String.UnicodeScalarView(token.unicodeScalars.prefix(40))))…\""
   }
 }

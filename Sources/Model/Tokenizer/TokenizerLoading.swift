@@ -8,6 +8,8 @@ struct LoadedTokenizer {
   private(set) var prependsSpace: Bool
   private(set) var endOfText: Int32 = 0
   /// Left, right and merged token, in order of rank; nil for a merge that a later one replaces.
+  /// What may be wrong with the files, a sentence.
+  private(set) var doubt: String?
   private var mergeList: [(left: Int32, right: Int32, result: Int32)?] = []
 
   init(directory: String) throws(TokenizerError) {
@@ -164,21 +166,28 @@ struct LoadedTokenizer {
     }
   }
 
-  /// A merges.txt that ends in a line may have been cut off, and then text would have other tokens without a
-  /// word. One that only lacks its last line break lacks one merge by it, as `GPT2Tokenizer` has it.
-  private func checkMerges(_ files: TokenizerFiles) throws(TokenizerError) {
-    guard files.mergesEndInLine else { return }
+  /// A merges.txt that ends in a line, or has none, may have been cut off, and then text would have other tokens
+  /// without a word. One that only lacks its last line break lacks one merge by it, as `GPT2Tokenizer` has it.
+  /// One that was cut between two lines is told from a vocabulary with tokens that are never made by nothing.
+  private mutating func checkMerges(_ files: TokenizerFiles) throws(TokenizerError) {
     var isMade = [Bool](repeating: false, count: spellings.count)
     for case let merge? in mergeList { isMade[Int(merge.result)] = true }
     for id in addedTokens.tokens.keys { isMade[Int(id)] = true }
     for id in model.byteIDs + [endOfText, model.unknown ?? -1] where id >= 0 {
       isMade[Int(id)] = true
     }
-    let lacking = isMade.count { !$0 }
-    guard lacking <= 1 else {
+    let lacking = isMade.indices.filter { !isMade[$0] }
+    guard let first = lacking.first else { return }
+    guard lacking.count == 1 || !(files.mergesEndInLine || mergeList.isEmpty) else {
       throw .mergesCutOff(
-        path: files.mergesPath, lacking: lacking, vocabulary: files.vocabularyPath)
+        path: files.mergesPath, lacking: lacking.count, vocabulary: files.vocabularyPath)
     }
+    let token = String(decoding: spellings[first], as: UTF8.self)
+    doubt =
+      "no merge of \(files.mergesPath) makes "
+      + (lacking.count == 1
+        ? "the token" : "\(lacking.count) tokens of \(files.vocabularyPath), the first of them")
+      + " \(TokenizerError.quoted(token)); if the file was cut off, texts have other tokens than they should"
   }
 
   /// SHA-256 of everything that decides which tokens a text has; see `Tokenizer.digest`.
