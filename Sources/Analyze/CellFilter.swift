@@ -66,8 +66,10 @@ struct CellFilter: ParsableArguments {
   @Option(help: ArgumentHelp("Cells with a q of at most this only.", valueName: "x"))
   var maxQ: Double?
 
-  @Option(help: ArgumentHelp("Cells of this metric only.", valueName: "name"))
-  var metric: String?
+  @Option(
+    help: ArgumentHelp(
+      "Cells of these metrics only, several separated by commas.", valueName: "names"))
+  var metric: [String] = []
 
   func validate() throws {
     if let minEffect, !(minEffect >= 0 && minEffect.isFinite) {
@@ -80,16 +82,17 @@ struct CellFilter: ParsableArguments {
   var isUsed: Bool {
     !hooks.isEmpty || layer != nil || head != nil || pos != nil || !role.isEmpty || minEffect != nil
       || maxQ != nil
-      || metric != nil
+      || !metric.isEmpty
   }
 
   /// Resolves the names among these sweeps.
   ///
   /// - Throws: `HookSelectionError` or `UsageError` for a name that no sweep has.
   func resolved(among sweeps: [PatchFile.Sweep]) throws -> Resolved {
-    if let metric, !sweeps.contains(where: { $0.metricName == metric }) {
+    let metrics = metric.flatMap { $0.split(separator: ",").map(String.init) }
+    if let none = metrics.first(where: { name in !sweeps.contains { $0.metricName == name } }) {
       let known = unique(sweeps.map(\.metricName)).map(shown).joined(separator: ", ")
-      throw UsageError("the result has no metric '\(metric)'; it has \(known)")
+      throw UsageError("the result has no metric '\(none)'; it has \(known)")
     }
     let wanted = role.flatMap { $0.split(separator: ",").map(String.init) }
     let roles = unique(
@@ -100,7 +103,7 @@ struct CellFilter: ParsableArguments {
     }
     return Resolved(
       filter: self, layers: hooks.isEmpty ? nil : try layersByHook(sweeps),
-      roles: role.isEmpty ? nil : Set(wanted))
+      roles: role.isEmpty ? nil : Set(wanted), metrics: metric.isEmpty ? nil : Set(metrics))
   }
 
   /// The layers that `hooks` choose, by the hook's short name; nil among them for hooks outside the
@@ -144,7 +147,7 @@ struct CellFilter: ParsableArguments {
   struct Resolved {
     fileprivate let filter: CellFilter
     fileprivate let layers: [String: Set<Int?>]?
-    fileprivate let roles: Set<String>?
+    fileprivate let roles, metrics: Set<String>?
 
     /// The cells of a sweep that are at the places asked for.
     func cells(of sweep: PatchFile.Sweep) -> [ResultCell] {
@@ -154,7 +157,7 @@ struct CellFilter: ParsableArguments {
 
     /// Whether a sweep's metric and hook are asked for.
     func takes(_ sweep: PatchFile.Sweep) -> Bool {
-      (filter.metric.map { $0 == sweep.metricName } ?? true)
+      (metrics?.contains(sweep.metricName) ?? true)
         && (layers.map { $0[sweep.hook] != nil } ?? true)
     }
 

@@ -126,7 +126,7 @@ struct CellFacts: Encodable {
     "hook,layer,head,pos,src,neuron,cell,effect,effect_mean_of_ratios,patched,standard_error,"
     + "lower,upper,p,q,pairs,metric"
 
-  var csv: String { row(csvSite(hook, layer, head, pos, role, src, neuron, cell)) }
+  var csv: String { row(csvSite(hook, layer, head, pos, role, src.map(String.init), neuron, cell)) }
 
   /// A row a part, its group first.
   ///
@@ -158,12 +158,13 @@ func probability(_ value: Double?) -> String {
 
 /// The columns of a cell that every list of cells begins with.
 func csvSite(
-  _ hook: String, _ layer: Int?, _ head: Int?, _ position: Int?, _ role: String?, _ key: Int?,
+  _ hook: String, _ layer: Int?, _ head: Int?, _ position: Int?, _ role: String?, _ key: String?,
   _ neuron: Int?, _ name: String
 ) -> [String] {
   func field(_ number: Int?) -> String { number.map(String.init) ?? "" }
   return [
-    csvText(hook), field(layer), field(head), role.map(csvText) ?? field(position), field(key),
+    csvText(hook), field(layer), field(head), role.map(csvText) ?? field(position),
+    csvText(key ?? ""),
     field(neuron), csvText(name),
   ]
 }

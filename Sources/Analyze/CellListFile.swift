@@ -57,7 +57,7 @@ func cellList(path: String, config: ModelConfig) throws -> Sweep {
     let patch = Patch(
       try hook(row[.hook] ?? "", layer: try number(.layer), selector, config, fail),
       head: try number(.head), place: row[.position].flatMap(Place.init(argument:)),
-      key: try number(.attended), neuron: try number(.neuron))
+      key: row[.attended].flatMap(Place.init(argument:)), neuron: try number(.neuron))
     do throws(PatchingError) {
       try Sweep(name: "cells", list: [ListedCell(name: "", patches: [patch])]).check(config)
     } catch {

@@ -78,9 +78,9 @@ struct PatchFile: Codable {
     /// The hook's short name.
     let hook: String
     let layer, head: Int?
-    /// A position, or a role.
-    let pos: String?
-    let src, neuron: Int?
+    /// A position, or a role; so is the attended one.
+    let pos, src: String?
+    let neuron: Int?
   }
 
   /// Heads are written as `9.6`; nil stands for those that are swept, and for receivers where the path
@@ -171,13 +171,46 @@ extension PatchFile {
   }
 }
 
+extension PatchFile.Part {
+  private enum Key: String, CodingKey { case hook, layer, head, pos, src, neuron }
+
+  init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: Key.self)
+    hook = try values.decode(String.self, forKey: .hook)
+    layer = try values.decodeIfPresent(Int.self, forKey: .layer)
+    head = try values.decodeIfPresent(Int.self, forKey: .head)
+    pos = try values.decodeIfPresent(String.self, forKey: .pos)
+    // A number, as results had it before it could be a role.
+    if let number = try? values.decodeIfPresent(Int.self, forKey: .src) {
+      src = String(number)
+    } else {
+      src = try values.decodeIfPresent(String.self, forKey: .src)
+    }
+    neuron = try values.decodeIfPresent(Int.self, forKey: .neuron)
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var values = encoder.container(keyedBy: Key.self)
+    try values.encode(hook, forKey: .hook)
+    try values.encodeIfPresent(layer, forKey: .layer)
+    try values.encodeIfPresent(head, forKey: .head)
+    try values.encodeIfPresent(pos, forKey: .pos)
+    if let number = src.flatMap({ Int($0) }) {
+      try values.encode(number, forKey: .src)
+    } else {
+      try values.encodeIfPresent(src, forKey: .src)
+    }
+    try values.encodeIfPresent(neuron, forKey: .neuron)
+  }
+}
+
 extension PatchFile.Listed {
   init(_ cell: ListedCell) {
     group = cell.group
     parts = cell.patches.map { patch in
       PatchFile.Part(
         hook: patch.hook.kind.shortName, layer: patch.hook.layer, head: patch.head,
-        pos: patch.place?.description, src: patch.key, neuron: patch.neuron)
+        pos: patch.place?.description, src: patch.key?.description, neuron: patch.neuron)
     }
   }
 }

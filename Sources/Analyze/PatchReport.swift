@@ -211,28 +211,31 @@ struct PatchReport {
         let number = cell.number
         let cell = result.sweep.place(of: cell)
         let labels = [
-          field(cell.key), field(cell.neuron), cell.role ?? "", field(cell.direction),
-          field(number),
+          field(cell.neuron), csvText(cell.role ?? ""), field(cell.direction), field(number),
         ].joined(separator: ",")
         for (pair, patched) in result.patched[index].enumerated() {
           guard let patched, let effect = result.effect(cell: index, pair: pair) else { continue }
           let baseline = result.baselines[pair]
           text += "\(hook),\(field(cell.layer)),\(field(cell.head)),"
-          text += "\(field(position(of: cell, pair: pair))),\(selection.numbers[pair]),"
+          text += "\(field(position(of: cell.place, pair: pair))),\(selection.numbers[pair]),"
           text += "\(baseline.clean),"
           text += direction == .ablate ? "," : "\(baseline.corrupted),"
-          text += "\(patched),\(effect),\(result.metric),\(labels)\n"
+          text += "\(patched),\(effect),\(result.metric),"
+          text += "\(field(position(of: cell.key, pair: pair))),\(labels)\n"
         }
       }
     }
     return text
   }
 
-  /// A role has a position of its own in each pair.
-  private func position(of cell: Cell, pair: Int) -> Int? {
-    cell.role.map {
-      Place.role($0).positions(roles: selection.pairs[pair].roles, length: .max)?.lowerBound
-    } ?? cell.position
+  /// A role has a position of its own in each pair, the first one where it has several.
+  private func position(of place: Place?, pair: Int) -> Int? {
+    switch place {
+    case nil: nil
+    case .index(let position): position
+    case .role:
+      place?.positions(roles: selection.pairs[pair].roles, length: .max)?.lowerBound
+    }
   }
 
   private func field(_ number: Int?) -> String { number.map(String.init) ?? "" }

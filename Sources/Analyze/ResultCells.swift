@@ -113,7 +113,7 @@ struct ResultCell {
     layer = numbers["layer"] ?? part?.layer
     head = numbers["head"] ?? part?.head
     self.position = position ?? sweep.position ?? part?.pos.flatMap { Int($0) }
-    key = numbers["src"] ?? part?.src
+    key = numbers["src"] ?? part?.src.flatMap { Int($0) }
     neuron = numbers["neuron"] ?? part?.neuron
     role =
       numbers["role"].flatMap { sweep.labels["role"]?[$0] } ?? sweep.role

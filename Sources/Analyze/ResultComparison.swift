@@ -36,7 +36,7 @@ struct ResultComparison: Encodable {
       "hook,layer,head,pos,src,neuron,cell,effect_a,effect_b,difference,metric"
 
     var csv: String {
-      let site = csvSite(hook, layer, head, pos, role, src, neuron, cell)
+      let site = csvSite(hook, layer, head, pos, role, src.map(String.init), neuron, cell)
       return (site + [effectA, effectB, difference].map(csvNumber) + [csvText(metric)])
         .joined(separator: ",")
     }

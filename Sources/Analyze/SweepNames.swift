@@ -37,7 +37,11 @@ extension Sweep {
     case .index(let position):
       parts += ["pos \(position)", axis.hasPositions ? token(position) : nil]
     }
-    parts += cell.key.map { ["← pos \($0)", token($0)] } ?? []
+    switch cell.key {
+    case nil: break
+    case .role(let role): parts.append("← \(role)")
+    case .index(let position): parts += ["← pos \(position)", token(position)]
+    }
     return parts.compactMap { $0 }.joined(separator: " ")
   }
 }

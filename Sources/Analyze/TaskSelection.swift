@@ -117,7 +117,9 @@ struct TaskSelection {
 
   /// - Throws: `PatchingError.noSuchPosition`, `.noSuchRole` for a place that no pair has.
   func checkPlaces(of sweep: Sweep, prompts: [Prompt]) throws(PatchingError) {
-    try check([sweep.place] + sweep.list.flatMap { $0.patches.map(\.place) }, prompts: prompts)
+    try check(
+      [sweep.place] + sweep.list.flatMap { $0.patches.flatMap { [$0.place, $0.key] } },
+      prompts: prompts)
   }
 
   /// - Throws: `PatchingError.noSuchPosition`, `.noSuchRole` for a place that no pair has.

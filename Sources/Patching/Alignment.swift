@@ -22,8 +22,11 @@ struct Alignment: Hashable {
   func sites(of patches: [Patch]) -> [Site]? {
     var sites: [Site] = []
     for patch in patches {
-      guard let positions = positions(of: patch.place), (patch.key ?? 0) < length else {
-        return nil
+      guard let positions = positions(of: patch.place) else { return nil }
+      var keys: [Int?] = [nil]
+      if let place = patch.key {
+        guard let attended = place.positions(roles: roles, length: length) else { return nil }
+        keys = attended.map { $0 }
       }
       var spared: [Range<Int>] = []
       for place in patch.spared {
@@ -31,10 +34,11 @@ struct Alignment: Hashable {
         spared.append(positions)
       }
       for rest in positions.without(spared) where !rest.isEmpty {
-        sites.append(
+        sites += keys.map { key in
           Site(
-            hook: patch.hook, positions: rest, head: patch.head, key: patch.key,
-            neuron: patch.neuron, subspace: patch.subspace, isHeld: patch.isHeld))
+            hook: patch.hook, positions: rest, head: patch.head, key: key,
+            neuron: patch.neuron, subspace: patch.subspace, isHeld: patch.isHeld)
+        }
       }
     }
     // Swift's sort keeps the order of equal ones: of two that overlap, the later one holds.

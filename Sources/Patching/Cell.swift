@@ -54,7 +54,7 @@ public struct Cell: Hashable, Sendable {
   /// nil stands for all positions.
   public var place: Place?
   /// The attended position of a pattern; nil stands for all.
-  public var key: Int?
+  public var key: Place?
   /// One value of each row; nil stands for all.
   public var neuron: Int?
   /// One of the sweep's directions; nil stands for the whole row, or the one subspace.
@@ -63,7 +63,7 @@ public struct Cell: Hashable, Sendable {
   public var number: Int?
 
   public init(
-    layer: Int? = nil, head: Int? = nil, place: Place? = nil, key: Int? = nil, neuron: Int? = nil,
+    layer: Int? = nil, head: Int? = nil, place: Place? = nil, key: Place? = nil, neuron: Int? = nil,
     direction: Int? = nil, number: Int? = nil
   ) {
     self.layer = layer
@@ -95,8 +95,8 @@ public struct Patch: Hashable, Sendable {
   public var place: Place?
   /// Positions of `place` that are left as they are.
   public var spared: [Place]
-  /// The attended position of a pattern; nil stands for all.
-  public var key: Int?
+  /// The attended positions of a pattern; nil stands for all.
+  public var key: Place?
   /// One value of each row; nil stands for all.
   public var neuron: Int?
   /// What of each row is replaced; nil stands for all of it.
@@ -106,7 +106,7 @@ public struct Patch: Hashable, Sendable {
 
   public init(
     _ hook: HookPoint, head: Int? = nil, place: Place? = nil, sparing spared: [Place] = [],
-    key: Int? = nil, neuron: Int? = nil, subspace: Subspace? = nil, isHeld: Bool = false
+    key: Place? = nil, neuron: Int? = nil, subspace: Subspace? = nil, isHeld: Bool = false
   ) {
     self.hook = hook
     self.head = head

@@ -226,9 +226,6 @@ public struct Sweep: Sendable, Equatable {
       if let layer = patch.hook.layer, !(0..<config.layers ~= layer) {
         throw .doesNotFit(hook: patch.hook.name, "layer \(layer) of \(config.layers)")
       }
-      if let key = patch.key, key < 0 {
-        throw .doesNotFit(hook: patch.hook.name, "attended position \(key)")
-      }
       if let neuron = patch.neuron, !(0..<unit ~= neuron) {
         throw .doesNotFit(hook: patch.hook.name, "neuron \(neuron) of \(unit)")
       }
@@ -295,7 +292,9 @@ public struct Sweep: Sendable, Equatable {
       case .headEdge:
         heads.flatMap { head in
           positions.flatMap { destination in
-            positions.map { Cell(layer: layer, head: head, place: .index(destination), key: $0) }
+            positions.map {
+              Cell(layer: layer, head: head, place: .index(destination), key: .index($0))
+            }
           }
         }
       case .neuron:

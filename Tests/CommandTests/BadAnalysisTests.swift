@@ -151,13 +151,18 @@ import Testing
     }
   }
 
+  /// One pair has the one place, another pair the other.
   @Test func cellsThatNoPairHas() throws {
+    let rows = ["S", "IO"].map {
+      #"{"clean": "abcd", "corrupted": "abxd", "answer": "A", "wrong_answer": "B", "roles": {"\#($0)": 2}}"#
+    }
+    let cache = try capture(try folder.write("rows.jsonl", rows.joined(separator: "\n")))
     let list = try folder.write(
-      "cells.csv", "\u{FEFF}group,hook,layer,pos\na,z,1,S\na,z,2,S+7\nb,z,1,END\n")
+      "cells.csv", "\u{FEFF}group,hook,layer,pos\na,z,1,S\na,z,2,IO\nb,z,1,END\n")
     let answer = try Program.analyze.succeed(
-      "patch", "--cache", shared.mixed, "--skip-unaligned", "--cells", list, "--quiet")
+      "patch", "--cache", cache, "--cells", list, "--quiet")
     #expect(
-      answer.output.contains("warning: no pair has all places of 1 cell: a: z L1 S + z L2 S+7"),
+      answer.output.contains("warning: no pair has all places of 1 cell: a: z L1 S + z L2 IO"),
       "\(answer)")
   }
 

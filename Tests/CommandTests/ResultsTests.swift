@@ -271,7 +271,8 @@ import Testing
     try Program.analyze.refuse(
       "results", out, "--hooks", "z-1", status: 64, saying: ["how many layers"])
     try Program.analyze.refuse(
-      "results", out, "--metric", "kl", status: 64, saying: ["it has logit-diff, prob"])
+      "results", out, "--metric", "prob,kl", status: 64,
+      saying: ["no metric 'kl'; it has logit-diff, prob"])
   }
 
   /// Benjamini and Yekutieli's q-value of a test among m, as it is defined: over the p-values that

@@ -120,6 +120,42 @@ import Testing
     #expect(names.contains("cells.svg") && names.contains("cells.csv"))
   }
 
+  /// An edge between two roles is another one in each pair.
+  @Test func attendedPositionsMayBeRoles() throws {
+    let cache = try capture(SweepCommandTests.rows)
+    let list = try folder.write(
+      "edges.csv", "hook,layer,head,pos,src\npattern,1,0,END,S\nattn_scores,2,1,-1,-2\n")
+    let out = folder.path("edges")
+    let file = try json("patch", "--cache", cache, "--cells", list, "--verify", "all", "--out", out)
+    let sweep = file.sweeps[0]
+    #expect(
+      sweep.labels["cell"] == ["pattern L1 H0 END ← S", "attn_scores L2 H1 pos -1 ← -2"])
+    let edges = try json(
+      "patch", "--cache", cache, "--hooks", "pattern1", "--by", "head-dest-src", "--out",
+      folder.path("all"))
+    #expect(edges.sweeps[0].shape.count == 4)
+    // The same runs, pair by pair, in which END and S have their own positions.
+    func rows(_ name: String) throws -> [[String]] {
+      try String(contentsOfFile: "\(folder.path(name))/cells.csv", encoding: .utf8)
+        .split(separator: "\n").dropFirst().map {
+          $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        }
+    }
+    let own = try rows("edges").filter { $0[0].hasSuffix("pattern") }
+    let all = try rows("all")
+    #expect(!own.isEmpty && own.allSatisfy { !$0[10].isEmpty })
+    for row in own {
+      let match = all.first { other in
+        [0, 1, 2, 3, 4, 10].allSatisfy { other[$0] == row[$0] }
+      }
+      #expect(match?[7] == row[7], "\(row)")
+    }
+    // And they can be listed and patched again.
+    let csv = try Program.analyze.succeed("results", out, "--csv", "--top", "0").output
+    let again = try json("patch", "--cache", cache, "--cells", try folder.write("again.csv", csv))
+    #expect(Set(again.sweeps[0].metric) == Set(sweep.metric))
+  }
+
   /// What `analyze results --csv` lists can be patched again.
   @Test func listedResultsAreListsOfCells() throws {
     let cache = try capture(SweepCommandTests.rows)
@@ -157,7 +193,8 @@ import Testing
     ("hook,head\nz0,99999999999999999999\n", 65, "is not a whole number"),
     ("hook\nzz0\n", 65, "line 2"), ("hook,head\nz0,3\n", 65, "head 3 of 3"),
     ("hook,neuron\nmlp_post0,-1\n", 65, "neuron -1"),
-    ("hook,src\npattern0,-1\n", 65, "attended position -1"),
+    ("hook,src\npattern0,-99\n", 64, "no pair has a position -99"),
+    ("hook,src\npattern0,S9\n", 64, "no pair has a role S9"),
     ("hook,head\nresid_pre0,1\n", 65, "bad.csv, line 2: hook_resid_pre has no heads"),
     ("hook,pos\nz0,11\n", 64, "no pair has a position 11"),
     ("hook,pos\nz0,S9\n", 64, "no pair has a role S9"),

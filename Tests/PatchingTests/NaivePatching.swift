@@ -39,7 +39,7 @@ struct NaivePatching {
             }
             return isAt(place[.position] ?? -1, patch.place, length, task.pairs[pair])
               && (patch.head == nil || place[.head] == patch.head)
-              && (patch.key == nil || place[.keyPosition] == patch.key)
+              && isAt(place[.keyPosition] ?? -1, patch.key, length, task.pairs[pair])
               && (patch.neuron == nil || place[axes.last ?? .one] == patch.neuron)
           }
           let width = span.first?.count ?? 1

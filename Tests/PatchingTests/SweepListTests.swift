@@ -21,7 +21,7 @@ extension SweepKindsTests {
         patches: [
           Patch(HookPoint(.mlpPost, layer: 1), place: .index(5), neuron: 3),
           Patch(HookPoint(.k, layer: 1), head: 1), Patch(HookPoint(.q, layer: 1), place: .index(4)),
-          Patch(HookPoint(.pattern, layer: 1), head: 0, place: .index(5), key: 2),
+          Patch(HookPoint(.pattern, layer: 1), head: 0, place: .index(5), key: .index(2)),
           Patch(HookPoint(.attnOut, layer: 1), place: .role("END")),
         ]),
       ListedCell(
@@ -38,10 +38,17 @@ extension SweepKindsTests {
           Patch(HookPoint(.residPre, layer: 0), place: .index(2)),
         ]),
       ListedCell(
+        name: "edges by role and from the end",
+        patches: [
+          Patch(
+            HookPoint(.attnScores, layer: 2), head: 1, place: .role("END"), key: .role("subject")),
+          Patch(HookPoint(.pattern, layer: 1), place: .index(-2), key: .index(-3)),
+        ]),
+      ListedCell(
         name: "nowhere", patches: [Patch(HookPoint(.z, layer: 0), place: .index(1000))]),
     ]
     let result = try result(try Sweep(name: "cells", list: list), direction)
-    #expect(result.shape == [5] && result.pairs(of: 4).isEmpty && result.pairs(of: 0).count == 3)
+    #expect(result.shape == [6] && result.pairs(of: 5).isEmpty && result.pairs(of: 0).count == 3)
     try compare(result, naive(direction)) { list[$0.number ?? 0].patches }
     #expect(
       result.sweep.hookName(of: result.cells[0]) == "blocks.2.attn.hook_z+blocks.0.attn.hook_z")
@@ -238,7 +245,7 @@ extension SweepKindsTests {
     let config = runs.model.config
     for patch in [
       Patch(HookPoint(.z, layer: 0), head: config.heads), Patch(HookPoint(.z, layer: 0), head: -1),
-      Patch(HookPoint(.z, layer: config.layers)), Patch(HookPoint(.pattern, layer: 0), key: -1),
+      Patch(HookPoint(.z, layer: config.layers)),
       Patch(HookPoint(.mlpPost, layer: 0), neuron: config.mlpWidth),
     ] {
       let sweep = try Sweep(name: "cells", list: [ListedCell(name: "x", patches: [patch])])
@@ -246,7 +253,7 @@ extension SweepKindsTests {
     }
     for patch in [
       Patch(HookPoint(.unembed)), Patch(HookPoint(.residPre, layer: 0), head: 0),
-      Patch(HookPoint(.z, layer: 0), neuron: 0), Patch(HookPoint(.z, layer: 0), key: 0),
+      Patch(HookPoint(.z, layer: 0), neuron: 0), Patch(HookPoint(.z, layer: 0), key: .index(0)),
     ] {
       #expect(throws: PatchingError.self, "\(patch)") {
         try Sweep(name: "cells", list: [ListedCell(name: "x", patches: [patch])])
