@@ -61,23 +61,31 @@ struct StatsCommand: ParsableCommand {
     guard !hooks.isEmpty else { throw ValidationError("Give --hooks: whose rows.") }
   }
 
+  /// Those of the cache's hooks that are asked for.
+  ///
+  /// - Throws: `ReadingError.hooksNotCached` for a name of hooks of which it holds none.
+  private func heldHooks(_ reader: CacheReader) throws -> [String] {
+    let layers = reader.plan.model.layers
+    do throws(HookSelectionError) {
+      return try HookSelector(defaults: reader.plan.hooks.map(\.name), layers: layers)
+        .select(hooks)
+    } catch {
+      guard case .unknown(let pattern, _) = error else { throw error }
+      let all = HookPoint.all(layers: max(0, min(layers, Limits.layers))).map(\.name)
+      guard let missing = try? HookSelector(defaults: all, layers: layers).select([pattern]) else {
+        throw error
+      }
+      throw ReadingError.hooksNotCached(missing, directory: reader.directory)
+    }
+  }
+
   func run() throws {
     let selection = try ReadingSelection(
       try options.open(), run: rows == .corrupted ? .corrupted : .clean,
       corrupted: rows == .difference)
     _ = try selection.places([.place(pos)])
     let reader = selection.reader
-    let held = reader.plan.hooks.map(\.name)
-    // A plan may say any number of layers.
-    let others = HookPoint.all(layers: min(reader.plan.model.layers, 1000)).map(\.name)
-      .filter { !Set(held).contains($0) }
-    let selector = HookSelector(
-      defaults: held, optional: others, layers: reader.plan.model.layers)
-    let names = try selector.select(hooks)
-    let missing = names.filter { reader.hookIndex($0) == nil }
-    guard missing.isEmpty else {
-      throw ReadingError.hooksNotCached(missing, directory: reader.directory)
-    }
+    let names = try heldHooks(reader)
     let points = try names.map { name in
       guard let point = HookPoint(name: name) else {
         throw CacheMismatch.unknownHook(cache: reader.directory, name)

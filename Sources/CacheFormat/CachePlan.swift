@@ -210,6 +210,8 @@ public enum Limits {
   public static let dimensions = 8
   /// K of derived attention scores, whose keys are laid out in tiles of sixteen positions.
   public static let headWidth = 1 << 16
+  /// L, where all layers are gone through; a plan may say any number.
+  public static let layers = 1 << 10
   public static let prompts = 1 << 31
   public static let positions = 1 << 24
 }

@@ -22,7 +22,7 @@ public struct HookSelector: Sendable {
   public init(defaults: [String], optional: [String] = [], layers: Int) {
     names = defaults + optional
     defaultCount = defaults.count
-    self.layers = layers
+    self.layers = max(0, min(layers, Limits.layers))
     var indices: [String: Int] = [:]
     for (index, name) in names.enumerated() {
       indices[name] = index
@@ -70,7 +70,7 @@ public struct HookSelector: Sendable {
   }
 
   private func matches(short: ShortHookName, pattern: String) throws(HookSelectionError) -> [Int] {
-    let everyLayer = (0..<max(layers, 0)).compactMap { indices[short.fullName(layer: $0)] }
+    let everyLayer = (0..<layers).compactMap { indices[short.fullName(layer: $0)] }
     guard let typed = short.layer else {
       if let index = indices[short.fullName(layer: nil)] { return [index] }
       return everyLayer

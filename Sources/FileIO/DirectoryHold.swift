@@ -11,14 +11,7 @@ private let held = Mutex<Set<[UInt]>>([])
 ///
 /// - Throws: `FileError` of `.lock`, with `EWOULDBLOCK` where another process holds it.
 public func holdDirectory(_ path: String) throws(FileError) {
-  let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-  guard descriptor >= 0 else { throw FileError(.open, path, errno: errno) }
-  var status = stat()
-  guard fstat(descriptor, &status) == 0 else {
-    let reason = errno
-    close(descriptor)
-    throw FileError(.stat, path, errno: reason)
-  }
+  let (descriptor, status) = try openFile(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
   let key = [UInt(status.st_dev), UInt(status.st_ino)]
   let isNew = held.withLock { $0.insert(key).inserted }
   guard isNew else {

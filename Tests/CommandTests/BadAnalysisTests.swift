@@ -126,6 +126,43 @@ import Testing
     try Program.analyze.succeed("patch", "--cache", cache, "--hooks", "z")
   }
 
+  /// A plan may say any number of layers: names are looked up all the same, and in time.
+  @Test(arguments: [-1, Int.min, Int.max])
+  func aPlanOfImpossibleLayers(layers: Int) throws {
+    let path = try rewritten("odd", prompts: SharedCache.promptCount) {
+      $0.segmentBytes = 1
+      $0.model.layers = layers
+    }
+    func status(_ name: String) throws -> Int32? {
+      try Program.analyze.run(["stats", "--cache", path, "--hooks", name, "--quiet"]).status
+    }
+    #expect(try status("blocks.1.hook_resid_pre") == 0)
+    #expect(try status("resid_pre") == (layers > 0 ? 0 : 64))
+    #expect(try status("q_input1") == (layers > 0 ? 78 : 64))
+  }
+
+  /// The shared cache's first prompts under another plan.
+  private func rewritten(
+    _ name: String, prompts: Int, _ change: (inout CachePlan) -> Void
+  ) throws -> String {
+    let whole = try CacheReader(directory: shared.path)
+    var plan = whole.plan
+    change(&plan)
+    let path = folder.path(name)
+    let writer = try CacheWriter(
+      directory: path, plan: plan, prompts: try whole.prompts(), pairs: try whole.pairs())
+    for number in 0..<prompts {
+      let segment = try writer.openSegment(number)
+      for hook in plan.hooks.indices {
+        try whole.read(hook: hook, prompt: number).withUnsafeBufferPointer {
+          try segment.append(hook: hook, prompt: number, values: [$0])
+        }
+      }
+      try writer.commit(try segment.seal())
+    }
+    return path
+  }
+
   /// Advice that can be followed: such hooks are captured where they are asked for.
   @Test func hooksThatAreCapturedOnRequest() throws {
     try Program.analyze.refuse(
@@ -224,21 +261,7 @@ import Testing
 
   /// Patching goes on with the pairs that were captured before an interruption, and says so.
   @Test func aCaptureThatWasInterrupted() throws {
-    let whole = try CacheReader(directory: shared.path)
-    var plan = whole.plan
-    plan.segmentBytes = 1
-    let path = folder.path("part")
-    let writer = try CacheWriter(
-      directory: path, plan: plan, prompts: try whole.prompts(), pairs: try whole.pairs())
-    for number in 0..<4 {
-      let segment = try writer.openSegment(number)
-      for hook in plan.hooks.indices {
-        try whole.read(hook: hook, prompt: number).withUnsafeBufferPointer {
-          try segment.append(hook: hook, prompt: number, values: [$0])
-        }
-      }
-      try writer.commit(try segment.seal())
-    }
+    let path = try rewritten("part", prompts: 4) { $0.segmentBytes = 1 }
     let file = try patch(path, "--hooks", "resid_pre")
     #expect(file.pairs.map(\.index) == [0, 1])
     #expect(file.warnings.last == "left out: 2 pairs that the capture did not come to")
